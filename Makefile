@@ -1,0 +1,33 @@
+# Chores. `make demo` and `make test` need Python 3.11+ and a package index, and make their own environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-long check bench docs
+
+demo: $(READY) ## the whole road on a made-up language: text, encoder, tasks, report
+	$(BIN)/bertwright demo build/demo
+
+test: $(READY) ## all tests but the long ones
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(READY) ## the long tests: twenty kills, shipped recipes
+	$(BIN)/python -m pytest -m long --timeout=3600
+
+check: $(READY) ## formatting, lint, types
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+bench: $(READY) ## the benchmarks; each prints lines for people and one JSON object last
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(READY) ## the command reference, from the live help
+	$(BIN)/python docs/make_reference.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	touch $(READY)

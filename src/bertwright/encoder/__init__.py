@@ -1,0 +1,1 @@
+"""The encoder: embeddings, blocks, heads, and ordinary model folders."""

@@ -1,0 +1,271 @@
+"""From a recipe's file to its sections: lines, overrides, and every fault at once.
+
+A fault names file, line and key, what was found, what is allowed and the nearest key that exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bertwright.errors import Problem, RecipeError
+from bertwright.recipe import Recipe
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A recipe as far as it could be read: the faults found, and the sections that have none."""
+
+    source: Path | str
+    problems: tuple[Problem, ...]
+    sections: Mapping[str, Any]
+    lines: Mapping[Key, int]
+    recipe: Recipe | None
+
+    def problem(self, key: Key, message: str) -> Problem:
+        """Return a problem at a key, with the line of the nearest part of the key that stands in the file."""
+        return Problem(dotted(key), line_of(key, self.lines), message)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file, with ``a.b=c`` overrides; ``RecipeError`` lists all faults."""
+    return _whole(draft_recipe(path, overrides))
+
+
+def default_recipe(name: str = "encoder", *, folder: str | Path | None = None, **sections: Any) -> Recipe:
+    """Return a recipe from sections as plain dicts, as a file of them would; paths resolve against ``folder``."""
+    document = {"name": name, **sections}
+    return _whole(_validated(document, "recipe", {}, Path(folder) if folder is not None else Path.cwd(), []))
+
+
+def draft_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
+    """Read a recipe without raising for its content; ``RecipeError`` only where the file cannot be read at all."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(
+            path, [Problem("", None, "there is no such file; `bertwright init` writes a first recipe")]
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(path, [Problem("", None, f"cannot be read as UTF-8 text ({error})")]) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error)
+        raise RecipeError(
+            path, [Problem("yaml", mark.line + 1 if mark else None, f"not valid YAML: {what}")]
+        ) from error
+    if not isinstance(document, dict):
+        raise RecipeError(
+            path, [Problem("", None, "found no sections; a recipe is a YAML mapping such as `prepare:`, `pretrain:`")]
+        )
+    lines: dict[Key, int] = {}
+    problems: list[Problem] = []
+    _locate(node, (), lines, problems)
+    for override in overrides:
+        _override(document, override, problems)
+    document.setdefault("name", path.stem)
+    return _validated(document, path, lines, path.resolve().parent, problems)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML that reads back to the same recipe."""
+    return yaml.safe_dump(
+        recipe.model_dump(mode="json", exclude_none=True, exclude_unset=False, exclude=_unset(recipe)), sort_keys=False
+    )
+
+
+def dotted(key: Key) -> str:
+    """Write a key as a user writes it in an override."""
+    return ".".join(str(part) for part in key)
+
+
+def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
+    """Return the line of a key or of its nearest part that stands in the file."""
+    while key and key not in lines:
+        key = key[:-1]
+    return lines.get(key)
+
+
+def _whole(draft: Draft) -> Recipe:
+    if draft.recipe is None or draft.problems:
+        raise RecipeError(draft.source, list(draft.problems))
+    return draft.recipe
+
+
+def _unset(recipe: Recipe) -> Any:
+    """Leave out what an encoder folder forbids: the shape keys beside `folder`."""
+    encoder = set(type(recipe.encoder).model_fields) - {"folder"} if recipe.encoder.folder is not None else set()
+    tasks = {
+        index: {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "train", "sets"}
+        for index, task in enumerate(recipe.tasks)
+        if task.known is not None
+    }
+    return {key: value for key, value in (("encoder", encoder), ("tasks", tasks)) if value}
+
+
+def _locate(node: yaml.Node | None, key: Key, lines: dict[Key, int], problems: list[Problem]) -> None:
+    """Note the line of every key; a key given twice is a problem (YAML would keep the last in silence)."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for name, value in node.value:
+            line = name.start_mark.line + 1
+            if name.value in seen:
+                problems.append(Problem(dotted((*key, name.value)), line, "this key stands twice; keep one"))
+            seen.add(name.value)
+            lines[(*key, name.value)] = line
+            _locate(value, (*key, name.value), lines, problems)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*key, index)] = value.start_mark.line + 1
+            _locate(value, (*key, index), lines, problems)
+
+
+def _override(document: dict[str, Any], override: str, problems: list[Problem]) -> None:
+    """Set ``a.b=c`` in the document; numbers in the key index lists."""
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        problems.append(Problem(override, None, "an override is written key=value, such as `pretrain.budget=5min`"))
+        return
+    *parents, last = name.strip().split(".")
+    place: Any = document
+    try:
+        value = yaml.safe_load(text)
+        for part in parents:
+            if isinstance(place, list):
+                place = place[int(part)]
+            else:
+                if not isinstance(place.get(part), dict | list):
+                    place[part] = {}
+                place = place[part]
+        if isinstance(place, list):
+            place[int(last)] = value
+        else:
+            place[last] = value
+    except (ValueError, IndexError, yaml.YAMLError):
+        problems.append(Problem(name, None, f"this override fits nothing in the recipe: {override}"))
+
+
+def _validated(
+    document: dict[str, Any], source: Path | str, lines: Mapping[Key, int], folder: Path, problems: list[Problem]
+) -> Draft:
+    """Check each section apart, so that a fault in one hides none in another, then the recipe whole."""
+    sections: dict[str, Any] = {}
+    # `off` is false in YAML: a switched-off section is an absent one.
+    document = {key: value for key, value in document.items() if not (value is False and key != "report")}
+    document.setdefault("store", "bertwright-store")
+    for name, value in document.items():
+        if name == "tasks" and isinstance(value, list):
+            parts = [_part(Recipe, {"name": "x", "tasks": [task]}, folder) for task in value]
+            for index, (_, faults) in enumerate(parts):
+                problems += [_problem(("tasks", index, *fault["loc"][2:]), fault, Recipe, lines) for fault in faults]
+            sections[name] = tuple(part.tasks[0] if part else None for part, _ in parts)
+        else:
+            part, faults = _part(Recipe, {"name": "x", name: value}, folder)
+            problems += [_problem(tuple(fault["loc"]), fault, Recipe, lines) for fault in faults]
+            if part is not None:
+                sections[name] = getattr(part, name)
+    recipe = None
+    if not problems:
+        recipe = Recipe.model_validate(document, context={"folder": folder})
+        problems += [Problem(dotted(key), line_of(key, lines), message) for key, message in _contradictions(recipe)]
+    return Draft(source, tuple(problems), sections, lines, recipe)
+
+
+def _part(model: type[Recipe], content: dict[str, Any], folder: Path) -> tuple[Recipe | None, list[Any]]:
+    try:
+        return model.model_validate(content, context={"folder": folder}), []
+    except ValidationError as error:
+        return None, error.errors()
+
+
+def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
+    """Find what only the whole recipe shows."""
+    found: list[tuple[Key, str]] = []
+    if recipe.pretrain is not None and recipe.prepare is None:
+        found.append(
+            (
+                ("pretrain",),
+                "needs text: add `prepare` with `sources` or `ready`, or switch pretraining off (`pretrain: off`)",
+            )
+        )
+    elif recipe.prepare is None and recipe.encoder.folder is None:
+        found.append((("encoder",), "nothing to work on: give text in `prepare`, or a model in `encoder.folder`"))
+    if (
+        recipe.prepare is not None
+        and recipe.encoder.folder is None
+        and recipe.prepare.row_length > recipe.encoder.positions
+    ):
+        found.append(
+            (
+                ("prepare", "row_length"),
+                f"{recipe.prepare.row_length} is more than encoder.positions ({recipe.encoder.positions})",
+            )
+        )
+    if recipe.tokenizer and recipe.tokenizer.folder is None and recipe.encoder.folder is not None:
+        found.append(
+            (("tokenizer",), "the encoder's folder brings its own tokenizer; remove this section or give `folder`")
+        )
+    names = [task.name for task in recipe.tasks]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            found.append((("tasks", index, "name"), f"two tasks are called {name!r}; names have to differ"))
+    return found
+
+
+def _problem(key: Key, fault: Any, model: type[BaseModel], lines: Mapping[Key, int]) -> Problem:
+    """Put pydantic's fault into our words."""
+    kind, found = fault["type"], fault.get("input")
+    if kind == "extra_forbidden":
+        section = _section_at(model, key[:-1])
+        known = sorted(section.model_fields) if section else []
+        near = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        message = f"no such key; {hint}The keys here are {', '.join(known)}"
+    elif kind == "value_error":
+        message = str(fault["ctx"]["error"])
+    elif kind == "missing":
+        message = "is missing and has to be given"
+    elif kind == "literal_error":
+        allowed = [word.strip(" '") for word in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
+        near = difflib.get_close_matches(str(found), allowed, n=1, cutoff=0.4)
+        message = f"found {found!r}; allowed are {', '.join(allowed)}" + (f"; did you mean {near[0]}?" if near else "")
+    else:
+        message = f"found {found!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    # Pydantic adds places of its own to the key (the branch of a union): only what stands in the file helps a reader.
+    return Problem(dotted(key), line_of(key, lines), message)
+
+
+def _section_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
+    """Return the section that a key leads to."""
+    for part in key:
+        if isinstance(part, int):
+            continue
+        if part not in model.model_fields:
+            return None
+        section = _section_in(model.model_fields[part].annotation)
+        if section is None:
+            return None
+        model = section
+    return model
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, typing.Annotated):
+        return next((found for part in typing.get_args(annotation) if (found := _section_in(part))), None)
+    return None

@@ -1,0 +1,376 @@
+"""Every choice a user can make: one page of frozen, typed sections.
+
+A field is followed by a sentence that says what it is and its unit. ``None``, or a section that is left out, means off.
+Units are written as people write them: ``20 min``, ``8 GB``, ``0.5 %``, ``50M tokens``. How a file becomes these
+sections, and how its faults are told, is in ``reading``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
+
+_BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
+_COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
+_NUMBER = r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An amount of work: ``unit`` is "steps", "epochs", "tokens" or "seconds"."""
+
+    unit: Literal["steps", "epochs", "tokens", "seconds"]
+    amount: float
+
+    def __str__(self) -> str:
+        """Write the amount as a recipe would."""
+        if self.unit != "seconds":
+            return f"{self.amount:g} {self.unit}" if self.amount < 1e6 else f"{self.amount / 1e6:g}M {self.unit}"
+        return f"{self.amount / 60:g} min" if self.amount >= 60 else f"{self.amount:g} s"
+
+
+def _number(text: str) -> float:
+    return float(text.replace("_", "").replace(",", ""))
+
+
+def parse_amount(value: Any) -> Amount:
+    """Read ``20 min``, ``500 steps``, ``3 epochs`` or ``50M tokens``; ``ValueError`` says what is allowed."""
+    if isinstance(value, Amount):
+        return value
+    match = re.fullmatch(_NUMBER + r"([kMGB]?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
+    if match:
+        number, factor, unit = _number(match[1]), _COUNTS[match[2]], match[3].lower()
+        singular = unit.removesuffix("s") if unit != "s" else unit
+        if singular in ("step", "epoch", "token"):
+            return _positive(Amount(f"{singular}s", number * factor), value)  # type: ignore[arg-type]
+    match = re.fullmatch(_NUMBER + r"([A-Za-z]+)\s*", value) if isinstance(value, str) else None
+    if match:
+        unit = match[2].lower()
+        seconds = _SECONDS.get(unit, _SECONDS.get(unit.removesuffix("s")))
+        if seconds is not None:
+            return _positive(Amount("seconds", _number(match[1]) * seconds), value)
+    raise ValueError(
+        f"found {value!r}; write an amount of time or work, such as `20 min`, `500 steps`, `3 epochs` or `50M tokens`"
+    )
+
+
+def _positive(amount: Amount, value: Any) -> Amount:
+    if amount.amount <= 0:
+        raise ValueError(f"found {value!r}; an amount has to be above zero")
+    return amount
+
+
+def parse_bytes(value: Any) -> int:
+    """Read ``8 GB``, ``512 MiB`` or a plain number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(_NUMBER + r"([KMGT]?i?B)\s*", value, re.IGNORECASE) if isinstance(value, str) else None
+    if not match or _number(match[1]) <= 0:
+        raise ValueError(f"found {value!r}; write a size such as `8 GB` or `512 MB`")
+    return int(_number(match[1]) * _BYTES[match[2].upper()])
+
+
+def parse_share(value: Any) -> float:
+    """Read ``0.5 %`` or ``0.005`` as a share of one."""
+    if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"%\s*", value)):
+        return _number(match[1]) / 100
+    if isinstance(value, str) and (match := re.fullmatch(_NUMBER, value)):
+        return _number(match[1])
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"found {value!r}; write a share such as `0.5 %` or `0.005`")
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Any:
+    """Place a relative path in the recipe's folder."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError(f"found {value!r}; write a path")
+    return (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
+
+
+def _existing(value: Any, info: ValidationInfo) -> Any:
+    path = _resolve(value, info)
+    if not path.exists():
+        near = path
+        while not near.exists():
+            near = near.parent
+        raise ValueError(f"{path} is not there ({near} is the nearest folder that is)")
+    return path
+
+
+def _source_path(value: Any, info: ValidationInfo) -> Any:
+    return _resolve(value, info) if isinstance(value, str) and set(value) & set("*?[") else _existing(value, info)
+
+
+def _one_or_more(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+_as_text = PlainSerializer(str, return_type=str)
+Work = Annotated[Amount, BeforeValidator(parse_amount), _as_text]
+Size = Annotated[int, BeforeValidator(parse_bytes)]
+Share = Annotated[float, BeforeValidator(parse_share)]
+Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
+Existing = Annotated[Path, BeforeValidator(_existing), _as_text]
+SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
+Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that knows all its keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, validate_default=False
+    )
+
+
+class System(Section):
+    """The machine. Nothing here changes a result except the precision."""
+
+    memory: Size | None = None
+    """Most memory that a stage may take (`8 GB`); off: what the machine has free."""
+    threads: Positive | None = None
+    """CPU threads; off: one a core."""
+    devices: Positive = 1
+    """Processes to train with: one a GPU, or CPU processes that share the cores."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format of weights and activations in training; auto is bf16 where the machine has instructions for it."""
+
+
+class Source(Section):
+    """One place that text comes from."""
+
+    path: SourcePath
+    """A file, a folder (searched through) or a pattern such as `notes/*.txt.gz`."""
+    format: Literal["txt", "jsonl", "csv", "tsv", "parquet"] | None = None
+    """File format; off: by the file's suffix."""
+    column: str = "text"
+    """Column or key that holds the text, where the format has columns."""
+    boundary: Literal["blank_line", "file", "row"] | None = None
+    """What parts documents; off: blank lines in txt, rows elsewhere."""
+
+
+def _sources(value: Any) -> Any:
+    return [{"path": item} if isinstance(item, str) else item for item in _one_or_more(value)]
+
+
+class Prepare(Section):
+    """Raw text to rows of tokens."""
+
+    sources: Annotated[tuple[Source, ...], BeforeValidator(_sources)] = ()
+    """Where the text is: paths, or entries with `path`, `column`, `boundary`."""
+    ready: Existing | None = None
+    """A prepared folder from another machine, taken as it is in place of `sources`."""
+    row_length: Annotated[int, Field(ge=8, le=8192)] = 128
+    """Tokens a row, with [CLS] and [SEP]."""
+    held_out: Annotated[Share, Field(gt=0, le=0.5)] = 0.005
+    """Share of the documents kept back to measure the loss; at least one document."""
+    errors: Literal["stop", "replace"] = "stop"
+    """Bytes that are not UTF-8: stop and name them, or replace and count them."""
+    broken_rows: Literal["stop", "skip"] = "stop"
+    """Rows that cannot be read: stop and name the first, or skip and list them."""
+
+    @model_validator(mode="after")
+    def _sources_or_ready(self) -> Self:
+        if bool(self.sources) == bool(self.ready):
+            raise ValueError(
+                "give either `sources` (text to prepare) or `ready` (a prepared folder), not both and not neither"
+            )
+        return self
+
+
+class Tokenizer(Section):
+    """The tokenizer: trained on the sources, or loaded from a folder."""
+
+    folder: Existing | None = None
+    """A folder with tokenizer.json; off: train one."""
+    kind: Literal["wordpiece"] = "wordpiece"
+    """What to train."""
+    vocabulary: Annotated[int, Field(ge=64, le=1_000_000)] = 16_000
+    """Pieces, special tokens included."""
+    lowercase: bool = True
+    """Fold case and strip accents."""
+
+
+class Encoder(Section):
+    """The encoder: a shape to start from scratch, or a folder to continue."""
+
+    folder: Existing | None = None
+    """An ordinary model folder (config.json, model.safetensors, tokenizer); off: start from scratch."""
+    family: Literal["bert", "bert-preln", "modern", "roberta", "distilbert"] = "bert"
+    """Architecture of a fresh encoder."""
+    size: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
+    """Shape by name; the next four override its parts."""
+    layers: Positive | None = None
+    """Number of blocks."""
+    width: Positive | None = None
+    """Size of a token's vector."""
+    heads: Positive | None = None
+    """Attention heads; must divide the width."""
+    inner: Positive | None = None
+    """Width of the feed-forward layer."""
+    positions: Positive = 512
+    """Longest row the encoder can take, in tokens."""
+
+    @model_validator(mode="after")
+    def _folder_has_its_shape(self) -> Self:
+        given = sorted(self.model_fields_set - {"folder"})
+        if self.folder is not None and given:
+            raise ValueError(f"`folder` brings its own shape; remove {', '.join(given)} or the folder")
+        return self
+
+
+class Optimization(Section):
+    """What pretraining and fine-tuning have in common."""
+
+    micro_batch: Positive | None = None
+    """Rows that go through the encoder at once; off: the batch, or less where memory asks for it. Changes no result."""
+    schedule: Literal["esd", "linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+    warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.06
+    """Share of the budget in which the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay, on matrices only."""
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest global gradient norm; off: no clipping."""
+    checkpoint_every: Work = Amount("seconds", 120.0)
+    """How much work a kill may cost. Changes no result."""
+
+
+class Pretrain(Optimization):
+    """Masked language modelling on the prepared rows."""
+
+    budget: Work = Amount("seconds", 1200.0)
+    """How long: time, steps, epochs or tokens. The schedule ends with it."""
+    batch: Positive = 128
+    """Rows an update."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate."""
+    optimizer: Literal["adamw"] = "adamw"
+    """Optimizer of all weights."""
+    mask_rate: Annotated[Share, Field(gt=0, lt=1)] = 0.15
+    """Share of ordinary tokens to predict; the held-out loss always uses 15 %."""
+    head_warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.05
+    """Share of the budget that trains a fresh prediction head alone, when a continued folder has none."""
+    evaluations: Positive = 10
+    """How often the held-out loss is measured over the budget."""
+
+
+class Task(Section):
+    """A labelled data set to fine-tune on: a known one, or your own files and columns."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Name in reports and folders."""
+    known: str | None = None
+    """Name of a task whose columns and metrics are known (`bertwright tasks` lists them); needs `folder`."""
+    folder: Existing | None = None
+    """Folder of a known task's files."""
+    train: Existing | None = None
+    """File of training rows: csv, tsv, jsonl or parquet."""
+    sets: dict[str, Existing] = {}
+    """Files to score on, by name; `dev` and `test` are the usual ones."""
+    kind: Literal["classification", "multi-label", "regression"] = "classification"
+    """What is predicted."""
+    text: Columns | None = None
+    """Text column, or the two columns of a pair."""
+    label: str = "label"
+    """Label column."""
+    metrics: Columns | None = None
+    """Metrics, the headline first; off: accuracy, micro F1 or Spearman by kind."""
+    positive: str | None = None
+    """Label that counts as positive for F1."""
+    none_label: str | None = None
+    """Word that stands for no label in a multi-label column."""
+    label_separator: str = ";"
+    """What parts the labels of a multi-label row."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Longest row in tokens; longer ones are cut and counted. Off: as in `finetune`."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over the training rows; off: as in `finetune`."""
+    batch: Positive | None = None
+    """Rows an update; off: as in `finetune`."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; off: as in `finetune`."""
+
+    @model_validator(mode="after")
+    def _known_or_own(self) -> Self:
+        if self.known is not None:
+            own = sorted(
+                self.model_fields_set & {"train", "sets", "kind", "text", "label", "metrics", "positive", "none_label"}
+            )
+            if self.folder is None:
+                raise ValueError("a known task needs `folder`, where its files are")
+            if own:
+                raise ValueError(f"a known task brings its own columns and files; remove {', '.join(own)} or `known`")
+        elif self.train is None or self.text is None or not self.sets:
+            missing = [
+                key for key, value in (("train", self.train), ("text", self.text), ("sets", self.sets)) if not value
+            ]
+            raise ValueError(f"your own task needs {', '.join(missing)} (or `known` and `folder` for a known one)")
+        elif len(self.text) > 2:
+            raise ValueError(f"found {len(self.text)} text columns; a row is one text or a pair")
+        return self
+
+
+class Finetune(Optimization):
+    """How the tasks are learnt."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    """Passes over the training rows."""
+    batch: Positive = 32
+    """Rows an update."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """Peak learning rate."""
+    max_length: Annotated[int, Field(ge=8)] = 128
+    """Longest row in tokens; longer ones are cut and counted."""
+    seeds: Positive = 3
+    """Runs of each task, each with its own seed."""
+    trainable: Literal["all", "head"] = "all"
+    """Which parameters learn."""
+    baseline: bool = False
+    """Also fine-tune the untrained encoder of the same shape and, where a folder is continued, the folder as it is."""
+
+
+class Recipe(Section):
+    """What the user wants, whole."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Name of the run's folder; off in a file: the file's name."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything that is drawn."""
+    store: Location = Path("bertwright-store")
+    """Folder of finished stages and of the run's results."""
+    system: System = System()
+    """The machine."""
+    prepare: Prepare | None = None
+    """Text to rows."""
+    tokenizer: Tokenizer | None = None
+    """The tokenizer; off: the encoder folder's own, or one trained with the defaults."""
+    encoder: Encoder = Encoder()
+    """The encoder."""
+    pretrain: Pretrain | None = None
+    """Pretraining; off: the encoder is taken as it is."""
+    finetune: Finetune = Finetune()
+    """Fine-tuning, for all tasks."""
+    tasks: tuple[Task, ...] = ()
+    """The tasks."""
+    report: bool = True
+    """Write the report page at the end."""

@@ -1,0 +1,115 @@
+"""What a person sees while a run works: a live line on a terminal, plain lines elsewhere. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+# Seconds between two plain lines of one stage.
+_EVERY = 10.0
+
+
+class Screen:
+    """Listens to a run and shows it; a context manager, so that the live line is put away whatever happens."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._quiet = quiet
+        self._verbose = verbose
+        self._live: Progress | None = None
+        self._bar: TaskID | None = None
+        self._shown = 0.0
+        self._begun = 0.0
+
+    def __enter__(self) -> Screen:
+        """Start the live line where there is a terminal."""
+        if self.console.is_terminal and not self._quiet:
+            columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[figures]}"))
+            self._live = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the live line away."""
+        if self._live is not None:
+            self._live.stop()
+        sys.stderr.flush()
+
+    def __call__(self, stage: str, fields: dict[str, Any]) -> None:
+        """Show one event of a stage."""
+        if self._quiet:
+            return
+        event = fields["event"]
+        if event == "begin":
+            self._begin(stage, fields["why"])
+        elif event == "work":
+            self._work(stage, fields)
+        elif event == "done":
+            self._end(stage, fields)
+        elif event == "skip" and self._verbose:
+            self.console.print(f"{stage}: {fields['why']}")
+
+    def _begin(self, stage: str, why: str) -> None:
+        self._begun = self._shown = time.monotonic()
+        if self._live is not None:
+            self._bar = self._live.add_task(stage, total=1.0, figures="")
+        elif stage != "forecast" or self._verbose:
+            self.console.print(f"{stage}: {why}")
+
+    def _work(self, stage: str, fields: dict[str, Any]) -> None:
+        figures = figures_line(fields)
+        if self._live is not None and self._bar is not None:
+            self._live.update(self._bar, completed=fields.get("share") or 0.0, figures=figures)
+        elif time.monotonic() - self._shown >= _EVERY:
+            self._shown = time.monotonic()
+            self.console.print(f"{stage}: {figures}")
+
+    def _end(self, stage: str, fields: dict[str, Any]) -> None:
+        if self._live is not None and self._bar is not None:
+            self._live.remove_task(self._bar)
+            self._bar = None
+        if stage == "forecast":
+            self.console.print(f"forecast: {seconds_text(fields['seconds'])} of work")
+        else:
+            self.console.print(f"{stage}: done in {seconds_text(time.monotonic() - self._begun)}")
+
+
+def figures_line(fields: dict[str, Any]) -> str:
+    """Return the figures of an event on one line, with their units."""
+    parts = []
+    if (share := fields.get("share")) is not None:
+        parts.append(f"{share:4.0%}")
+    for name, text in (
+        ("step", "step {:,.0f}"),
+        ("loss", "loss {:.3f}"),
+        ("held_out_loss", "held-out loss {:.3f}"),
+        ("tokens_per_second", "{:,.0f} tokens/s"),
+        ("rows_per_second", "{:,.0f} rows/s"),
+        ("learning_rate", "rate {:.2e}"),
+    ):
+        if (value := fields.get(name)) is not None:
+            parts.append(text.format(value))
+    if (left := fields.get("seconds_left")) is not None:
+        parts.append(f"{seconds_text(left)} left")
+    if note := fields.get("note"):
+        parts.append(str(note))
+    return ", ".join(parts)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a span of time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def bytes_text(count: float) -> str:
+    """Return a number of bytes as a person says it."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -1,0 +1,245 @@
+"""The store: finished stages under their identities, sealed by one rename.
+
+    STORE/store.json                      version of the format
+    STORE/stages/<kind>-<identity>/       a sealed stage: its files and record.json with their checksums
+    STORE/stages/<kind>-<identity>.partial/   a stage at work, or one that was killed; continued by the next run
+    STORE/locks/<kind>-<identity>.lock    held while a stage works; .owner says by whom and since when
+    STORE/runs/<recipe>/                  names that people know, pointing to stages
+
+A folder without ``.partial`` is whole: it got its name after every byte of it was on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from bertwright import files
+from bertwright.errors import LockHeld, StoreError
+
+FORMAT = 1
+RECORD = "record.json"
+PARTIAL = ".partial"
+SCRATCH = "scratch"  # a folder inside a stage at work that is not part of what is sealed: checkpoints
+
+
+def identity(kind: str, options: Mapping[str, Any], inputs: Mapping[str, str], contents: Mapping[str, str]) -> str:
+    """Return the identity of a stage: 32 hexadecimal digits over all that may change its result.
+
+    ``inputs`` maps a role to the identity of the stage that fills it, ``contents`` a label to a file's checksum.
+    """
+    parts = {"format": FORMAT, "kind": kind, "options": options, "inputs": inputs, "contents": contents}
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A finished stage: its folder and its record."""
+
+    folder: Path
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A fault that verification found in a sealed stage."""
+
+    stage: str
+    message: str
+
+
+class Store:
+    """A folder of stages. Opening it creates what is missing and refuses a newer format."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stages = root / "stages"
+        self.locks = root / "locks"
+        self.runs = root / "runs"
+        with files.explained(root):
+            for folder in (self.stages, self.locks, self.runs):
+                folder.mkdir(parents=True, exist_ok=True)
+        self._check_format()
+
+    def _check_format(self) -> None:
+        marker = self.root / "store.json"
+        if not marker.exists():
+            files.write_json(marker, {"format": FORMAT})
+            return
+        try:
+            found = files.read_json(marker)["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{marker}: not readable as a store's marker ({error}); name another folder with `store=FOLDER`"
+            ) from error
+        if found != FORMAT:
+            newer = isinstance(found, int) and found > FORMAT
+            raise StoreError(
+                f"{self.root}: the store has format {found}, this bertwright reads format {FORMAT}. "
+                f"{'Upgrade bertwright' if newer else 'Keep the old version for this store'}, "
+                "or name another folder with `store=FOLDER`."
+            )
+
+    def folder(self, kind: str, identity_: str) -> Path:
+        """Return where a stage lies once it is sealed."""
+        return self.stages / f"{kind}-{identity_}"
+
+    def sealed(self, kind: str, identity_: str) -> Sealed | None:
+        """Return a finished stage, or ``None``."""
+        folder = self.folder(kind, identity_)
+        return Sealed(folder, files.read_json(folder / RECORD)) if folder.is_dir() else None
+
+    def partial(self, kind: str, identity_: str) -> bool:
+        """Whether work on this stage was begun and not finished."""
+        return self.folder(kind, identity_ + PARTIAL).is_dir()
+
+    @contextlib.contextmanager
+    def lock(self, kind: str, identity_: str) -> Iterator[None]:
+        """Hold a stage's lock; ``LockHeld`` names the owner where another process has it. A kill frees it."""
+        path = self.locks / f"{kind}-{identity_}.lock"
+        owner = path.with_suffix(".owner")
+        lock = filelock.FileLock(path)
+        with files.explained(path):
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                raise LockHeld(
+                    f"{kind}: another run works on this stage ({_owner(owner)}). "
+                    "Wait for it to end, or end it, and give the same command again."
+                ) from None
+        try:
+            files.write_json(owner, {"pid": os.getpid(), "user": _user(), "host": socket.gethostname(), "since": now()})
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    @contextlib.contextmanager
+    def working(self, kind: str, identity_: str) -> Iterator[Path]:
+        """Give the folder of a stage at work; what an earlier try left is still in it. The caller holds the lock."""
+        folder = self.folder(kind, identity_ + PARTIAL)
+        with files.explained(folder):
+            (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+        yield folder
+
+    def seal(self, kind: str, identity_: str, record: Mapping[str, Any]) -> Sealed:
+        """Write the record with every file's checksum, bring all to the disk and give the folder its final name."""
+        folder, final = self.folder(kind, identity_ + PARTIAL), self.folder(kind, identity_)
+        with files.explained(final):
+            files.remove(folder / SCRATCH)
+            (folder / RECORD).unlink(missing_ok=True)
+            contents = {
+                str(path.relative_to(folder)): {"bytes": path.stat().st_size, "xxh3_128": files.checksum(path)}
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            size = files.folder_size(folder)
+            whole = {
+                "format": FORMAT,
+                "kind": kind,
+                "identity": identity_,
+                **record,
+                "disk_bytes": size,
+                "files": contents,
+            }
+            files.write_json(folder / RECORD, whole)
+            files.sync_tree(folder)
+            folder.replace(final)
+            files.sync(self.stages)
+        return Sealed(final, whole)
+
+    def all_sealed(self) -> list[Sealed]:
+        """Return every finished stage, oldest first."""
+        found = [
+            Sealed(folder, files.read_json(folder / RECORD))
+            for folder in self.stages.iterdir()
+            if (folder / RECORD).is_file() and not folder.name.endswith(PARTIAL)
+        ]
+        return sorted(found, key=lambda sealed: (sealed.record["started"], sealed.folder.name))
+
+    def verify(self) -> list[Damage]:
+        """Compare every file of every sealed stage with its checksum; return what is wrong."""
+        damage = []
+        for folder in sorted(self.stages.iterdir()):
+            if folder.name.endswith((PARTIAL, files.TEMPORARY)):
+                continue
+            try:
+                contents = files.read_json(folder / RECORD)["files"]
+            except (OSError, ValueError, KeyError) as error:
+                damage.append(Damage(folder.name, f"its record cannot be read ({error})"))
+                continue
+            damage += [Damage(folder.name, message) for message in _compare(folder, contents)]
+        return damage
+
+    def collect_garbage(self, *, dry_run: bool = False) -> tuple[list[str], int]:
+        """Remove stages that no run points to, and what killed runs left; return their names and bytes freed.
+
+        A stage whose lock is held is left alone.
+        """
+        needed = {path.name for path in self._needed()}
+        removed, freed = [], 0
+        for folder in sorted(self.stages.iterdir()):
+            if folder.name in needed:
+                continue
+            kind, _, identity_ = folder.name.removesuffix(PARTIAL).rpartition("-")
+            with contextlib.suppress(LockHeld), self.lock(kind, identity_):
+                freed += files.folder_size(folder)
+                removed.append(folder.name)
+                if not dry_run:
+                    files.remove(folder)
+        return removed, freed
+
+    def _needed(self) -> Iterator[Path]:
+        for plan in self.runs.glob("*/stages.json"):
+            for entry in files.read_json(plan).values():
+                yield self.folder(entry["kind"], entry["identity"])
+
+
+def _compare(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
+    for name, entry in contents.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif path.stat().st_size != entry["bytes"]:
+            yield f"{name} has {path.stat().st_size} bytes, its record says {entry['bytes']}"
+        elif files.checksum(path) != entry["xxh3_128"]:
+            yield f"{name} has changed since it was sealed"
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and name != RECORD and name not in contents:
+            yield f"{name} is not in its record"
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601 writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _owner(path: Path) -> str:
+    # The owner writes its note just after it took the lock: give it a moment.
+    for _ in range(10):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            note = files.read_json(path)
+            return f"process {note['pid']} of {note['user']} on {note['host']}, since {note['since']}"
+        time.sleep(0.05)
+    return "its owner left no note"

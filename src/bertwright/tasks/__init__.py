@@ -1,0 +1,1 @@
+"""What is asked of an encoder: rows, labels, batches, metrics, statistics."""

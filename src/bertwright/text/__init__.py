@@ -1,0 +1,1 @@
+"""Raw text to rows of tokens. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""One loop for every method, and what it is made of."""

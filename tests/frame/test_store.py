@@ -1,0 +1,183 @@
+"""The store: whole or nothing, locks, verification, garbage."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from bertwright import files
+from bertwright.errors import LockHeld, StoreError
+from bertwright.store import Store, identity
+
+RECORD = {"name": "x", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.0}
+
+
+def sealed(store: Store, kind: str = "prepare", own: str = "a" * 32) -> Path:
+    """Seal a stage of one file and return its folder."""
+    with store.working(kind, own) as folder:
+        files.write_text(folder / "rows.bin", "content")
+        files.write_text(folder / "scratch" / "checkpoint", "old")
+        return store.seal(kind, own, RECORD).folder
+
+
+def test_an_identity_hangs_on_every_part() -> None:
+    """Another kind, option, input or content is another stage; the order of keys is not."""
+    base = identity("prepare", {"a": 1, "b": 2}, {"tokenizer": "t"}, {"source": "s"})
+    assert base == identity("prepare", {"b": 2, "a": 1}, {"tokenizer": "t"}, {"source": "s"})
+    others = {
+        identity("pretrain", {"a": 1, "b": 2}, {"tokenizer": "t"}, {"source": "s"}),
+        identity("prepare", {"a": 1, "b": 3}, {"tokenizer": "t"}, {"source": "s"}),
+        identity("prepare", {"a": 1, "b": 2}, {"tokenizer": "u"}, {"source": "s"}),
+        identity("prepare", {"a": 1, "b": 2}, {"tokenizer": "t"}, {"source": "r"}),
+    }
+    assert 4 == len(others - {base})
+
+
+def test_a_sealed_stage_is_whole_and_has_no_scratch(tmp_path: Path) -> None:
+    """Sealing writes the checksums, drops checkpoints and gives the final name."""
+    store = Store(tmp_path / "store")
+    folder = sealed(store)
+    found = store.sealed("prepare", "a" * 32)
+    assert found is not None
+    assert {"rows.bin"} == set(found.record["files"])
+    assert not (folder / "scratch").exists()
+    assert not store.partial("prepare", "a" * 32)
+    assert [] == store.verify()
+
+
+@pytest.mark.parametrize("step", range(1, 40))
+def test_a_failure_at_any_write_leaves_whole_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Whichever rename or fsync fails, the stage is either sealed and whole or still partial, and a retry ends it."""
+    store = Store(tmp_path / "store")
+    calls = 0
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise OSError(errno.EIO, "planned failure")
+
+    monkeypatch.setattr(os, "fsync", lambda handle: (count(), real_sync(handle))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, target: (count(), real_replace(self, target))[1])
+    failed = False
+    try:
+        sealed(store)
+    except OSError:
+        failed = True
+    monkeypatch.undo()
+    assert failed == (calls >= step)
+    assert [] == Store(tmp_path / "store").verify()
+    if store.sealed("prepare", "a" * 32) is None:
+        assert failed
+        sealed(store)
+    assert "content" == (store.folder("prepare", "a" * 32) / "rows.bin").read_text()
+
+
+def test_verification_finds_changed_missing_and_foreign_files(tmp_path: Path) -> None:
+    """Every kind of damage is named with its stage and file."""
+    store = Store(tmp_path / "store")
+    for own in "abc":
+        sealed(store, own=own * 32)
+    (store.folder("prepare", "a" * 32) / "rows.bin").write_text("CONTENT")
+    (store.folder("prepare", "b" * 32) / "rows.bin").unlink()
+    (store.folder("prepare", "c" * 32) / "more").write_text("x")
+    assert ["has changed", "is missing", "is not in its record"] == [
+        next(words for words in ("has changed", "is missing", "is not in its record") if words in damage.message)
+        for damage in store.verify()
+    ]
+
+
+def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """A store of a later format is not touched."""
+    Store(tmp_path / "store")
+    (tmp_path / "store" / "store.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(StoreError, match="format 99.*reads format 1.*Upgrade bertwright"):
+        Store(tmp_path / "store")
+
+
+def _hold(root: Path, ready: Event, leave: Event) -> None:
+    with Store(root).lock("prepare", "a" * 32):
+        ready.set()
+        leave.wait(30)
+
+
+def test_a_held_lock_names_its_owner_and_a_kill_frees_it(tmp_path: Path) -> None:
+    """Another process that works on the stage is named; after its kill the lock is free."""
+    store = Store(tmp_path / "store")
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(store.root, ready, leave))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(LockHeld, match=rf"process {other.pid} of .* since 20"), store.lock("prepare", "a" * 32):
+        pass
+    with store.lock("prepare", "b" * 32):
+        pass
+    other.kill()
+    other.join()
+    with store.lock("prepare", "a" * 32):
+        pass
+
+
+def test_garbage_is_what_no_run_points_to(tmp_path: Path) -> None:
+    """Collection keeps what a run needs and what is locked, and removes the rest with half-done folders."""
+    store = Store(tmp_path / "store")
+    for own in "abc":
+        sealed(store, own=own * 32)
+    with store.working("prepare", "d" * 32):
+        pass
+    files.write_json(store.runs / "mine" / "stages.json", {"prepare": {"kind": "prepare", "identity": "a" * 32}})
+    with store.lock("prepare", "b" * 32):
+        expected = ["prepare-" + "c" * 32, "prepare-" + "d" * 32 + ".partial"]
+        assert expected == store.collect_garbage(dry_run=True)[0]
+        assert expected == store.collect_garbage()[0]
+    assert {"prepare-" + "a" * 32, "prepare-" + "b" * 32} == {path.name for path in store.stages.iterdir()}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_store_without_permission_says_so(tmp_path: Path) -> None:
+    """A folder that this user may not write to is named, with a way out."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="no permission to write"):
+        Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "no permission to write"),
+        (errno.EROFS, "no permission to write"),
+        (errno.ENOSPC, "the disk is full"),
+    ],
+)
+def test_the_systems_refusals_are_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    """Permission, a read-only disk and a full disk each say what to do, and leave no half file."""
+
+    def refuse(_handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError, match=words):
+        files.write_text(tmp_path / "file", "content")
+    monkeypatch.undo()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_lines_cut_off_by_a_kill_are_passed_over(tmp_path: Path) -> None:
+    """A metrics file whose last line is half written gives the lines before it."""
+    path = tmp_path / "metrics.jsonl"
+    files.append_json(path, {"step": 1})
+    with path.open("a") as stream:
+        stream.write('{"step": 2, "lo')
+    assert [{"step": 1}] == files.read_json_lines(path)
