@@ -81,10 +81,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def json_line(row: dict[str, Any]) -> str:
+    """Return a JSON object on one line; NaN and infinities are refused."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
 def append_json(path: Path, row: dict[str, Any]) -> None:
     """Add one line to a JSON-lines file; a reader has to bear a cut-off last line after a kill."""
     with explained(path), path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row, allow_nan=False) + "\n")
+        stream.write(json_line(row) + "\n")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

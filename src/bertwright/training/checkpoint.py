@@ -1,0 +1,63 @@
+"""Checkpoints: all that survives a stop, whole or not at all. Safetensors and JSON, never pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from bertwright import files
+
+_KEEP = 2
+_TENSORS, _STATE = "tensors.safetensors", "state.json"
+
+
+@dataclass
+class State:
+    """Where a training stands. Random numbers are drawn by (seed, step), so no generator has to be kept.
+
+    ``step`` counts steps, and so is the place in the data; ``seconds`` counts work, not interruptions.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    interruptions: int = 0
+    first: dict[str, float] = field(default_factory=dict)
+    final: dict[str, float] = field(default_factory=dict)
+
+
+def save(folder: Path, tensors: dict[str, Tensor], state: State) -> Path:
+    """Write ``checkpoint-<step>`` into a folder and remove all but the newest two."""
+    path = folder / f"checkpoint-{state.step:09d}"
+    with files.writing_folder(path) as partial:
+        blob = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        (partial / _TENSORS).write_bytes(blob)
+        content = {**asdict(state), "checksum": files.checksum(partial / _TENSORS)}
+        (partial / _STATE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    for old in list(_newest_first(folder))[_KEEP:]:
+        files.remove(old)
+    return path
+
+
+def latest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
+    """Return the newest checkpoint that is whole and unchanged, or ``None``."""
+    for path in _newest_first(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+            content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+            if content.pop("checksum") == files.checksum(path / _TENSORS):
+                return safetensors.torch.load_file(path / _TENSORS), State(**content)
+    return None
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    names = (path for path in folder.glob("checkpoint-*") if not path.name.endswith(files.TEMPORARY))
+    return iter(sorted(names, reverse=True))

@@ -1,0 +1,66 @@
+"""Masking for masked language modelling: drawn by (seed, epoch, row, position), without a loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_U64 = np.uint64
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Corrupted ids (n, T), flat positions into n*T to predict (M,), and the ids that stood there (M,)."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+
+
+def mask_tokens(
+    ids: np.ndarray,
+    *,
+    rows: np.ndarray,
+    epochs: np.ndarray,
+    seed: int,
+    rate: float,
+    mask_id: int,
+    special_ids: np.ndarray,
+    vocabulary: int,
+) -> Masked:
+    """Choose tokens of ``ids`` (n, T) to predict: 80 % become the mask, 10 % a random ordinary token, 10 % stay.
+
+    Each ordinary token is chosen with probability ``rate``; special tokens never are, and are never put in. ``rows``
+    and ``epochs``, both (n,), name the rows: a row is corrupted alike in any batch of the same epoch.
+    """
+    length = ids.shape[1]
+    special = np.zeros(vocabulary, dtype=bool)
+    special[special_ids] = True
+    base = _mix(_mix(_U64(seed) + _U64(1), epochs.astype(_U64)), rows.astype(_U64))
+    draws = _mix(base[:, None], np.arange(length, dtype=_U64)[None, :])
+    chosen = (_unit(draws) < rate) & ~special[ids]
+    positions = np.flatnonzero(chosen)
+    labels = ids.reshape(-1)[positions].astype(np.int64)
+    again = _mix(draws.reshape(-1)[positions], _U64(1))
+    which = _unit(again)
+    ordinary = np.flatnonzero(~special)
+    random = ordinary[(_unit(_mix(again, _U64(2))) * len(ordinary)).astype(np.int64)]
+    corrupted = ids.astype(np.int64)
+    flat = corrupted.reshape(-1)
+    flat[positions] = np.where(which < 0.8, mask_id, np.where(which < 0.9, random, labels))
+    return Masked(corrupted, positions, labels)
+
+
+def _mix(key: np.ndarray | np.uint64, number: np.ndarray | np.uint64) -> np.ndarray:
+    """Hash a key with a number to 64 random bits: splitmix64's finalizer on their sum over its odd constant."""
+    with np.errstate(over="ignore"):
+        z = np.asarray(key + (number + _U64(1)) * _U64(0x9E3779B97F4A7C15))
+        z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> _U64(31)))
+
+
+def _unit(bits: np.ndarray) -> np.ndarray:
+    """Turn 64 random bits into a number in [0, 1)."""
+    return (bits >> _U64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,273 @@
+"""The one training loop. Methods enter as arguments: which parameters, which loss, which data."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bertwright import files
+from bertwright.errors import Diverged, Interrupted
+from bertwright.training import checkpoint
+from bertwright.training.budget import Budget
+from bertwright.training.checkpoint import State
+from bertwright.training.losses import Loss
+from bertwright.training.optimizers import Optimizer
+from bertwright.training.ranks import Ranks
+from bertwright.training.schedules import multiplier
+
+_LINES = 500  # most lines about the training loss in metrics.jsonl
+_PATIENCE = 10  # steps in a row that may have a loss that is not finite
+
+
+class Batches(Protocol):
+    """Endless steps of data, each a list of micro-batches, as a pure function of the step's number.
+
+    A micro-batch is a mapping of tensors with two integers beside them: ``count`` (labels) and ``tokens``.
+    """
+
+    steps_per_epoch: int | None
+
+    def step(self, number: int, rank: int, world: int) -> Sequence[Mapping[str, Any]]:
+        """Return this rank's micro-batches of a step."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training did: counts, seconds of work, and the first and last of what ``evaluate`` gave."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    skipped: int
+    interruptions: int
+    train_loss: float | None
+    first: Mapping[str, float]
+    final: Mapping[str, float]
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    schedule: str,
+    warmup: float,
+    budget: Budget,
+    clip: float | None,
+    seed: int,
+    ranks: Ranks,
+    folder: Path,
+    metrics: Path,
+    checkpoint_every: Budget,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    evaluations: int = 1,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Outcome:
+    """Train until the budget is used up, from the newest checkpoint in ``folder`` if there is one.
+
+    ``evaluate`` is called before the first step and ``evaluations`` times evenly over the budget, the last at its end.
+    Raises ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged`` where the loss stays
+    non-finite; an update with such a loss or gradient is never made.
+    """
+    total = budget.total(batches.steps_per_epoch)
+    state, diary = _resume(optimizer, folder, ranks), _Diary(metrics, total, ranks.rank == 0, progress)
+    diary.cut(state.step)
+    if evaluate is not None and state.step == 0:
+        state.first = state.final = _measure(model, evaluate, diary, state)
+    with _Stopping() as stopping:
+        while (done := budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)) < total:
+            begun, before = time.monotonic(), _portions(checkpoint_every, state)
+            rate = multiplier(schedule, done, total, warmup)
+            value, norm, tokens = _update(model, batches, loss, optimizer, state.step, rate, clip, seed, ranks)
+            _judge(state, value, norm, folder)
+            state.step += 1
+            state.tokens += tokens
+            seconds, stop = ranks.first(time.monotonic() - begun, stopping.asked)
+            state.seconds += seconds
+            after = budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)
+            diary.step(state, done, after, value, norm, optimizer.learning_rate * rate)
+            if evaluate is not None and (after >= total or after * evaluations // total > done * evaluations // total):
+                state.final = _measure(model, evaluate, diary, state)
+            if stop or after >= total or _portions(checkpoint_every, state) > before:
+                _save(optimizer, state, folder, ranks, stop=bool(stop))
+            if stop:
+                raise Interrupted(f"stopped after step {state.step}; all is saved and the same command continues")
+    return Outcome(
+        state.step,
+        state.tokens,
+        state.seconds,
+        state.skipped,
+        state.interruptions,
+        diary.mean_loss,
+        state.first,
+        state.final,
+    )
+
+
+def _portions(every: Budget, state: State) -> int:
+    """Return how many whole portions of ``every`` a training has behind it."""
+    return every.done(steps=state.step, tokens=state.tokens, seconds=state.seconds) // every.total(None)
+
+
+def _update(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    optimizer: Optimizer,
+    step: int,
+    rate: float,
+    clip: float | None,
+    seed: int,
+    ranks: Ranks,
+) -> tuple[float, float, int]:
+    """Make one update; return mean loss, gradient norm before clipping, and tokens, all over all ranks."""
+    model.train()
+    device = optimizer.weights[0].device
+    value = torch.zeros((), device=device)
+    micro_batches = batches.step(step, ranks.rank, ranks.world)
+    for number, batch in enumerate(micro_batches):
+        # Dropout is drawn by place, not by history: a continued run draws what an uninterrupted one would.
+        torch.manual_seed((seed * 1_000_003 + step) * 10_007 + number * ranks.world + ranks.rank)
+        part = loss(model, {key: v.to(device) if isinstance(v, Tensor) else v for key, v in batch.items()})
+        part.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.accumulate()
+        value += part.total.detach().float()
+    count, tokens, summed = ranks.total(
+        sum(batch["count"] for batch in micro_batches), sum(batch["tokens"] for batch in micro_batches), float(value)
+    )
+    gradients = optimizer.gradients()
+    ranks.sum_gradients(gradients)
+    norm = float(optimizer.norm()) / max(count, 1)
+    mean = summed / max(count, 1)
+    if not (math.isfinite(mean) and math.isfinite(norm)):
+        optimizer.clear()
+    else:
+        shrink = 1.0 if clip is None or norm <= clip else clip / norm
+        optimizer.step(scale=shrink / max(count, 1), multiplier=rate)
+    return mean, norm, int(tokens)
+
+
+def _judge(state: State, value: float, norm: float, folder: Path) -> None:
+    """Count a step that made no update; give up after some in a row."""
+    if math.isfinite(value) and math.isfinite(norm):
+        state.skipped_in_a_row = 0
+        return
+    state.skipped += 1
+    state.skipped_in_a_row += 1
+    if state.skipped_in_a_row >= _PATIENCE:
+        good = max((path.name for path in folder.glob("checkpoint-*")), default="none was written yet")
+        raise Diverged(
+            f"the loss or its gradient was not a finite number in {_PATIENCE} steps in a row (loss {value}, norm "
+            f"{norm}, step {state.step}). No such update was made; the last good checkpoint is {good}. "
+            "Lower `learning_rate`, or set `clip: 1.0`, and run again."
+        )
+
+
+def _measure(
+    model: nn.Module, evaluate: Callable[[], dict[str, float]], diary: _Diary, state: State
+) -> dict[str, float]:
+    model.eval()
+    with torch.no_grad():
+        found = evaluate()
+    diary.measured(state, found)
+    return found
+
+
+def _resume(optimizer: Optimizer, folder: Path, ranks: Ranks) -> State:
+    found = checkpoint.latest(folder)
+    # All have read before the first rank may write the next one.
+    ranks.barrier()
+    if found is None:
+        return State()
+    tensors, state = found
+    optimizer.load_state(tensors)
+    state.interruptions += 1
+    return state
+
+
+def _save(optimizer: Optimizer, state: State, folder: Path, ranks: Ranks, *, stop: bool) -> None:
+    if ranks.rank == 0:
+        checkpoint.save(folder, optimizer.state(), state)
+    if stop:
+        ranks.barrier()
+
+
+class _Diary:
+    """Writes metrics.jsonl and tells the progress; a continued run takes back what it will do again."""
+
+    def __init__(self, path: Path, total: int, writes: bool, progress: Callable[[dict[str, Any]], None] | None) -> None:
+        self.path = path
+        self.total = total
+        self.writes = writes
+        self.progress = progress
+        self.mean_loss: float | None = None
+        self._sum, self._steps = 0.0, 0
+
+    def cut(self, step: int) -> None:
+        """Remove what a killed run wrote after its last checkpoint."""
+        if self.writes and self.path.exists():
+            rows = [row for row in files.read_json_lines(self.path) if row["step"] <= step and step > 0]
+            files.write_text(self.path, "".join(f"{files.json_line(row)}\n" for row in rows))
+
+    def step(self, state: State, before: int, after: int, value: float, norm: float, rate: float) -> None:
+        """Note a step; a line is written where the share of the budget moved on."""
+        if math.isfinite(value):
+            self._sum, self._steps = self._sum + value, self._steps + 1
+        if not self.writes or min(after, self.total) * _LINES // self.total <= before * _LINES // self.total:
+            return
+        if self._steps:
+            self.mean_loss = self._sum / self._steps
+        row = {**_place(state), "loss": self.mean_loss, "learning_rate": rate, "norm": _finite(norm)}
+        self._sum, self._steps = 0.0, 0
+        files.append_json(self.path, row)
+        if self.progress is not None:
+            share = min(1.0, after / self.total)
+            left = state.seconds * (1 - share) / share if share else None
+            speed = state.tokens / state.seconds if state.seconds else None
+            self.progress({**row, "share": share, "seconds_left": left, "tokens_per_second": speed})
+
+    def measured(self, state: State, found: Mapping[str, float]) -> None:
+        """Note what an evaluation gave."""
+        if self.writes:
+            files.append_json(self.path, {**_place(state), **found})
+            if self.progress is not None:
+                self.progress({**_place(state), **found})
+
+
+def _place(state: State) -> dict[str, float]:
+    return {"step": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3)}
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+class _Stopping:
+    """Turns SIGTERM and Ctrl-C into a flag that is read between two steps; signals are restored at the end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stopping:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self.asked = True

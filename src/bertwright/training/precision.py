@@ -1,0 +1,66 @@
+"""Number formats: which one the machine is fast in, and how fast it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from bertwright.errors import InputError
+
+_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Where and in which format to train, and why."""
+
+    device: torch.device
+    dtype: torch.dtype
+    why: str
+
+    @property
+    def name(self) -> str:
+        """The format's short name."""
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+
+def choose(device: str = "auto", precision: str = "auto") -> Precision:
+    """Return device and format: ``device`` is "auto", "cpu" or "cuda", ``precision`` "auto", "bf16" or "fp32"."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("system.device is cuda, and PyTorch sees no CUDA device here; use `system.device=cpu`")
+    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    if precision != "auto":
+        return Precision(place, torch.bfloat16 if precision == "bf16" else torch.float32, "the recipe says so")
+    if place.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+        return Precision(place, torch.bfloat16 if fast else torch.float32, f"the GPU {'has' if fast else 'lacks'} bf16")
+    fast = bool(_CPU_FLAGS & _cpu_flags())
+    why = f"the processor {'has' if fast else 'lacks'} bf16 instructions"
+    return Precision(place, torch.bfloat16 if fast else torch.float32, why)
+
+
+def _cpu_flags() -> set[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return set()
+    line = next((x for x in cpuinfo.read_text().splitlines() if x.startswith(("flags", "Features"))), "")
+    return set(line.partition(":")[2].split())
+
+
+@lru_cache(maxsize=4)
+def matmul_peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048) -> float:
+    """Return the floating-point operations a second of the best of a few large matrix products, measured now."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(6):
+        begun = time.perf_counter()
+        a @ b
+        if device != "cpu":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size**3 / best

@@ -1,0 +1,146 @@
+"""Several processes as one trainer: what they sum, what the first decides for all, and how they are started.
+
+Gradients are summed over ranks after the last micro-batch, in one flat piece, and divided by the count of the whole
+step. So any loss works, whatever it does inside, and the number of ranks changes no result but rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bertwright.errors import RunError
+
+_PATIENCE = timedelta(minutes=30)
+_PARENT_DEATH = 1  # Linux: prctl's PR_SET_PDEATHSIG
+
+
+class Ranks:
+    """This process's place among ``world`` ranks; alone, nothing is sent anywhere."""
+
+    def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
+        self.rank = rank
+        self.world = world
+        self._device = device or torch.device("cpu")
+
+    @classmethod
+    def from_environment(cls) -> Ranks:
+        """Join the ranks that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell of, as torchrun sets them."""
+        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if world == 1:
+            return cls()
+        cuda = torch.cuda.is_available()
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank))) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+        return cls(rank, world, device)
+
+    def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Replace each gradient by its sum over all ranks."""
+        if self.world > 1:
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            dist.all_reduce(flat)
+            for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def total(self, *numbers: float) -> list[float]:
+        """Return the sums over all ranks."""
+        if self.world == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self._device)
+        dist.all_reduce(tensor)
+        return [float(number) for number in tensor.cpu()]
+
+    def first(self, *numbers: float) -> list[float]:
+        """Return the first rank's numbers, so that all decide alike."""
+        return self.total(*(numbers if self.rank == 0 else [0.0] * len(numbers)))
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def start(count: int, target: str, argument: Mapping[str, Any], *, threads: int) -> None:
+    """Run ``module:function`` with a JSON argument in ``count`` local processes, which form one group.
+
+    Cores are divided among them. ``RunError`` tells the end of the first one's stderr that fails; the others are ended.
+    """
+    with tempfile.TemporaryDirectory(prefix="bertwright-ranks-") as name:
+        folder = Path(name)
+        (folder / "argument.json").write_text(json.dumps(argument), encoding="utf-8")
+        environment = os.environ | {
+            "WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+            "OMP_NUM_THREADS": str(max(1, threads // count)),
+        }
+        processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for rank in range(count):
+                with (folder / f"stderr-{rank}").open("wb") as stderr:
+                    command = [sys.executable, "-m", __name__, target, str(folder / "argument.json"), str(os.getpid())]
+                    own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                    processes.append(subprocess.Popen(command, env=own, stderr=stderr))
+            _wait(processes, folder)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.terminate()
+            for process in processes:
+                process.wait()
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
+    """Wait until all have ended well; raise for the first that did not."""
+    while True:
+        running = any(process.poll() is None for process in processes)
+        for rank, process in enumerate(processes):
+            if process.returncode:
+                said = (folder / f"stderr-{rank}").read_text(errors="replace").strip()[-2000:]
+                raise RunError(
+                    f"rank {rank} of {len(processes)} ended with code {process.returncode}. The last checkpoint is "
+                    f"kept and the same command continues. It said:\n{said}"
+                )
+        if not running:
+            return
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _main(target: str, argument: str, parent: str) -> None:
+    """Be one rank: die with the process that started it, so that a killed run leaves nobody behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        sys.exit(1)
+    module, _, function = target.partition(":")
+    getattr(importlib.import_module(module), function)(json.loads(Path(argument).read_text(encoding="utf-8")))
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
