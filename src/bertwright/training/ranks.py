@@ -109,19 +109,20 @@ def start(count: int, target: str, argument: Mapping[str, Any], *, threads: int)
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Wait until all have ended well; raise for the first that did not."""
-    while True:
-        running = any(process.poll() is None for process in processes)
-        for rank, process in enumerate(processes):
-            if process.returncode:
-                said = (folder / f"stderr-{rank}").read_text(errors="replace").strip()[-2000:]
-                raise RunError(
-                    f"rank {rank} of {len(processes)} ended with code {process.returncode}. The last checkpoint is "
-                    f"kept and the same command continues. It said:\n{said}"
-                )
-        if not running:
-            return
+    """Wait until all have ended well; raise with what each said that did not."""
+    while any(process.poll() is None for process in processes) and not any(p.returncode for p in processes):
         time.sleep(0.1)
+    if not any(process.returncode for process in processes):
+        return
+    # One failure soon breaks the others' connections: the first to fail is among those that ended by now.
+    time.sleep(0.5)
+    said = [
+        f"rank {rank} of {len(processes)} ended with code {process.returncode} and said:\n"
+        + (folder / f"stderr-{rank}").read_text(errors="replace").strip()[-1500:]
+        for rank, process in enumerate(processes)
+        if process.poll()
+    ]
+    raise RunError("training stopped. The last checkpoint is kept and the same command continues.\n" + "\n".join(said))
 
 
 def _free_port() -> int:

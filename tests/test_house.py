@@ -1,0 +1,90 @@
+"""The order of the house: who may import whom, and what stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
+# A room may import what stands on an earlier line, never a neighbour on its own line.
+ORDER = [
+    ["errors"],
+    ["files"],
+    ["recipe", "store", "demo", "first_recipe"],
+    ["reading", "text"],
+    ["encoder", "training", "tasks"],
+    ["stages"],
+    ["report"],
+    ["screen"],
+    ["pipeline"],
+    ["cli"],
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+
+
+def room_of(path: Path) -> str:
+    """Return the room, or the file on top, that a path lies in."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Return the rooms that a file imports, wherever in the file it does."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "bertwright":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bertwright."):
+            rooms.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("bertwright.")}
+    return rooms - {"__version__"}
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(SOURCE)) for path in FILES])
+def test_imports_point_one_way(path: Path) -> None:
+    """A room imports only rooms that stand before it."""
+    own = room_of(path)
+    wrong = {room for room in imported_rooms(path) - {own} if LEVEL[room] >= LEVEL[own]}
+    assert set() == wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(SOURCE)) for path in FILES])
+def test_files_stay_small(path: Path) -> None:
+    """A file holds one idea and at most 400 lines."""
+    assert path.read_text(encoding="utf-8").count("\n") <= 400
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "cli",
+        "reading",
+        "store",
+        "text.shards",
+        "text.tokenizer",
+        "pipeline.plan",
+        "pipeline.run",
+        "report.page",
+        "demo.write",
+        "tasks.metrics",
+        "stages.prepare",
+    ],
+)
+def test_light_rooms_do_not_load_torch(module: str) -> None:
+    """Help, plans, text and reports work without torch and transformers."""
+    code = f"import sys, bertwright.{module}; sys.exit(sum(m in sys.modules for m in ('torch', 'transformers')))"
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+def test_package_folders_import_nothing() -> None:
+    """The ``__init__`` file of a room holds a docstring and nothing else."""
+    for path in SOURCE.glob("*/__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert all(isinstance(node, ast.Expr) for node in body), path

@@ -1,0 +1,96 @@
+"""The order of the data and the masks: pure functions of seed, epoch and row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertwright.training.corruption import mask_tokens
+from bertwright.training.order import Order
+
+SPECIAL = np.arange(5)
+
+
+def masked(ids: np.ndarray, rows: np.ndarray, *, epoch: int = 0, seed: int = 0, rate: float = 0.15):  # type: ignore[no-untyped-def]
+    """Mask rows of a toy vocabulary of 100 with five special tokens."""
+    return mask_tokens(
+        ids,
+        rows=rows,
+        epochs=np.full(len(rows), epoch),
+        seed=seed,
+        rate=rate,
+        mask_id=4,
+        special_ids=SPECIAL,
+        vocabulary=100,
+    )
+
+
+def toy(rows: int, length: int = 64) -> np.ndarray:
+    """Return rows [CLS] tokens [SEP] padding."""
+    ids = np.random.default_rng(0).integers(5, 100, (rows, length)).astype(np.uint16)
+    ids[:, 0], ids[:, -4], ids[:, -3:] = 2, 3, 0
+    return ids
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 50), world=st.sampled_from([1, 2, 3, 8]), batch=st.integers(1, 20), seed=st.integers(0, 99))
+def test_the_union_over_ranks_covers_each_row_once_an_epoch(rows: int, world: int, batch: int, seed: int) -> None:
+    """Whatever the batch and the number of ranks, an epoch's places hold every row exactly once."""
+    order, seen = Order(rows, seed), []
+    for start in range(0, rows * 2, batch):
+        numbers, _ = order.take(start, min(start + batch, rows * 2))
+        seen.append(np.concatenate([numbers[rank::world] for rank in range(world)]))
+        np.testing.assert_array_equal(np.sort(seen[-1]), np.sort(numbers))
+    flat = np.concatenate([order.take(0, rows)[0], order.take(rows, 2 * rows)[0]])
+    np.testing.assert_array_equal(np.sort(flat[:rows]), np.arange(rows))
+    np.testing.assert_array_equal(np.sort(flat[rows:]), np.arange(rows))
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.repeat(np.arange(rows), 2))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    """A new epoch, and another seed, shuffle anew."""
+    first, second, other = Order(50, 0).take(0, 50)[0], Order(50, 0).take(50, 100)[0], Order(50, 1).take(0, 50)[0]
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_masking_rates_are_those_of_bert() -> None:
+    """15 % of ordinary tokens are chosen; of these 80 % become the mask, 10 % another token, 10 % stay."""
+    ids = toy(2000)
+    result = masked(ids, np.arange(2000))
+    ordinary = (ids >= 5).sum()
+    flat = result.ids.reshape(-1)[result.positions]
+    assert pytest.approx(0.15, abs=0.003) == len(result.positions) / ordinary
+    assert pytest.approx(0.80, abs=0.01) == (flat == 4).mean()
+    # A random token is the old one once in 95 times.
+    assert pytest.approx(0.10 * 94 / 95, abs=0.008) == ((flat != 4) & (flat != result.labels)).mean()
+
+
+def test_special_tokens_are_never_chosen_nor_put_in() -> None:
+    """[CLS], [SEP] and padding stay; the random token is an ordinary one; what is not chosen is untouched."""
+    ids = toy(500)
+    result = masked(ids, np.arange(500), rate=0.5)
+    assert (ids.reshape(-1)[result.positions] >= 5).all()
+    changed = result.ids.reshape(-1)[result.positions]
+    assert ((changed == 4) | (changed >= 5)).all()
+    untouched = np.setdiff1d(np.arange(ids.size), result.positions)
+    np.testing.assert_array_equal(ids.reshape(-1)[untouched], result.ids.reshape(-1)[untouched])
+
+
+def test_a_row_is_masked_alike_in_any_batch() -> None:
+    """Masks hang on (seed, epoch, row, position) and not on a row's neighbours."""
+    ids = toy(40)
+    whole = masked(ids, np.arange(40))
+    backwards = masked(ids[::-1], np.arange(40)[::-1])
+    np.testing.assert_array_equal(whole.ids, backwards.ids[::-1])
+    np.testing.assert_array_equal(whole.ids[7:9], masked(ids[7:9], np.arange(7, 9)).ids)
+
+
+def test_epochs_and_seeds_have_masks_of_their_own() -> None:
+    """Masking is dynamic: another epoch or seed chooses other tokens, hardly more alike than chance."""
+    ids = toy(200)
+    chosen = [set(masked(ids, np.arange(200), **kind).positions) for kind in ({}, {"epoch": 1}, {"seed": 1})]
+    for other in chosen[1:]:
+        assert pytest.approx(0.15, abs=0.03) == len(chosen[0] & other) / len(chosen[0])

@@ -1,0 +1,299 @@
+"""The loop: micro-batches, interruptions, divergence, precision, ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bertwright import files
+from bertwright.errors import Diverged, Interrupted, RunError
+from bertwright.training import checkpoint
+from bertwright.training.budget import Budget
+from bertwright.training.checkpoint import State
+from bertwright.training.loop import Outcome, train
+from bertwright.training.losses import LossSum
+from bertwright.training.optimizers import Optimizer
+from bertwright.training.ranks import Ranks, start
+from bertwright.training.trainable import select
+
+
+class Toy(nn.Module):
+    """A small network with dropout, so that exact resumption has something to get wrong."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Linear(6, 8)
+        self.head = nn.Linear(8, 1)
+        self.dropout = nn.Dropout(0.3)
+        self.to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict one number a row."""
+        out: Tensor = self.head(self.dropout(torch.tanh(self.body(x)))).squeeze(-1)
+        return out
+
+
+class ToyBatches:
+    """Twelve rows a step, drawn from the step's number, with labels of uneven count."""
+
+    steps_per_epoch = 5
+
+    def __init__(self, micro_batch: int = 12, poison: Sequence[int] = ()) -> None:
+        self.micro_batch = micro_batch
+        self.poison = poison
+
+    def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+        """Return the micro-batches of a step."""
+        generator = torch.Generator().manual_seed(number)
+        x = torch.randn(12, 6, generator=generator)
+        labels = x.sum(dim=1) + (float("nan") if number in self.poison else 0.0)
+        x, labels = x[rank::world], labels[rank::world]
+        parts = zip(x.split(self.micro_batch), labels.split(self.micro_batch), strict=True)
+        return [{"x": a, "labels": b, "count": len(b), "tokens": a.numel()} for a, b in parts]
+
+
+def loss(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
+    """Squared error, summed."""
+    found = model(batch["x"].to(next(model.parameters()).dtype)).float()
+    return LossSum((found - batch["labels"]).square().sum(), batch["count"])
+
+
+def go(
+    folder: Path,
+    model: Toy,
+    batches: Any = None,
+    *,
+    steps: int = 20,
+    every: int = 4,
+    ranks: Ranks | None = None,
+    **changes: Any,
+) -> Outcome:
+    """Train a toy for some steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = Optimizer(
+        [(name, part) for name, part in model.named_parameters() if part.requires_grad],
+        name="adamw",
+        learning_rate=0.02,
+        weight_decay=0.1,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    )
+    settings: dict[str, Any] = {
+        "schedule": "linear",
+        "warmup": 0.1,
+        "budget": Budget("steps", steps),
+        "clip": 1.0,
+        "seed": 3,
+        "ranks": ranks or Ranks(),
+        "folder": folder,
+        "metrics": folder / "metrics.jsonl",
+        "checkpoint_every": Budget("steps", every),
+        **changes,
+    }
+    return train(model, batches or ToyBatches(), loss, optimizer, **settings)
+
+
+def weights(model: nn.Module) -> Tensor:
+    """Return all parameters as one vector."""
+    return torch.cat([parameter.detach().float().reshape(-1) for parameter in model.parameters()])
+
+
+def test_micro_batches_change_nothing(tmp_path: Path) -> None:
+    """Twelve rows at once, or in pieces of 5, 5 and 2, give the same weights up to rounding."""
+    models = [Toy().eval(), Toy().eval()]
+    for model in models:
+        model.dropout.p = 0.0
+    go(tmp_path / "a", models[0])
+    go(tmp_path / "b", models[1], ToyBatches(micro_batch=5))
+    torch.testing.assert_close(weights(models[0]), weights(models[1]), atol=1e-6, rtol=1e-5)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the loop may catch it."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stop", [1, 6, 7, 13])
+def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, stop: int, dtype: torch.dtype) -> None:
+    """A kill at any step, then the same command: weights and metrics equal an uninterrupted run's, to the bit."""
+
+    class Trap(ToyBatches):
+        def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+            if number == stop:
+                raise Killed
+            return super().step(number, rank, world)
+
+    whole, stopped = Toy(dtype), Toy(dtype)
+    measure = {"evaluations": 4}
+    go(tmp_path / "whole", whole, evaluate=lambda: {"weights": float(weights(whole).sum())}, **measure)
+    with pytest.raises(Killed):
+        go(tmp_path / "stopped", Toy(dtype), Trap(), evaluate=lambda: {"weights": 0.0}, **measure)
+    outcome = go(tmp_path / "stopped", stopped, evaluate=lambda: {"weights": float(weights(stopped).sum())}, **measure)
+    assert torch.equal(weights(whole), weights(stopped))
+    assert (20, 1 if stop > 4 else 0) == (outcome.steps, outcome.interruptions)
+    steps = [row["step"] for row in files.read_json_lines(tmp_path / "stopped" / "metrics.jsonl")]
+    assert [row["step"] for row in files.read_json_lines(tmp_path / "whole" / "metrics.jsonl")] == steps
+
+
+def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
+    """SIGTERM ends the step, saves, and says that the same command continues; it then does, to the same bits."""
+
+    class Asking(ToyBatches):
+        def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+            if number == 9:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().step(number, rank, world)
+
+    whole, stopped = Toy(), Toy()
+    go(tmp_path / "whole", whole)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match=r"after step 10.*same command continues"):
+        go(tmp_path / "stopped", Toy(), Asking(), every=1000)
+    assert before == signal.getsignal(signal.SIGTERM)
+    go(tmp_path / "stopped", stopped, every=1000)
+    assert torch.equal(weights(whole), weights(stopped))
+
+
+def test_a_step_without_a_finite_loss_makes_no_update(tmp_path: Path) -> None:
+    """A poisoned step is skipped and counted, and the optimizer is as if it had not been."""
+    model = Toy()
+    outcome = go(tmp_path, model, ToyBatches(poison=[3, 4]))
+    assert (2, 20) == (outcome.skipped, outcome.steps)
+    assert torch.isfinite(weights(model)).all()
+    tensors, _ = checkpoint.latest(tmp_path) or ({}, State())
+    assert 18.0 == float(tensors["step/body.weight"])
+
+
+def test_divergence_names_step_checkpoint_and_remedy(tmp_path: Path) -> None:
+    """After ten such steps in a row the run ends; the last good checkpoint is named and there."""
+    with pytest.raises(Diverged, match=r"10 steps in a row.*step 16.*checkpoint-000000016|checkpoint-0000000"):
+        go(tmp_path, Toy(), ToyBatches(poison=range(7, 40)), steps=40)
+    tensors, state = checkpoint.latest(tmp_path) or ({}, State())
+    assert state.step > 0
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_bf16_weights_do_not_lose_small_updates(tmp_path: Path) -> None:
+    """A thousand updates of 1e-5 move a weight of 1 by 1e-2 through its fp32 master; bf16 alone would stay at 1."""
+    weight = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
+    optimizer = Optimizer(
+        [("w", weight)], name="adamw", learning_rate=1e-5, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-12
+    )
+    for _ in range(1000):
+        weight.grad = torch.ones_like(weight)
+        optimizer.accumulate()
+        optimizer.step(scale=1.0, multiplier=1.0)
+    assert pytest.approx(0.99, abs=1e-4) == float(optimizer.masters[0].detach()[0, 0])
+    assert pytest.approx(0.99, abs=4e-3) == float(weight.detach()[0, 0])
+
+
+def test_the_update_is_that_of_pytorchs_adamw(tmp_path: Path) -> None:
+    """Mean loss, clipping, decay on matrices only and the schedule give what a plain PyTorch loop gives."""
+    ours, plain = Toy(), Toy()
+    ours.dropout.p = plain.dropout.p = 0.0
+    go(tmp_path, ours, steps=10)
+    matrices = [p for p in plain.parameters() if p.dim() > 1]
+    vectors = [p for p in plain.parameters() if p.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.98), eps=1e-6)
+    for step in range(10):
+        [batch] = ToyBatches().step(step, 0, 1)
+        optimizer.zero_grad()
+        (plain(batch["x"]) - batch["labels"]).square().mean().backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            # One step of ten rises; nine fall.
+            group["lr"] = 0.02 * (1.0 if step == 0 else (9 - (step - 1)) / 9)
+        optimizer.step()
+    torch.testing.assert_close(weights(plain), weights(ours), atol=1e-6, rtol=1e-5)
+
+
+def test_a_frozen_part_stays_and_costs_no_state(tmp_path: Path) -> None:
+    """`head` trains the head alone: the body keeps its bits and has no place in the checkpoint."""
+    model = Toy()
+    body = model.body.weight.detach().clone()
+    assert ("head.weight", "head.bias") == select(model, "head")
+    go(tmp_path, model, steps=4)
+    assert torch.equal(body, model.body.weight)
+    tensors, _ = checkpoint.latest(tmp_path) or ({}, State())
+    assert {"head.weight", "head.bias"} == {name.partition("/")[2] for name in tensors}
+
+
+def test_a_budget_in_time_ends_its_schedule_on_time(tmp_path: Path) -> None:
+    """After half a second of work the run ends, its last rate near zero."""
+    outcome = go(tmp_path, Toy(), budget=Budget("seconds", 0.5), every=100_000)
+    rows = [row for row in files.read_json_lines(tmp_path / "metrics.jsonl") if "learning_rate" in row]
+    assert 0.5 <= outcome.seconds < 0.8
+    assert rows[-1]["learning_rate"] < 0.02 * 0.1
+
+
+def test_metrics_stay_few(tmp_path: Path) -> None:
+    """Two thousand steps leave about five hundred lines."""
+    go(tmp_path, Toy(), steps=2000, every=100_000)
+    assert 500 == len(files.read_json_lines(tmp_path / "metrics.jsonl"))
+
+
+@pytest.mark.parametrize("fault", ["cut", "changed", "half", "state"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, fault: str) -> None:
+    """A cut, changed or half-written newest checkpoint is not taken; the one before is."""
+    for step in (1, 2):
+        checkpoint.save(tmp_path, {"a": torch.full((8,), float(step))}, State(step=step))
+    newest = tmp_path / "checkpoint-000000002"
+    blob = (newest / "tensors.safetensors").read_bytes()
+    if fault == "cut":
+        (newest / "tensors.safetensors").write_bytes(blob[:-5])
+    elif fault == "changed":
+        (newest / "tensors.safetensors").write_bytes(blob[:-1] + b"\x7f")
+    elif fault == "state":
+        (newest / "state.json").write_text("{")
+    else:
+        newest.rename(tmp_path / "checkpoint-000000002.tmp")
+    tensors, state = checkpoint.latest(tmp_path) or ({}, State())
+    assert (1, 1.0) == (state.step, float(tensors["a"][0]))
+
+
+def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    """Older ones are removed."""
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, {"a": torch.zeros(1)}, State(step=step))
+    assert ["checkpoint-000000002", "checkpoint-000000003"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def rank(argument: Mapping[str, Any]) -> None:
+    """Train as one of several ranks; the first writes its weights. Run in a process of its own."""
+    torch.set_num_threads(1)
+    ranks = Ranks.from_environment()
+    if argument.get("fail") == ranks.rank:
+        raise ValueError("planned failure")
+    model = Toy()
+    model.dropout.p = 0.0
+    go(Path(argument["folder"]), model, ranks=ranks)
+    if ranks.rank == 0:
+        Path(argument["folder"], "weights.json").write_text(json.dumps(weights(model).tolist()))
+
+
+def test_two_ranks_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two gloo processes on the same global batch give one process's weights, to 1e-5."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    start(2, "test_loop:rank", {"folder": str(tmp_path / "two")}, threads=2)
+    model = Toy()
+    model.dropout.p = 0.0
+    go(tmp_path / "one", model)
+    two = torch.tensor(json.loads((tmp_path / "two" / "weights.json").read_text()))
+    torch.testing.assert_close(weights(model), two, atol=1e-5, rtol=1e-5)
+
+
+def test_a_rank_that_dies_ends_the_others_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failing rank is named with what it said, and nobody is left waiting."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    with pytest.raises(RunError, match=r"rank 1 of 2 ended with code 1 and said(.|\n)*planned failure"):
+        start(2, "test_loop:rank", {"folder": str(tmp_path), "fail": 1}, threads=2)
