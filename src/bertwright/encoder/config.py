@@ -59,6 +59,8 @@ class EncoderConfig:
             )
         if self.family == "modern" and self.width // self.heads % 2:
             raise InputError(f"a head of the modern family needs an even width, found {self.width // self.heads}")
+        if self.pooling not in ("cls", "mean"):
+            raise InputError(f"encoder pooling {self.pooling!r} is not known; it is cls or mean")
         if not 0 <= self.pad_id < self.vocabulary:
             raise InputError(f"the padding id {self.pad_id} is not in a vocabulary of {self.vocabulary}")
 

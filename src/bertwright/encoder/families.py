@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 from bertwright import files
 from bertwright.encoder.config import FAMILIES, EncoderConfig
 from bertwright.encoder.heads import ClassificationHead, MaskedLMHead
-from bertwright.encoder.models import Classifier, MaskedLM
+from bertwright.encoder.models import Classifier, MaskedLM, empty
 from bertwright.encoder.names import NAMES, body_names, head_names
 from bertwright.encoder.stack import Encoder
-from bertwright.errors import DataError, ProofFailed
+from bertwright.errors import DataError, InputError, ProofFailed
 
 PROBLEMS = {
     "classification": "single_label_classification",
@@ -29,6 +28,10 @@ PROBLEMS = {
 }
 # Largest difference between our outputs and the ordinary class's, fp32.
 _PROOF = 1e-4
+# Without these there is no shape; the others have a usual value.
+_NEEDED = ("vocabulary", "width", "layers", "heads", "inner")
+# Settings that count something, from 1 (a padding id from 0).
+_WHOLE = (*_NEEDED, "positions", "segments", "local_window", "global_every", "pad_id")
 # Tensors of older folders that carry nothing: counters of positions and of angles.
 _CARRY_NOTHING = ("position_ids", "rotary_emb.inv_freq")
 
@@ -56,24 +59,30 @@ def load(folder: Path) -> Loaded:
     prefix = family.prefix if prefixed & set(tensors) else ""
     body = {ours: tuple(f"{prefix}{name}" for name in theirs) for ours, theirs in body_names(config).items()}
     taken: set[str] = set()
-    encoder = _fill(Encoder(config), body, tensors, taken, folder)
-    head = _fill_if_there(MaskedLMHead(config), family.masked_lm_head, tensors, taken, folder)
+    encoder = _fill(empty(Encoder, config), body, tensors, taken, folder)
+    head = _fill_if_there(empty(MaskedLMHead, config), family.masked_lm_head, tensors, taken, folder)
     pooler_names = {
         ours.partition(".")[2]: _without(theirs, family.prefix, prefix) for ours, theirs in family.pooler.items()
     }
-    pooler = _fill_if_there(nn.Linear(config.width, config.width), pooler_names, tensors, taken, folder)
+    pooler = _fill_if_there(empty(nn.Linear, config.width, config.width), pooler_names, tensors, taken, folder)
     labels = _labels(settings)
     classifier = None
     if all(name in tensors for names in family.classifier.values() for name in names):
         names = {ours: _without(theirs, family.prefix, prefix) for ours, theirs in head_names(config).items()}
         classes = tensors[family.classifier["output.weight"][0]].shape[0]
-        classifier = _fill(ClassificationHead(config, classes), names, tensors, taken, folder)
+        classifier = _fill(empty(ClassificationHead, config, classes), names, tensors, taken, folder)
     unused = sorted(set(tensors) - taken - set(family.decoder) - {n for n in tensors if n.endswith(_CARRY_NOTHING)})
-    _tied(tensors, family.decoder, body["embeddings.words.weight"][0], folder)
+    repeated = (body["embeddings.words.weight"][0], family.masked_lm_head["bias"][0])
+    _tied(tensors, dict(zip(family.decoder, repeated, strict=False)), folder)
     notes = [] if head is not None else ["the folder has no masked-word head"]
     if unused:
         notes.append(f"{len(unused)} tensors of the folder are not used: {', '.join(unused[:5])}")
     return Loaded(config, encoder, head, pooler, classifier, labels, tuple(notes))
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """Return the shape of the encoder in an ordinary model folder, without reading its weights."""
+    return _config(_settings(folder), folder)
 
 
 def save(
@@ -105,7 +114,8 @@ def save(
         content["max_position_embeddings"] = config.position_rows
     if config.family in ("roberta", "modern"):
         content |= {f"{name}_token_id": number for name, number in special_ids.items()}
-    if labels is not None:
+    if isinstance(model, Classifier):
+        labels = _checked_labels(labels, model.head.output.out_features)
         content |= {"id2label": {str(i): label for i, label in enumerate(labels)}}
         content |= {"label2id": {label: i for i, label in enumerate(labels)}}
     if problem is not None:
@@ -113,6 +123,15 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     files.write_bytes(folder / "model.safetensors", safetensors.torch.save(tensors, metadata={"format": "pt"}))
     files.write_json(folder / "config.json", content)
+
+
+def _checked_labels(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
+    """Return one name for each output: the ordinary class counts its outputs by them."""
+    if labels is None:
+        return tuple(f"LABEL_{number}" for number in range(classes))
+    if len(labels) != classes:
+        raise InputError(f"{len(labels)} labels were given for a classifier of {classes} outputs; give one for each")
+    return labels
 
 
 def ordinary_tensors(model: MaskedLM | Classifier, values: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
@@ -195,9 +214,11 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"{folder}: no config.json in it; name an ordinary model folder (config.json, model.safetensors)"
         )
     try:
-        settings: dict[str, Any] = files.read_json(path)
+        settings = files.read_json(path)
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise DataError(f"{path}: found a JSON {type(settings).__name__}, expected an object of settings")
     return settings
 
 
@@ -214,45 +235,60 @@ def _config(settings: Mapping[str, Any], folder: Path) -> EncoderConfig:
             raise DataError(f"{folder}: config.json says {key} = {settings[key]!r}; bertwright reads only {value!r}")
     if settings.get("position_embedding_type", "absolute") != "absolute":
         raise DataError(f"{folder}: position_embedding_type {settings['position_embedding_type']!r} is not supported")
-    values = {ours: settings[theirs] for theirs, ours in family.settings.items() if theirs in settings}
-    missing = [k for k in ("vocabulary", "width", "layers", "heads", "inner") if k not in values]
+    values = {ours: _number(settings, theirs, ours, folder) for theirs, ours in family.settings.items()}
+    values = {ours: value for ours, value in values.items() if value is not None}
+    missing = [theirs for theirs, ours in family.settings.items() if ours in _NEEDED and ours not in values]
     if missing:
-        raise DataError(f"{folder}: config.json lacks {', '.join(missing)}")
+        raise DataError(f"{folder}: config.json lacks {', '.join(missing)}, without which no shape can be built")
     values.setdefault("pad_id", 1 if name == "roberta" else 0)
+    values.setdefault("positions", 8192 if name == "modern" else 512)
     values.setdefault("segments", {"bert": 2, "bert-preln": 2, "roberta": 1}.get(name, 0))
     values.setdefault("norm_eps", 1e-5 if name == "modern" else 1e-12)
     if name == "roberta":
         values["positions"] -= values["pad_id"] + 1
     if name == "modern":
-        values |= _modern_values(settings)
+        values |= _modern_values(settings, folder)
     return EncoderConfig.from_dict({"family": name, **values})
 
 
-def _modern_values(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what newer folders write as lists: RoPE's bases and the kinds of layers."""
+def _number(settings: Mapping[str, Any], key: str, ours: str, folder: Path) -> Any:
+    """Return a setting, ``None`` where absent; refuse what cannot be a size, a rate or (pooling) a word."""
+    value = settings.get(key)
+    # Only a padding id may be null: some ordinary models have none.
+    if key not in settings or (value is None and ours == "pad_id"):
+        return None
+    kind: Any = {"pooling": str, **dict.fromkeys(_WHOLE, int)}.get(ours, (int, float))
+    if not isinstance(value, kind) or isinstance(value, bool) or (ours in _WHOLE and value < (ours != "pad_id")):
+        expected = {str: "a word", int: "a whole number"}.get(kind, "a number")
+        raise DataError(f"{folder}: config.json says {key} = {value!r}; expected {expected} that a shape can have")
+    return value
+
+
+def _modern_values(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Read what newer folders write as lists: RoPE's bases and the kinds of layers. They stand above older keys."""
     values: dict[str, Any] = {}
     ropes = settings.get("rope_parameters") or {}
     for key, ours in (("full_attention", "rope_base"), ("sliding_attention", "local_rope_base")):
-        if "rope_theta" in ropes.get(key, {}):
-            values[ours] = ropes[key]["rope_theta"]
+        rope = ropes.get(key) or {}
+        if settings.get("rope_scaling") or rope.get("rope_type", "default") != "default":
+            raise DataError(f"{folder}: config.json stretches RoPE's angles; bertwright reads only rope_type 'default'")
+        if "rope_theta" in rope:
+            values[ours] = rope["rope_theta"]
     kinds = settings.get("layer_types")
-    if kinds and "global_attn_every_n_layers" not in settings:
+    if kinds:
         full = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
         every = full[1] if len(full) > 1 else len(kinds)
         if full != list(range(0, len(kinds), every)):
-            raise DataError(f"layer_types {kinds} is not a regular pattern of global and local layers")
+            raise DataError(f"{folder}: layer_types {kinds} is not a regular pattern of global and local layers")
         values["global_every"] = every
     return values
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        paths = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    else:
-        paths = [folder / "model.safetensors"]
+    names = _shards(index) if index.is_file() else ["model.safetensors"]
     tensors: dict[str, Tensor] = {}
-    for path in paths:
+    for path in (folder / name for name in names):
         if not path.is_file():
             pickled = (folder / "pytorch_model.bin").is_file()
             hint = (
@@ -267,6 +303,17 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         except safetensors.SafetensorError as error:
             raise DataError(f"{path}: not a whole safetensors file ({error})") from error
     return tensors
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the files that an index names; none may lie outside its folder."""
+    try:
+        names = sorted({str(name) for name in files.read_json(index)["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{index}: expected a JSON object with a `weight_map` of tensors to files") from error
+    if outside := [name for name in names if Path(name).name != name]:
+        raise DataError(f"{index}: {outside[0]!r} is not the name of a file in the same folder")
+    return names
 
 
 def _plain(name: str) -> str:
@@ -315,7 +362,8 @@ def _labels(settings: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(str(names[key]) for key in sorted(names, key=int)) if names else None
 
 
-def _tied(tensors: Mapping[str, Tensor], decoder: tuple[str, ...], words: str, folder: Path) -> None:
-    name = decoder[0]
-    if name in tensors and not torch.equal(tensors[name], tensors[words]):
-        raise DataError(f"{folder}: {name} differs from the word embeddings; only tied output matrices are supported")
+def _tied(tensors: Mapping[str, Tensor], repeats: Mapping[str, str], folder: Path) -> None:
+    """Refuse a stored output matrix or bias that differs from what it should repeat."""
+    for name, original in repeats.items():
+        if name in tensors and original in tensors and not torch.equal(tensors[name], tensors[original]):
+            raise DataError(f"{folder}: {name} differs from {original}; only tied output matrices are supported")

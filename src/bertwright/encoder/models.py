@@ -61,7 +61,7 @@ class Classifier(nn.Module):
 
 def build_masked_lm(config: EncoderConfig, *, seed: int) -> MaskedLM:
     """Return an untrained masked language model."""
-    return initialise(MaskedLM(_empty_encoder(config), _empty(MaskedLMHead, config)), seed=seed)
+    return initialise(MaskedLM(empty(Encoder, config), empty(MaskedLMHead, config)), seed=seed)
 
 
 def build_classifier(
@@ -77,13 +77,13 @@ def build_classifier(
 
     BERT's classifiers start from the pooler, ModernBERT's from the dense layer and norm of the masked-word head.
     """
-    head = initialise(_empty(ClassificationHead, config, classes), seed=seed)
+    head = initialise(empty(ClassificationHead, config, classes), seed=seed)
     if pooler is not None:
         head.dense.load_state_dict(pooler.state_dict())
     if config.family == "modern" and masked_lm_head is not None:
         head.dense.load_state_dict(masked_lm_head.dense.state_dict())
         head.norm.load_state_dict(masked_lm_head.norm.state_dict())
-    return Classifier(encoder or initialise(_empty_encoder(config), seed=seed), head)
+    return Classifier(encoder or initialise(empty(Encoder, config), seed=seed), head)
 
 
 def initialise(module: M, *, seed: int) -> M:
@@ -115,12 +115,11 @@ def initialise(module: M, *, seed: int) -> M:
     return module
 
 
-def _empty_encoder(config: EncoderConfig) -> Encoder:
-    return _empty(Encoder, config)
+def empty(kind: type[M], *arguments: object) -> M:
+    """Build a module whose parameters hold no values yet: each has to be drawn or read.
 
-
-def _empty(kind: type[M], *arguments: object) -> M:
-    """Build a module without drawing PyTorch's own initial weights, which would be thrown away."""
+    PyTorch's own initial weights would be thrown away, and drawing them would move the global generator.
+    """
     with torch.device("meta"):
         module = kind(*arguments)
     return module.to_empty(device="cpu")

@@ -38,12 +38,16 @@ class Embeddings(nn.Module):
         self.counted_from = config.pad_id if config.family == "roberta" else None
 
     def forward(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Embed token ids (B, T), with segment ids (B, T) or all in the first segment: (B, T, H)."""
+        """Embed token ids (B, T), with segment ids (B, T) or all in the first segment: (B, T, H).
+
+        Families with fewer than two segments have nothing to tell apart and do not look at the ids.
+        """
         x = self.words(ids)
         if self.positions is not None:
             x = x + self.positions(self._places(ids))
         if self.segments is not None:
-            x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
+            alone = segments is None or self.segments.num_embeddings == 1
+            x = x + (self.segments.weight[0] if alone else self.segments(segments))
         out: Tensor = self.dropout(self.norm(x))
         return out
 

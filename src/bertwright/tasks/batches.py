@@ -1,0 +1,129 @@
+"""Rows of a task as token ids, and as batches of rows of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+# Batches whose rows are sorted together: enough for rows of like length, few enough that order stays random.
+_POOL = 50
+
+
+class Encodes(Protocol):
+    """What is asked of a tokenizer."""
+
+    cls_id: int
+    sep_id: int
+    pad_id: int
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return ids without special tokens."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Ragged rows: ``ids[i]`` and ``segments[i]`` are 1-D, of one length; ``cut`` counts rows that were too long."""
+
+    ids: tuple[np.ndarray, ...]
+    segments: tuple[np.ndarray, ...]
+    labels: np.ndarray
+    pad_id: int
+    cut: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the tokens of each row, (n,)."""
+        return np.array([len(row) for row in self.ids])
+
+
+def encode(
+    texts: Sequence[tuple[str, ...]], labels: np.ndarray, tokenizer: Encodes, *, max_length: int, separators: int = 1
+) -> Encoded:
+    """Lay rows out as [CLS] a [SEP] or [CLS] a [SEP] b [SEP], with segments 0 and 1.
+
+    ``separators`` stand between the parts of a pair (RoBERTa: 2). A row longer than ``max_length`` loses tokens from
+    the end of its longer part, one by one, and is counted.
+    """
+    columns = [tokenizer.encode([row[part] for row in texts]) for part in range(len(texts[0]))]
+    ids, segments, cut = [], [], 0
+    room = max_length - (2 if len(columns) == 1 else 2 + separators)
+    for parts in zip(*columns, strict=True):
+        kept, was_cut = _fit(parts, room)
+        cut += was_cut
+        first = [tokenizer.cls_id, *kept[0], tokenizer.sep_id]
+        second = [tokenizer.sep_id] * (separators - 1) + [*kept[1], tokenizer.sep_id] if len(kept) > 1 else []
+        ids.append(np.array(first + second, dtype=np.int64))
+        segments.append(np.array([0] * len(first) + [1] * len(second), dtype=np.int64))
+    return Encoded(tuple(ids), tuple(segments), labels, tokenizer.pad_id, cut)
+
+
+def _fit(parts: tuple[list[int], ...], room: int) -> tuple[list[list[int]], bool]:
+    sizes = [len(part) for part in parts]
+    if sum(sizes) <= room:
+        return list(parts), False
+    if len(sizes) == 1:
+        return [parts[0][:room]], True
+    # Taking single tokens from the longer part, over and over, ends here.
+    shorter = min(sizes[0], sizes[1], room // 2)
+    sizes = [shorter, room - shorter] if sizes[0] <= sizes[1] else [room - shorter, shorter]
+    return [part[:size] for part, size in zip(parts, sizes, strict=True)], True
+
+
+class TrainBatches:
+    """Steps over all rows, epoch after epoch, rows of like length together; a pure function of seed and step."""
+
+    def __init__(self, rows: Encoded, *, batch: int, micro_batch: int, seed: int) -> None:
+        self.steps_per_epoch = -(-len(rows.ids) // batch)
+        self._rows, self._batch, self._micro_batch, self._seed = rows, batch, micro_batch, seed
+        self._epoch = lru_cache(maxsize=2)(self._draw)
+
+    def _draw(self, epoch: int) -> list[np.ndarray]:
+        """Shuffle rows, sort pools of them by length, cut those into batches, and shuffle the batches."""
+        generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
+        order, lengths = generator.permutation(len(self._rows.ids)), self._rows.lengths
+        pool = self._batch * _POOL
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        ordered = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+        batches = [ordered[start : start + self._batch] for start in range(0, len(ordered), self._batch)]
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+        """Return this rank's micro-batches of a step."""
+        epoch, place = divmod(number, self.steps_per_epoch)
+        chosen = self._epoch(epoch)[place][rank::world]
+        return [
+            collate(self._rows, chosen[start : start + self._micro_batch])
+            for start in range(0, len(chosen), self._micro_batch)
+        ]
+
+
+def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
+    """Pad chosen rows to the longest of them: ids, segments (B, T), labels, and a mask where anything was padded."""
+    lengths = [len(rows.ids[row]) for row in chosen]
+    shape = (len(chosen), max(lengths))
+    ids, segments = np.full(shape, rows.pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for place, row in enumerate(chosen):
+        ids[place, : lengths[place]] = rows.ids[row]
+        segments[place, : lengths[place]] = rows.segments[row]
+    mask = np.arange(shape[1])[None, :] < np.array(lengths)[:, None]
+    return {
+        "ids": torch.from_numpy(ids),
+        "segments": torch.from_numpy(segments),
+        "mask": None if mask.all() else torch.from_numpy(mask),
+        "labels": torch.from_numpy(rows.labels[chosen]),
+        "count": len(chosen),
+        "tokens": int(sum(lengths)),
+    }
+
+
+def in_order_of_length(rows: Encoded, batch: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Give all rows once, the longest first: the numbers of a batch's rows, and the batch."""
+    order = np.argsort(-rows.lengths, kind="stable")
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        yield chosen, collate(rows, chosen)

@@ -1,0 +1,94 @@
+"""What seeds and rows allow to say: means with intervals, and paired comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+from bertwright.tasks.metrics import METRICS, Score
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds, sample deviation, and the 95 % interval of the mean by Student's t (``None`` under two)."""
+
+    values: tuple[float, ...]
+    mean: float | None
+    deviation: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The mean difference of two systems, its 95 % interval, and whether that is clear of 0."""
+
+    difference: float
+    interval: tuple[float, float]
+    clear: bool
+    samples: int
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Summarise one score a seed."""
+    if not values:
+        return Summary((), None, None, None)
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Summary(tuple(values), mean, None, None)
+    deviation = float(np.std(values, ddof=1))
+    half = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1)) * deviation / len(values) ** 0.5
+    return Summary(tuple(values), mean, deviation, (mean - half, mean + half))
+
+
+def compare(
+    gold: np.ndarray,
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    *,
+    metric: str,
+    positive: int | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Comparison | None:
+    """Compare two systems on one set by a paired bootstrap over rows and seeds; ``None`` where a score is undefined.
+
+    ``gold`` is (n,) or (n, C); ``first`` and ``second`` hold each seed's answers in the same form. Each sample draws
+    rows with replacement, the same for both systems, and seeds with replacement for each.
+    """
+    compute = METRICS[metric].compute
+    whole = _mean_difference(gold, first, second, compute, positive)
+    if whole is None:
+        return None
+    generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    differences = []
+    for _ in range(samples):
+        rows = generator.integers(0, len(gold), len(gold))
+        a = [first[i][rows] for i in generator.integers(0, len(first), len(first))]
+        b = [second[i][rows] for i in generator.integers(0, len(second), len(second))]
+        found = _mean_difference(gold[rows], a, b, compute, positive)
+        if found is not None:
+            differences.append(found)
+    low, high = (float(q) for q in np.quantile(differences, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]))
+    return Comparison(whole, (low, high), not low <= 0 <= high, len(differences))
+
+
+def _mean_difference(
+    gold: np.ndarray,
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    compute: Callable[[np.ndarray, np.ndarray, int | None], Score],
+    positive: int | None,
+) -> float | None:
+    means = []
+    for system in (first, second):
+        scores = [compute(gold, answers, positive) for answers in system]
+        values = [score.value for score in scores if score.value is not None]
+        if len(values) < len(scores):
+            return None
+        means.append(float(np.mean(values)))
+    return means[0] - means[1]
