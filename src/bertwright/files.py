@@ -119,7 +119,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
-        # The folder first takes a temporary name, so that a kill in the middle leaves no half folder under the good name.
+        # The folder first takes a temporary name, so that a kill leaves no half folder under the good name.
         doomed = path if path.name.endswith(TEMPORARY) else path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
         if doomed != path:
             path.replace(doomed)

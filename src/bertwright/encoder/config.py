@@ -103,6 +103,12 @@ def shape(family: str, size: str, *, vocabulary: int, pad_id: int, **overrides: 
     return replace(base, **{key: value for key, value in overrides.items() if value is not None})
 
 
+def size_name(config: EncoderConfig) -> str | None:
+    """Return the name of a shape, ``None`` where it has none."""
+    shape_ = (config.layers, config.width, config.heads, config.inner)
+    return next((name for name, known in SIZES.items() if known == shape_), None)
+
+
 def body_weights(config: EncoderConfig) -> int:
     """Return the weights of the blocks' matrices: query, key, value, output, and the feed-forward layer."""
     gates = 2 if config.family == "modern" else 1

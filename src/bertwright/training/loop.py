@@ -34,7 +34,9 @@ class Batches(Protocol):
     A micro-batch is a mapping of tensors with two integers beside them: ``count`` (labels) and ``tokens``.
     """
 
-    steps_per_epoch: int | None
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Return the steps of one pass over the data, ``None`` where it has no end."""
 
     def step(self, number: int, rank: int, world: int) -> Sequence[Mapping[str, Any]]:
         """Return this rank's micro-batches of a step."""

@@ -1,0 +1,343 @@
+"""The command line: parse, call, print.
+
+Results go to stdout, progress and errors to stderr. Exit code 0: fine; 1: the work failed; 2: the input has to change.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bertwright import __version__
+from bertwright.errors import BertwrightError, InputError
+
+app = typer.Typer(
+    name="bertwright",
+    help="Train, adapt and serve your own BERT-like text encoders on private text and modest hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+store_app = typer.Typer(help="Look after the store of finished stages.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store_app, name="store")
+
+
+@dataclass
+class Output:
+    """What the options that stand before a command ask for."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+output = Output()
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Changes to the recipe, such as pretrain.budget=5min.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show also what was skipped, and tracebacks.")]
+StorePath = Annotated[Path, typer.Option("--store", help="The store's folder.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(call(arguments))
+
+
+def call(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    output.json = output.quiet = output.verbose = False
+    try:
+        result = app(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except BertwrightError as error:
+        return _fail(str(error), error.exit_code, type(error).__name__)
+    except KeyboardInterrupt:
+        return _fail("stopped. What was finished is kept; the same command continues.", 1, "Interrupted")
+    except OSError as error:
+        return _fail(_system(error), 2, "InputError")
+    except Exception as error:
+        # Click raises its own exceptions for a wrong command line; they know how to show themselves.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return int(error.exit_code)
+        traceback.print_exc()
+        return _fail(
+            f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",
+            1,
+            "Fault",
+        )
+
+
+def _system(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    why = error.strerror or str(error)
+    return f"{place}the system refused ({why}). What was finished is kept; mend it and give the same command again."
+
+
+def _fail(message: str, code: int, kind: str) -> int:
+    if output.verbose:
+        traceback.print_exc()
+    print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
+    if output.json:
+        print(json.dumps({"ok": False, "error": {"kind": kind, "message": message}, "exit_code": code}))
+    return code
+
+
+def _ask(as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+    output.json, output.quiet, output.verbose = as_json, quiet, verbose
+
+
+def _print(lines: Sequence[str], result: dict[str, Any]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr if output.json else sys.stdout)
+    if output.json:
+        print(json.dumps({"ok": True, **result}, ensure_ascii=False, default=str))
+
+
+def _carry_out(path: Path, overrides: list[str] | None, until: str) -> None:
+    from bertwright.pipeline.run import records_of, run
+    from bertwright.reading import load_recipe
+    from bertwright.report.tables import summary_lines
+    from bertwright.screen import Screen
+
+    recipe = load_recipe(path, overrides or ())
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    command = " ".join(["bertwright", *sys.argv[1:]])
+    with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
+        result = run(recipe, until=until, listen=screen, command=command)
+    lines = summary_lines(records_of(recipe, result.stages, {}, command))
+    lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
+    _print(
+        lines,
+        {
+            "folder": result.folder,
+            "report": result.report,
+            "stages": {name: {"folder": s.folder, **s.record} for name, s in result.stages.items()},
+        },
+    )
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@app.command("run")
+def run_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
+    _ask(as_json, quiet, verbose)
+    _carry_out(recipe, overrides, "evaluate")
+
+
+def _verb(name: str, until: str, text: str) -> Callable[..., None]:
+    def command(
+        recipe: RecipePath,
+        overrides: Overrides = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        _ask(as_json, quiet, verbose)
+        _carry_out(recipe, overrides, until)
+
+    command.__doc__ = text
+    return app.command(name)(command)
+
+
+_verb("prepare", "prepare", "Turn the recipe's text into a tokenizer and rows of tokens.")
+_verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it needs.")
+_verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they need.")
+_verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")
+
+
+@app.command("report")
+def report_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Write the report page of what is finished; nothing is run."""
+    _ask(as_json)
+    from bertwright.pipeline.run import report
+    from bertwright.reading import load_recipe
+
+    page = report(load_recipe(recipe, overrides or ()), command=" ".join(["bertwright", *sys.argv[1:]]))
+    _print([f"report: {page}"], {"report": page})
+
+
+@app.command("check")
+def check_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Check recipe and data, take one real step, and forecast hours, memory and disk."""
+    _ask(as_json)
+    from bertwright.pipeline.check import check
+
+    found = check(recipe, overrides or ())
+    _print(found.lines(), found.as_dict())
+
+
+@app.command("plan")
+def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Show the stages: what is done, what would run, and why. Nothing is run."""
+    _ask(as_json)
+    from bertwright.pipeline.plan import plan, where
+    from bertwright.pipeline.run import pointers, run_folder
+    from bertwright.reading import load_recipe
+    from bertwright.store import Store
+
+    whole = load_recipe(recipe, overrides or ())
+    store, before = Store(whole.store), pointers(run_folder(whole))
+    rows = [(stage, where(stage, store, before)) for stage in plan(whole)]
+    width = max((len(stage.name) for stage, _ in rows), default=0)
+    _print(
+        [f"{due.state:8}{stage.name:{width + 2}}{due.why}" for stage, due in rows],
+        {"stages": [{"name": s.name, "identity": s.identity, "state": d.state, "why": d.why} for s, d in rows]},
+    )
+
+
+@app.command("status")
+def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Show how far a run is, from any shell, while it works."""
+    _ask(as_json)
+    from bertwright.pipeline.status import status
+    from bertwright.reading import load_recipe
+
+    found = status(load_recipe(recipe, overrides or ()))
+    _print(found.lines(), found.as_dict())
+
+
+@app.command("demo")
+def demo_command(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the demo into.")] = Path("bertwright-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the made-up language.")] = 0,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a small made-up language with its tasks, and run its recipe from text to report."""
+    _ask(as_json, quiet)
+    from bertwright.demo.write import write_demo
+
+    write_demo(folder, seed=seed)
+    recipe = folder / "recipe.yaml"
+    if write_only:
+        _print([f"recipe: {recipe}"], {"recipe": recipe})
+    else:
+        _carry_out(recipe, [], "evaluate")
+
+
+@app.command("tasks")
+def tasks_command(as_json: Json = False) -> None:
+    """List the known tasks: columns, kind and metrics."""
+    _ask(as_json)
+    from bertwright.tasks.catalogue import listing
+
+    rows = listing()
+    _print([f"{row['name']:8}{row['kind']:16}{row['text']:24}{row['metrics']}" for row in rows], {"tasks": rows})
+
+
+@app.command("init")
+def init_command(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a first recipe, with a comment at each choice."""
+    from bertwright.first_recipe import FIRST_RECIPE
+
+    if path.exists():
+        raise InputError(f"{path} is there already; name another file, or remove it first")
+    path.write_text(FIRST_RECIPE, encoding="utf-8")
+    print(f"wrote {path}; put your own folders in, then: bertwright check {path}")
+
+
+@app.command("env")
+def env_command(as_json: Json = False) -> None:
+    """Show the machine and the versions that results depend on."""
+    _ask(as_json)
+    from bertwright.pipeline.executors import machine_facts, versions
+
+    facts, found = machine_facts(), versions()
+    lines = [f"{name:14}{value}" for name, value in {**facts, **found}.items()]
+    _print(lines, {"machine": facts, "versions": found})
+
+
+@store_app.command("list")
+def store_list(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
+    """List the finished stages."""
+    _ask(as_json)
+    from bertwright.screen import bytes_text, seconds_text
+
+    records = [sealed.record for sealed in _open(store).all_sealed()]
+    lines = [
+        f"{r['kind']}-{r['identity'][:12]}  {r['started']}  {seconds_text(r['seconds']):>8}"
+        f"  {bytes_text(r['disk_bytes']):>9}  {r['name']}"
+        for r in records
+    ]
+    keys = ("kind", "identity", "name", "started", "seconds", "disk_bytes")
+    _print(lines or ["the store holds no finished stage"], {"stages": [{k: r[k] for k in keys} for r in records]})
+
+
+@store_app.command("verify")
+def store_verify(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
+    """Compare every file of every finished stage with its checksum."""
+    _ask(as_json)
+    opened = _open(store)
+    damage = opened.verify()
+    lines = [f"{one.stage}: {one.message}" for one in damage]
+    count = len(opened.all_sealed())
+    lines.append(f"{len(damage)} faults found" if damage else f"{count} stages are whole")
+    _print(lines, {"stages": count, "damage": [{"stage": d.stage, "message": d.message} for d in damage]})
+    if damage:
+        raise typer.Exit(1)
+
+
+@store_app.command("gc")
+def store_gc(
+    store: StorePath = Path("bertwright-store"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove stages that no run points to, and what killed runs left behind."""
+    _ask(as_json)
+    from bertwright.screen import bytes_text
+
+    removed, freed = _open(store).collect_garbage(dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    lines = [f"{verb} {name}" for name in removed] + [f"{verb} {len(removed)} stages, {bytes_text(freed)}"]
+    _print(lines, {"removed": removed, "bytes": freed, "dry_run": dry_run})
+
+
+def _open(path: Path) -> Any:
+    from bertwright.store import Store
+
+    if not (path / "store.json").is_file():
+        raise InputError(f"{path} is not a store (no store.json in it); name the folder with --store")
+    return Store(path)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

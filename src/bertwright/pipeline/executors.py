@@ -1,0 +1,146 @@
+"""One stage, from lock to seal: a plain function of plain values, so that any executor can carry it out.
+
+``execute`` may be handed to anything with ``submit()`` in the sense of ``concurrent.futures``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bertwright import __version__, files
+from bertwright.stages.work import Machine, Tell, Work, silent
+from bertwright.store import Sealed, Store, now
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage that is due, with folders in place of names: all that another process or machine needs."""
+
+    store: Path
+    name: str
+    kind: str
+    identity: str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    paths: Mapping[str, Path]
+    parts: Mapping[str, Any]
+    machine: Machine
+    recipe: str
+
+
+def execute(job: Job, tell: Tell = silent) -> Sealed:
+    """Do one stage and seal it; a stage that another run sealed meanwhile is taken as it is."""
+    store = Store(job.store)
+    with store.lock(job.kind, job.identity):
+        if sealed := store.sealed(job.kind, job.identity):
+            return sealed
+        with store.working(job.kind, job.identity) as folder:
+            work = Work(job.name, job.kind, job.options, job.settings, job.inputs, job.paths, folder, job.machine, tell)
+            started, clock = now(), time.monotonic()
+            with MemoryMeter() as meter:
+                results = stage_function(job.kind)(work)
+            files.write_text(folder / "recipe.yaml", job.recipe)
+            record = {
+                "name": job.name,
+                "parts": job.parts,
+                "started": started,
+                "seconds": round(time.monotonic() - clock, 3),
+                "peak_memory_bytes": meter.peak,
+                "machine": machine_facts(),
+                "versions": versions(),
+                "results": results,
+            }
+            return store.seal(job.kind, job.identity, record)
+
+
+def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
+    """Return the function of a kind of stage; its module is imported now and not before."""
+    module, name = {
+        "tokenizer": ("prepare", "tokenizer"),
+        "prepare": ("prepare", "prepare"),
+        "initialise": ("pretrain", "initialise_encoder"),
+        "pretrain": ("pretrain", "pretrain"),
+        "finetune": ("finetune", "finetune"),
+        "evaluate": ("evaluate", "evaluate"),
+    }[kind]
+    function: Callable[[Work], dict[str, Any]] = getattr(importlib.import_module(f"bertwright.stages.{module}"), name)
+    return function
+
+
+class MemoryMeter:
+    """The largest resident memory, in bytes, of this process and its children while a block runs."""
+
+    def __init__(self, every: float = 0.2) -> None:
+        self.peak = 0
+        self._every = every
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryMeter:
+        """Start to watch."""
+        self._measure()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._measure()
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._every):
+            self._measure()
+
+    def _measure(self) -> None:
+        total = 0
+        process = psutil.Process()
+        for one in [process, *process.children(recursive=True)]:
+            try:
+                total += one.memory_info().rss
+            except psutil.Error:
+                continue
+        self.peak = max(self.peak, total)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what a reader of results wants to know of the machine."""
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what results depend on; ``None`` where a package is not installed."""
+    found: dict[str, str | None] = {"bertwright": __version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "safetensors"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found

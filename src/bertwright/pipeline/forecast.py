@@ -1,0 +1,246 @@
+"""What a run will cost, before it starts: seconds, memory and disk of each stage, and what cannot fit.
+
+All figures come from one measured megabyte of the user's text and one real step of each shape; nothing is looked up.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bertwright.encoder.config import EncoderConfig
+from bertwright.errors import InputError
+from bertwright.pipeline.executors import MemoryMeter
+from bertwright.pipeline.plan import Stage
+from bertwright.recipe import Finetune, Pretrain, Recipe
+from bertwright.screen import bytes_text
+from bertwright.stages import finetune, measure, pretrain
+from bertwright.stages.prepare import files_of
+from bertwright.stages.work import Machine
+from bertwright.text.shards import Shards
+from bertwright.text.tokenizer import Tokenizer
+
+# Bytes a parameter: fp32 on the disk; in a checkpoint also two moments; and at work bf16 weights and gradients besides.
+_WEIGHT, _CHECKPOINT, _AT_WORK = 4, 12, 18
+# Two checkpoints are kept while a third is written.
+_CHECKPOINTS = 3
+_FORWARD = 0.4  # a forward pass, against forward and backward
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one stage will take; ``scratch_bytes`` are on the disk only while it works."""
+
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    scratch_bytes: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def measure_stages(
+    recipe: Recipe, stages: Sequence[Stage], folders: Mapping[str, Path], machine: Machine
+) -> dict[str, Prediction]:
+    """Predict the stages that are due; ``folders`` are those of sealed stages by name."""
+    return _Forecaster(recipe, folders, machine).predict(stages)
+
+
+def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -> None:
+    """Raise ``InputError`` where a stage needs more memory, or all stages more disk, than there is."""
+    for name, one in predictions.items():
+        _refuse_memory(name, one.memory_bytes, recipe.system.memory)
+    needed = sum(p.disk_bytes for p in predictions.values())
+    needed += max((p.scratch_bytes for p in predictions.values()), default=0)
+    place = store
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise InputError(
+            f"the run needs about {bytes_text(needed)} of disk and {place} has {bytes_text(free)} left. "
+            "Name another place with `store=FOLDER`, take fewer seeds or a smaller encoder, or free some space."
+        )
+
+
+def _refuse_memory(name: str, needed: int, limit: int | None) -> None:
+    memory = psutil.virtual_memory()
+    there = limit or memory.available + psutil.Process().memory_info().rss
+    if needed > there:
+        raise InputError(
+            f"{name} needs about {bytes_text(needed)} of memory and {'system.memory allows' if limit else 'there are'} "
+            f"{bytes_text(there)}. A smaller encoder.size or micro_batch would fit, or a larger machine."
+        )
+
+
+class _Forecaster:
+    """Measures each thing once and turns it into predictions."""
+
+    def __init__(self, recipe: Recipe, folders: Mapping[str, Path], machine: Machine) -> None:
+        self.recipe, self.folders, self.machine = recipe, folders, machine
+        self._text: measure.TextSpeed | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._sizes: dict[tuple[str, int], finetune.Sizes] = {}
+        self._steps: dict[tuple[Any, ...], tuple[measure.StepCost, int]] = {}
+
+    def predict(self, stages: Sequence[Stage]) -> dict[str, Prediction]:
+        kinds = {
+            "tokenizer": self._one_tokenizer,
+            "prepare": self._one_prepare,
+            "initialise": self._one_initialise,
+            "pretrain": self._one_pretrain,
+            "finetune": self._one_finetune,
+        }
+        runs: dict[str, Prediction] = {}
+        for stage in stages:
+            if stage.kind == "evaluate":
+                runs[stage.name] = self._one_evaluate(stage, runs)
+            else:
+                runs[stage.name] = kinds[stage.kind](stage)
+        return runs
+
+    def _speed(self, stage: Stage) -> measure.TextSpeed:
+        if self._text is None:
+            self._text = measure.measure_text(
+                files_of(stage.options, stage.paths),
+                errors=stage.options["errors"],
+                broken_rows=stage.options["broken_rows"],
+                tokenizer=self._given_tokenizer(),
+            )
+        return self._text
+
+    def _given_tokenizer(self) -> Tokenizer | None:
+        """Return the tokenizer, where it is known before the work."""
+        recipe = self.recipe
+        ready = recipe.prepare.ready / "tokenizer" if recipe.prepare and recipe.prepare.ready else None
+        given = recipe.tokenizer.folder if recipe.tokenizer else None
+        folder = ready or given or recipe.encoder.folder or self.folders.get("tokenizer")
+        if self._tokenizer is None and folder is not None:
+            self._tokenizer = Tokenizer.load(folder)
+        return self._tokenizer
+
+    def _config(self) -> EncoderConfig:
+        """Return the encoder's shape; a tokenizer that is still to be trained is taken to be as large as asked."""
+        if self.recipe.encoder.folder is not None:
+            return finetune.config_in(self.recipe.encoder.folder)
+        tokenizer = self._given_tokenizer()
+        wanted = self.recipe.tokenizer.vocabulary if self.recipe.tokenizer else 16_000
+        choice = self.recipe.encoder.model_dump(mode="json")
+        return pretrain.shape_of(choice, tokenizer.vocabulary if tokenizer else wanted, 0)
+
+    def _one_tokenizer(self, stage: Stage) -> Prediction:
+        speed = self._speed(stage)
+        seconds = speed.bytes / speed.reading + speed.bytes / speed.counting
+        return Prediction(seconds, _now(), 2_000_000)
+
+    def _one_prepare(self, stage: Stage) -> Prediction:
+        speed = self._speed(stage)
+        seconds = speed.bytes / speed.reading + speed.bytes / speed.encoding
+        return Prediction(seconds, _now() + 200_000_000, speed.tokens * 2 + 2_000_000)
+
+    def _one_initialise(self, _stage: Stage) -> Prediction:
+        parameters = measure.count_parameters(self._config())
+        return Prediction(3.0 + parameters / 3e7, _now() + parameters * 12, parameters * _WEIGHT)
+
+    def _one_pretrain(self, stage: Stage) -> Prediction:
+        choice = Pretrain.model_validate({**stage.options["pretrain"], **stage.settings})
+        length = self._row_length()
+        config = self._config()
+        rows = pretrain.micro_batch_rows(choice, length)
+        cost, memory = self._step("pretrain", config, rows, length, choice.mask_rate)
+        micro_batches = -(-choice.batch // (rows * self.machine.devices))
+        step = cost.micro_batch * micro_batches + cost.update
+        seconds = _seconds_of(choice, step, choice.batch * length, self._rows(length))
+        held_out = min(512, max(1, int(self._rows(length) * self._held_out()))) / rows * cost.micro_batch * _FORWARD
+        seconds += (choice.evaluations + 1) * held_out + 5.0
+        model = cost.parameters * _WEIGHT
+        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _one_finetune(self, stage: Stage) -> Prediction:
+        options = stage.options
+        choice = Finetune.model_validate(
+            {k: v for k, v in options.items() if k in Finetune.model_fields} | dict(stage.settings)
+        )
+        sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
+        rows = min(choice.batch, choice.micro_batch or choice.batch)
+        cost, memory = self._step("finetune", self._config(), rows, sizes.length, None)
+        steps = max(1, round(choice.epochs * sizes.rows / choice.batch))
+        micro_batches = -(-choice.batch // rows)
+        seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
+        return Prediction(seconds, memory, cost.parameters * _WEIGHT, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:
+        task = stage.options["task"]
+        sizes = [
+            self._size(task, path, stage.options["max_length"])
+            for label, path in stage.paths.items()
+            if label != "train"
+        ]
+        length = max(size.length for size in sizes)
+        cost, memory = self._step("finetune", self._config(), 32, length, None)
+        batches = sum(-(-size.rows // 32) for size in sizes)
+        return Prediction(len(stage.inputs) * (batches * cost.micro_batch * _FORWARD + 0.5) + 3.0, memory, 5_000_000)
+
+    def _step(
+        self, kind: str, config: EncoderConfig, rows: int, length: int, mask_rate: float | None
+    ) -> tuple[measure.StepCost, int]:
+        key = (kind, config, rows, length)
+        if key not in self._steps:
+            parameters = measure.count_parameters(config)
+            _refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
+            machine = self.machine
+            place: dict[str, Any] = {
+                "device": machine.device,
+                "precision": machine.precision,
+                "threads": max(1, machine.threads // machine.devices),
+            }
+            with MemoryMeter(every=0.02) as meter:
+                if mask_rate is not None:
+                    cost = measure.measure_pretraining(config, rows=rows, length=length, mask_rate=mask_rate, **place)
+                else:
+                    cost = measure.measure_finetuning(config, rows=rows, length=length, **place)
+            # A checkpoint is put together in memory before it is written.
+            self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
+        return self._steps[key]
+
+    def _size(self, task: Mapping[str, Any], path: Path, max_length: int) -> finetune.Sizes:
+        key = (str(path), max_length)
+        if key not in self._sizes:
+            self._sizes[key] = finetune.sizes_of(task, path, self._given_tokenizer(), max_length)
+        return self._sizes[key]
+
+    def _row_length(self) -> int:
+        prepare = self.recipe.prepare
+        if prepare is not None and prepare.ready is not None:
+            return Shards(prepare.ready).row_length
+        return prepare.row_length if prepare is not None else 128
+
+    def _rows(self, length: int) -> int:
+        prepare = self.recipe.prepare
+        folder = prepare.ready if prepare is not None and prepare.ready is not None else self.folders.get("prepare")
+        if folder is not None:
+            return Shards(folder).rows("train")
+        return max(1, self._text.tokens // (length - 2)) if self._text is not None else 1
+
+    def _held_out(self) -> float:
+        return self.recipe.prepare.held_out if self.recipe.prepare is not None else 0.005
+
+
+def _seconds_of(choice: Pretrain, step: float, tokens: int, rows: int) -> float:
+    """Return the seconds of a pretraining's budget, at ``step`` seconds and ``tokens`` tokens a step."""
+    unit, amount = choice.budget.unit, choice.budget.amount
+    if unit == "seconds":
+        return amount
+    steps = {"steps": amount, "tokens": amount / tokens, "epochs": amount * rows / choice.batch}[unit]
+    return steps * step
+
+
+def _now() -> int:
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,279 @@
+"""From a recipe to its stages: what each depends on, its identity, and why it would run.
+
+Planning reads the checksums of the user's files and nothing else: it needs no torch and trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright import files
+from bertwright.errors import DataError
+from bertwright.recipe import Optimization, Recipe, Section, Tokenizer
+from bertwright.recipe import Task as TaskChoice
+from bertwright.store import Store, identity
+from bertwright.tasks import catalogue
+from bertwright.tasks.task import DEFAULT_METRICS, Task
+from bertwright.text.sources import Source, expand
+
+KINDS = ("tokenizer", "prepare", "initialise", "pretrain", "finetune", "evaluate")
+"""All kinds of stages, in the order in which they run."""
+
+MODEL = "model"
+"""The folder inside a stage that holds an ordinary model folder."""
+
+# Settings that change how a stage works and not what comes of it: they stay out of its identity.
+_NO_RESULT = {"micro_batch", "checkpoint_every"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """What fills a role of a stage: another stage by name, or a folder of the user."""
+
+    identity: str
+    stage: str | None = None
+    folder: Path | None = None
+    inside: str = ""
+    """A folder inside the stage or folder, where only that part is meant."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of work with an identity."""
+
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    paths: Mapping[str, Path]
+    contents: Mapping[str, str]
+    identity: str
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the identity was made of, for a later comparison."""
+        inputs = {role: {"identity": entry.identity, "stage": entry.stage} for role, entry in self.inputs.items()}
+        return {"options": dict(self.options), "inputs": inputs, "contents": dict(self.contents)}
+
+
+@dataclass(frozen=True)
+class Due:
+    """Where a stage stands: ``done``, ``partial`` or ``due``, and why."""
+
+    state: str
+    why: str
+
+
+class _Planner:
+    """Collects the stages of one recipe in the order of their making, which is an order they can run in."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.stages: dict[str, Stage] = {}
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        options: Mapping[str, Any],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Input] | None = None,
+        paths: Mapping[str, Path] | None = None,
+        inside: str = "",
+    ) -> Input:
+        inputs, paths = inputs or {}, paths or {}
+        contents = {label: checksum(path) for label, path in paths.items()}
+        own = identity(kind, options, {role: entry.identity for role, entry in inputs.items()}, contents)
+        self.stages[name] = Stage(name, kind, options, settings or {}, inputs, paths, contents, own)
+        return Input(own, stage=name, inside=inside)
+
+    def text(self) -> tuple[Input | None, Input | None]:
+        """Plan tokenizer and rows; return them (either may be missing)."""
+        recipe = self.recipe
+        prepare, given = recipe.prepare, recipe.tokenizer.folder if recipe.tokenizer else None
+        if prepare is not None and prepare.ready is not None:
+            ready = given_folder(prepare.ready, ("manifest.json", "tokenizer/tokenizer.json"), "prepare.ready")
+            return Input(ready.identity, folder=prepare.ready, inside="tokenizer"), ready
+        given = given or recipe.encoder.folder
+        tokenizer = given_folder(given, ("tokenizer.json",), "tokenizer.folder") if given else None
+        if prepare is None:
+            return tokenizer, None
+        sources = expand([Source(str(s.path), s.format, s.column, s.boundary) for s in prepare.sources])
+        paths = {f"source {number:05d}": source.path for number, source in enumerate(sources)}
+        reading = {
+            "sources": [[source.format, source.compression, source.column, source.boundary] for source in sources],
+            "errors": prepare.errors,
+            "broken_rows": prepare.broken_rows,
+        }
+        if tokenizer is None:
+            wanted = recipe.tokenizer or Tokenizer()
+            options = {**reading, **plain(wanted, leave={"folder"})}
+            tokenizer = self.add("tokenizer", "tokenizer", options, paths=paths)
+        options = {**reading, "row_length": prepare.row_length, "held_out": prepare.held_out, "seed": recipe.seed}
+        return tokenizer, self.add("prepare", "prepare", options, inputs={"tokenizer": tokenizer}, paths=paths)
+
+    def encoders(self, tokenizer: Input, rows: Input | None) -> list[tuple[str, Input]]:
+        """Plan the encoders to fine-tune; return them by variant, the main one first."""
+        recipe = self.recipe
+        precision = recipe.system.precision
+        folder = recipe.encoder.folder
+        given = given_folder(folder, ("config.json",), "encoder.folder", "*.safetensors") if folder else None
+        shape = {"seed": recipe.seed, **({} if given else {"encoder": plain(recipe.encoder, leave={"folder"})})}
+        like = {"tokenizer": tokenizer, **({"like": given} if given else {})}
+
+        def untrained() -> tuple[str, Input]:
+            return "untrained", self.add("untrained", "initialise", shape, inputs=like, inside=MODEL)
+
+        variants = []
+        if recipe.pretrain is not None and rows is not None:
+            options, settings = _split(recipe.pretrain)
+            options = {"pretrain": options, "precision": precision, **shape}
+            inputs = {"rows": rows, "tokenizer": tokenizer, **({"start": given} if given else {})}
+            main = self.add("pretrain", "pretrain", options, settings=settings, inputs=inputs, inside=MODEL)
+            variants.append(("continued" if given else "pretrained", main))
+        elif given is not None:
+            variants.append(("given", given))
+        elif recipe.tasks:
+            variants.append(untrained())
+        if recipe.finetune.baseline and recipe.tasks:
+            if given is not None and recipe.pretrain is not None:
+                variants.append(("given", given))
+            if variants[0][0] != "untrained":
+                variants.append(untrained())
+        return variants
+
+    def task(self, choice: TaskChoice, variants: list[tuple[str, Input]], tokenizer: Input) -> None:
+        """Plan one task: a run for each variant and seed, and the scores over all of them."""
+        recipe = self.recipe
+        task = resolve_task(choice)
+        options, settings = _split(recipe.finetune)
+        for key in ("seeds", "baseline"):
+            del options[key]
+        for key in ("epochs", "batch", "learning_rate", "max_length"):
+            if getattr(choice, key) is not None:
+                options[key] = getattr(choice, key)
+        options |= {"task": task.options(), "precision": recipe.system.precision}
+        inputs = {}
+        for variant, encoder in variants:
+            for seed in range(recipe.seed, recipe.seed + recipe.finetune.seeds):
+                name = f"finetune/{task.name}/{variant}/seed-{seed}"
+                inputs[f"{variant}/{seed}"] = self.add(
+                    name,
+                    "finetune",
+                    {**options, "variant": variant, "seed": seed},
+                    settings=settings,
+                    inputs={"encoder": encoder, "tokenizer": tokenizer},
+                    paths={"train": task.train},
+                )
+        scoring = {"task": task.options(), "max_length": options["max_length"], "precision": recipe.system.precision}
+        paths = {"train": task.train, **{f"set {name}": path for name, path in task.sets.items()}}
+        self.add(f"evaluate/{task.name}", "evaluate", scoring, inputs=inputs, paths=paths)
+
+
+def plan(recipe: Recipe) -> tuple[Stage, ...]:
+    """Return the stages of a recipe in an order in which they can run; ``DataError`` where a file is missing."""
+    planner = _Planner(recipe)
+    tokenizer, rows = planner.text()
+    if tokenizer is not None:
+        variants = planner.encoders(tokenizer, rows)
+        for choice in recipe.tasks:
+            planner.task(choice, variants, tokenizer)
+    return tuple(planner.stages.values())
+
+
+def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
+    """Say whether a stage is done and, if not, why; ``before`` is what the run's folder points to."""
+    if store.sealed(stage.kind, stage.identity):
+        return Due("done", "sealed")
+    if store.partial(stage.kind, stage.identity):
+        return Due("partial", "was interrupted; continues from what is there")
+    entry = before.get(stage.name)
+    if entry is None:
+        return Due("due", "has not run yet")
+    return Due("due", difference(entry["parts"], stage.parts) or "its earlier result is no longer in the store")
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Name the first thing in which two stages of one name differ: an option, an input or a file."""
+    for key in sorted(set(old["options"]) | set(new["options"])):
+        was, now = old["options"].get(key), new["options"].get(key)
+        if was != now:
+            return f"{key} was {_short(was)}, is {_short(now)}"
+    for role in sorted(set(old["inputs"]) | set(new["inputs"])):
+        was, now = old["inputs"].get(role), new["inputs"].get(role)
+        if (was or {}).get("identity") != (now or {}).get("identity"):
+            if was and now:
+                return (
+                    f"its {role} changed ({now['stage']} runs again)"
+                    if now["stage"]
+                    else f"the folder given as {role} changed"
+                )
+            return f"its {role} was {'added' if now else 'removed'}"
+    for label in sorted(set(old["contents"]) | set(new["contents"])):
+        was, now = old["contents"].get(label), new["contents"].get(label)
+        if was != now:
+            return f"the content of {label} changed" if was and now else f"{label} was {'added' if now else 'removed'}"
+    return None
+
+
+def resolve_task(choice: TaskChoice) -> Task:
+    """Return the task that a recipe's entry means: a known one found in its folder, or the user's own."""
+    if choice.known is not None and choice.folder is not None:
+        return catalogue.locate(choice.known, choice.folder, called=choice.name)
+    if choice.train is None or choice.text is None:
+        raise DataError(f"task {choice.name}: no training file or text column")
+    return Task(
+        name=choice.name,
+        kind=choice.kind,
+        text=choice.text,
+        label=choice.label,
+        train=choice.train,
+        sets=dict(choice.sets),
+        metrics=choice.metrics or DEFAULT_METRICS[choice.kind],
+        positive=choice.positive,
+        none_label=choice.none_label,
+        label_separator=choice.label_separator,
+    )
+
+
+def checksum(path: Path) -> str:
+    """Return the checksum of a file of the user's; ``DataError`` where it cannot be read."""
+    try:
+        return files.checksum(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | None = None) -> Input:
+    """Return a folder of the user as an input; its identity is the content of the named files."""
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "not a folder"
+        raise DataError(f"{key}: {folder} lacks {', '.join(missing)} (found: {there or 'nothing'})")
+    found = [folder / name for name in names] + sorted(folder.glob(pattern) if pattern else [])
+    return Input(
+        identity("given", {}, {}, {str(path.relative_to(folder)): checksum(path) for path in found}), folder=folder
+    )
+
+
+def plain(section: Section, leave: Set[str] = frozenset()) -> dict[str, Any]:
+    """Return a section as plain JSON values."""
+    return section.model_dump(mode="json", exclude=set(leave))
+
+
+def _split(section: Optimization) -> tuple[dict[str, Any], dict[str, Any]]:
+    values = plain(section)
+    return (
+        {key: value for key, value in values.items() if key not in _NO_RESULT},
+        {key: value for key, value in values.items() if key in _NO_RESULT},
+    )
+
+
+def _short(value: Any) -> str:
+    text = "off" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,225 @@
+"""Carry out a recipe: do what is due, skip what is sealed, give results their human names."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bertwright import files
+from bertwright.pipeline.executors import Job, execute
+from bertwright.pipeline.plan import KINDS, Due, Stage, plan, where
+from bertwright.reading import default_recipe, load_recipe, to_yaml
+from bertwright.recipe import Recipe
+from bertwright.report.page import write_report
+from bertwright.report.records import RunRecords
+from bertwright.stages.work import Machine
+from bertwright.store import Sealed, Store, now
+
+Listener = Callable[[str, dict[str, Any]], None]
+"""Receives (stage name, what it has to say); an ``event`` of begin, done, skip, or figures while it works."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left: its folder, the sealed stages by name, and the report page (``None`` if switched off)."""
+
+    folder: Path
+    stages: Mapping[str, Sealed]
+    report: Path | None
+
+    def records(self, kind: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the records by stage name, of one kind if asked."""
+        return {name: s.record for name, s in self.stages.items() if kind in (None, s.record["kind"])}
+
+
+@dataclass
+class _Run:
+    recipe: Recipe
+    store: Store
+    listen: Listener
+    done: dict[str, Sealed] = field(default_factory=dict)
+
+
+def as_recipe(source: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
+    """Return a recipe from a recipe, a file, or a mapping of sections."""
+    if isinstance(source, Recipe):
+        return source
+    return default_recipe(**source) if isinstance(source, Mapping) else load_recipe(source)
+
+
+def run(
+    source: Recipe | str | Path | Mapping[str, Any],
+    *,
+    until: str = "evaluate",
+    listen: Listener | None = None,
+    command: str = "",
+) -> Result:
+    """Carry out a recipe up to a kind of stage and write the report.
+
+    Sealed stages are taken as they are. Raises ``InputError`` for what the user can change (before work starts where
+    that can be known) and ``RunError`` for work that failed; what was sealed stays sealed either way.
+    """
+    recipe = as_recipe(source)
+    listen = listen or (lambda _name, _fields: None)
+    stages = [stage for stage in plan(recipe) if KINDS.index(stage.kind) <= KINDS.index(until)]
+    store = Store(recipe.store)
+    folder = run_folder(recipe)
+    before = pointers(folder)
+    states = {stage.name: where(stage, store, before) for stage in stages}
+    predicted = _forecast(recipe, stages, states, store, folder, listen)
+    files.write_text(folder / "recipe.yaml", to_yaml(recipe))
+    # The pointers are written before the work: garbage collection must never take a stage that this run needs.
+    entries = {s.name: {"kind": s.kind, "identity": s.identity, "parts": s.parts} for s in stages}
+    files.write_json(folder / "stages.json", {**before, **entries})
+    current = _Run(recipe, store, listen)
+    for stage in stages:
+        _one(current, stage, states[stage.name])
+    _names(folder, current.done)
+    report = _report(recipe, folder, current.done, predicted, command) if recipe.report else None
+    return Result(folder, current.done, report)
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """Return the folder with a run's human names."""
+    return recipe.store / "runs" / recipe.name
+
+
+def pointers(folder: Path) -> dict[str, Any]:
+    """Return what a run's folder points to: kind, identity and parts by stage name."""
+    path = folder / "stages.json"
+    content: dict[str, Any] = files.read_json(path) if path.exists() else {}
+    return content
+
+
+def machine(recipe: Recipe) -> Machine:
+    """Return where to work."""
+    system = recipe.system
+    return Machine(
+        threads=system.threads or len(os.sched_getaffinity(0)),
+        devices=system.devices,
+        device=system.device,
+        precision=system.precision,
+        memory=system.memory,
+    )
+
+
+def _one(current: _Run, stage: Stage, due: Due) -> None:
+    if sealed := current.store.sealed(stage.kind, stage.identity):
+        current.listen(stage.name, {"event": "skip", "kind": stage.kind, "why": due.why})
+    else:
+        current.listen(stage.name, {"event": "begin", "kind": stage.kind, "why": due.why})
+        inputs = {role: _folder(current, entry) for role, entry in stage.inputs.items()}
+        job = Job(
+            store=current.store.root,
+            name=stage.name,
+            kind=stage.kind,
+            identity=stage.identity,
+            options=stage.options,
+            settings=stage.settings,
+            inputs=inputs,
+            paths=stage.paths,
+            parts=stage.parts,
+            machine=machine(current.recipe),
+            recipe=to_yaml(current.recipe),
+        )
+        sealed = execute(job, lambda fields: current.listen(stage.name, {"event": "work", **fields}))
+        current.listen(stage.name, {"event": "done", "kind": stage.kind, "record": sealed.record})
+    current.done[stage.name] = sealed
+
+
+def _folder(current: _Run, entry: Any) -> Path:
+    base = current.done[entry.stage].folder if entry.stage else entry.folder
+    return Path(base) / entry.inside if entry.inside else Path(base)
+
+
+def _forecast(
+    recipe: Recipe, stages: list[Stage], states: Mapping[str, Due], store: Store, folder: Path, listen: Listener
+) -> dict[str, Any]:
+    """Measure and refuse before work starts; a forecast made by an earlier try of the same work is kept."""
+    path = folder / "forecast.json"
+    known: dict[str, Any] = files.read_json(path) if path.exists() else {}
+    fresh = [
+        s for s in stages if states[s.name].state != "done" and known.get(s.name, {}).get("identity") != s.identity
+    ]
+    if fresh:
+        # Torch comes with it, so it is loaded where work is due and not before.
+        forecast = importlib.import_module("bertwright.pipeline.forecast")
+        listen("forecast", {"event": "begin", "kind": "forecast", "why": "work is due"})
+        folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
+        measured = forecast.measure_stages(recipe, fresh, folders, machine(recipe))
+        forecast.refuse(measured, recipe, store.root)
+        known |= {s.name: {"identity": s.identity, **measured[s.name].as_dict()} for s in fresh if s.name in measured}
+        files.write_json(path, known)
+        total = sum(one.seconds for one in measured.values())
+        listen("forecast", {"event": "done", "kind": "forecast", "seconds": total})
+    return {s.name: known[s.name] for s in stages if s.name in known and known[s.name]["identity"] == s.identity}
+
+
+def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
+    """Link human names to the stages: ``encoder``, ``tokenizer``, ``tasks/<task>/<variant>/seed-<n>``."""
+    for name, sealed in done.items():
+        target = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
+        human = {"pretrain": "encoder", "prepare": "rows"}.get(name, name)
+        link = folder / human.replace("finetune/", "tasks/").replace("evaluate/", "scores/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        temporary = link.with_name(link.name + files.TEMPORARY)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+        temporary.replace(link)
+
+
+def _report(
+    recipe: Recipe, folder: Path, done: Mapping[str, Sealed], predicted: Mapping[str, Any], command: str
+) -> Path:
+    return Path(write_report(records_of(recipe, done, predicted, command), folder).html)
+
+
+def records_of(recipe: Recipe, done: Mapping[str, Sealed], predicted: Mapping[str, Any], command: str) -> RunRecords:
+    """Return all that the report reads."""
+    metrics = {
+        name: files.read_json_lines(sealed.folder / "metrics.jsonl")
+        for name, sealed in done.items()
+        if (sealed.folder / "metrics.jsonl").exists()
+    }
+    return RunRecords(
+        name=recipe.name,
+        recipe_yaml=to_yaml(recipe),
+        stages=tuple(sealed.record for sealed in done.values()),
+        metrics=metrics,
+        forecast=dict(predicted),
+        command=command,
+        created=now(),
+    )
+
+
+def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = "") -> Path:
+    """Write the report of what is sealed and return its page; nothing is run."""
+    recipe = as_recipe(source)
+    store, folder = Store(recipe.store), run_folder(recipe)
+    done = {s.name: sealed for s in plan(recipe) if (sealed := store.sealed(s.kind, s.identity))}
+    known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
+    return _report(recipe, folder, done, known, command)
+
+
+def prepare(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:
+    """Turn raw text into a tokenizer and rows of tokens."""
+    return run(source, until="prepare", listen=listen)
+
+
+def pretrain(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:
+    """Pretrain the encoder, after what it needs."""
+    return run(source, until="pretrain", listen=listen)
+
+
+def finetune(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:
+    """Fine-tune all tasks, after what they need."""
+    return run(source, until="finetune", listen=listen)
+
+
+def evaluate(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:
+    """Score all tasks, after what that needs."""
+    return run(source, until="evaluate", listen=listen)

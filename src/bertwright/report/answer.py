@@ -1,0 +1,140 @@
+"""What a reader should know first: the answer in a sentence or two, and the notes that go with the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bertwright.report.records import RunRecords, ScoreRow, difference_rows, score_rows, stage_rows
+from bertwright.report.words import (
+    count_text,
+    interval_text,
+    large_text,
+    metric_text,
+    plural,
+    score_text,
+    seconds_text,
+    spread_text,
+)
+
+# Tasks that the first lines name; the tables hold all of them.
+_NAMED_TASKS = 3
+# From this many times the forecast on, the notes say so.
+_FAR_FROM_FORECAST = 1.5
+
+
+def answer(run: RunRecords) -> str:
+    """Return what was trained, the headline scores and how long it took."""
+    if not run.stages:
+        return "Nothing is finished yet."
+    parts = [_encoder(run)]
+    headlines = main_headlines(run)
+    parts += [_headline(run, row) for row in headlines[:_NAMED_TASKS]]
+    if len(headlines) > _NAMED_TASKS:
+        parts.append(f"{plural(len(headlines) - _NAMED_TASKS, 'more task')} below.")
+    parts.append(f"{seconds_text(run.seconds())} of work in all.")
+    return " ".join(part for part in parts if part)
+
+
+def main_headlines(run: RunRecords) -> list[ScoreRow]:
+    """Return the headline score of each task's main variant, which its record names first."""
+    first: dict[str, ScoreRow] = {}
+    for row in score_rows(run):
+        if row.headline:
+            first.setdefault(row.task, row)
+    return list(first.values())
+
+
+def _encoder(run: RunRecords) -> str:
+    for record in run.of_kind("pretrain"):
+        return _pretrained(record["results"])
+    if run.of_kind("finetune"):
+        return "No encoder was pretrained here: the tasks start from one that was there."
+    for record in run.of_kind("prepare"):
+        results = record["results"]
+        return f"{count_text(results['documents'])} documents became {count_text(results['tokens'])} training tokens."
+    return ""
+
+
+def _pretrained(results: Mapping[str, Any]) -> str:
+    start = results["started_from"]
+    origin = f"continued from {start}" if start else "pretrained from scratch"
+    what = " ".join(str(word) for word in (results["family"], results["size"]) if word)
+    return (
+        f"A {what} encoder ({large_text(results['parameters'])} parameters), {origin} in "
+        f"{seconds_text(results['seconds'])}: held-out loss {results['first_held_out_loss']:.2f} to "
+        f"{results['held_out_loss']:.2f}."
+    )
+
+
+def _headline(run: RunRecords, row: ScoreRow) -> str:
+    text = f"{row.task}: {metric_text(row.metric)} {spread_text(row.mean, row.deviation, row.metric)} on {row.set}"
+    for one in difference_rows(run):
+        if (one.task, one.set, one.metric, one.a) == (row.task, row.set, row.metric, row.variant):
+            difference = score_text(one.difference, one.metric, signed=True)
+            word = "clear" if one.clear else "not clear"
+            return f"{text} ({difference} against {one.b}, {word})."
+    return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')})."
+
+
+def notes(run: RunRecords) -> list[str]:
+    """Return everything that was cut, dropped, skipped, undefined or uncertain, a sentence each, none twice."""
+    found = [*_text_notes(run), *_training_notes(run), *_score_notes(run), *_forecast_notes(run)]
+    return list(dict.fromkeys(found))
+
+
+def _text_notes(run: RunRecords) -> Iterator[str]:
+    for record in run.of_kind("prepare"):
+        results = record["results"]
+        for reason, count in (results.get("troubles") or {}).items():
+            if count:
+                yield f"Text: {count_text(count)} × {reason}."
+        if results.get("unknown"):
+            share = results["unknown"] / max(1, results["words"])
+            yield f"Text: the tokenizer did not know {plural(results['unknown'], 'word')} ({100 * share:.3g} % of all)."
+
+
+def _training_notes(run: RunRecords) -> Iterator[str]:
+    for record in run.of_kind("initialise") + run.of_kind("pretrain"):
+        results = record["results"]
+        yield from (f"{record['name']}: {note}" for note in results.get("notes") or ())
+        if results.get("skipped_updates"):
+            count = plural(results["skipped_updates"], "update")
+            yield f"{record['name']}: {count} skipped, because the loss or the gradient was not finite."
+        if results.get("interruptions"):
+            yield f"{record['name']}: interrupted and continued {plural(results['interruptions'], 'time')}."
+    for record in run.of_kind("finetune"):
+        results = record["results"]
+        if results.get("rows_cut"):
+            yield (
+                f"{results['task']}: {count_text(results['rows_cut'])} of {count_text(results['rows'])} training rows "
+                "were longer than the longest input and were cut."
+            )
+        yield from (f"{results['task']}: {note}" for note in results.get("notes") or ())
+
+
+def _score_notes(run: RunRecords) -> Iterator[str]:
+    for record in run.of_kind("evaluate"):
+        yield from (f"{record['results']['task']}: {note}" for note in record["results"].get("notes") or ())
+    for row in score_rows(run):
+        place = f"{row.task}: {metric_text(row.metric)} of {row.variant} on {row.set}"
+        if row.mean is None and not row.notes:
+            yield f"{place} is undefined; its record gives no reason."
+        yield from (f"{place}{' is undefined' if row.mean is None else ''}: {note}" for note in row.notes)
+        if row.headline and len(row.seeds) == 1:
+            yield f"{row.task}: one seed of {row.variant}, so there is no deviation and no interval over seeds."
+    for one in difference_rows(run):
+        if not one.clear and one.interval is not None:
+            yield (
+                f"{one.task}: {metric_text(one.metric)} on {one.set} shows no clear difference of {one.a} and {one.b}: "
+                f"the interval {interval_text(one.interval, one.metric, signed=True)} holds 0."
+            )
+
+
+def _forecast_notes(run: RunRecords) -> Iterator[str]:
+    for row in stage_rows(run):
+        if row.expected_seconds and row.seconds > _FAR_FROM_FORECAST * row.expected_seconds:
+            yield (
+                f"{row.name} took {seconds_text(row.seconds)}; {seconds_text(row.expected_seconds)} were forecast "
+                f"({row.seconds / row.expected_seconds:.1f} times as much)."
+            )

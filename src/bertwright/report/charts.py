@@ -1,0 +1,228 @@
+"""Curves and scores as pictures: SVG that takes the page's colours, and PNG on white for slides and papers.
+
+The same drawing is made twice. The SVG's ink is a mark that becomes ``currentColor``, so one picture serves a light and
+a dark page; its words stay words, so they can be searched and read aloud.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from bertwright.report.records import RunRecords, ScoreRow, score_rows
+from bertwright.report.words import in_points, metric_text
+
+_WIDTH, _HEIGHT = 4.6, 2.9  # inches
+_DOTS_PER_INCH = 200
+_POINTS = 400  # most points of a curve; longer ones are averaged in windows
+_BLUE, _ORANGE = "#3d85c6", "#d9782d"  # told apart with any colour vision, on white and on near-black
+_PAPER_INK = "#222222"
+_MARK_INK = "#0a0b0c"  # replaced by currentColor; no other line has it
+
+Draw = Callable[[Figure, str], None]
+"""Draws on a figure with the ink given."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture: file name without ending, caption, inline SVG text and PNG bytes."""
+
+    name: str
+    caption: str
+    svg: str
+    png: bytes
+
+
+def charts(run: RunRecords) -> list[Chart]:
+    """Return the pictures of a run: curves of pretraining where there was one, scores where there are tasks."""
+    found = []
+    for record in run.of_kind("pretrain"):
+        found += curves(run.metrics.get(record["name"], []))
+    if scores := score_chart(run):
+        found.append(scores)
+    return found
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> list[Chart]:
+    """Return loss over tokens and over time, learning rate and gradient norm, from the rows of one training."""
+    found = []
+    wanted = (
+        ("loss_over_tokens", "tokens", ("loss", "held_out_loss"), "loss (nats)", "Loss over tokens seen."),
+        ("loss_over_time", "seconds", ("loss", "held_out_loss"), "loss (nats)", "Loss over time."),
+        ("learning_rate", "tokens", ("lr",), "learning rate", "Learning rate over tokens seen."),
+        ("gradient_norm", "tokens", ("norm",), "gradient norm", "Gradient norm before clipping, over tokens seen."),
+    )
+    for name, across, keys, label, caption in wanted:
+        lines = {key: _line(rows, across, key) for key in keys}
+        longest = max(len(x) for x, _ in lines.values())
+        if longest == 0:
+            continue
+        if longest > _POINTS:
+            caption += f" Points are means of {_window(longest)} rows of the log."
+        found.append(_chart(name, caption, _curve(lines, across, label), _HEIGHT))
+    return found
+
+
+def _line(rows: Sequence[dict[str, Any]], across: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(row[across], row[key]) for row in rows if row.get(key) is not None and row.get(across) is not None]
+    x, y = np.array(pairs, dtype=float).reshape(-1, 2).T
+    return x, y
+
+
+def _window(count: int) -> int:
+    """Return how many rows one point stands for, so that a curve has at most ``_POINTS`` of them."""
+    return max(1, math.ceil(count / _POINTS))
+
+
+def thinned(values: np.ndarray) -> np.ndarray:
+    """Return a curve with at most ``_POINTS`` points, each the mean of a window of rows."""
+    window = _window(len(values))
+    return np.array([values[start : start + window].mean() for start in range(0, len(values), window)])
+
+
+def _curve(lines: dict[str, tuple[np.ndarray, np.ndarray]], across: str, label: str) -> Draw:
+    last = max(float(x[-1]) for x, _ in lines.values() if len(x))
+    unit, scale = _time_unit(last) if across == "seconds" else ("", 1.0)
+
+    def draw(figure: Figure, ink: str) -> None:
+        axes = figure.subplots()
+        _plain_axes(axes, ink)
+        for key, (x, y) in lines.items():
+            held_out = key == "held_out_loss"
+            if len(x):
+                axes.plot(
+                    thinned(x) / scale,
+                    thinned(y),
+                    color=_ORANGE if held_out else _BLUE,
+                    linewidth=1.8 if held_out else 1.1,
+                    marker="o" if held_out and len(x) <= 60 else None,
+                    markersize=3.5,
+                    label={"loss": "training", "held_out_loss": "held out"}.get(key, key),
+                )
+        axes.set_xlabel(f"time ({unit})" if unit else "tokens seen", color=ink)
+        axes.set_ylabel(label, color=ink)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        if not unit:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if len(lines) > 1:
+            axes.legend(frameon=False, labelcolor=ink)
+
+    return draw
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """Return the unit that suits a span and the seconds in it."""
+    if seconds < 180:
+        return "s", 1.0
+    return ("min", 60.0) if seconds < 3 * 3600 else ("h", 3600.0)
+
+
+def score_chart(run: RunRecords) -> Chart | None:
+    """Return the headline scores, a panel a task: each seed, the mean with its 95 % interval, the floor."""
+    tasks: dict[str, list[ScoreRow]] = {}
+    for row in score_rows(run):
+        if row.headline and row.mean is not None:
+            tasks.setdefault(row.task, []).append(row)
+    if not tasks:
+        return None
+    heights = [0.72 + 0.27 * len(rows) for rows in tasks.values()]
+
+    def draw(figure: Figure, ink: str) -> None:
+        panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, rows in zip(panels, tasks.values(), strict=True):
+            _panel(axes, rows, ink)
+
+    caption = (
+        "Headline scores: small circles are seeds, the large dot is their mean with its 95 % interval, "
+        "the broken line is the floor. A metric that is undefined has no dot."
+    )
+    return _chart("scores", caption, draw, sum(heights))
+
+
+def _panel(axes: Axes, rows: Sequence[ScoreRow], ink: str) -> None:
+    scale = 100.0 if in_points(rows[0].metric) else 1.0
+    _plain_axes(axes, ink)
+    axes.grid(visible=False, axis="y")
+    for place, row in enumerate(rows):
+        colour = _BLUE if place == 0 else _ORANGE
+        values = [scale * value for value in row.values if value is not None]
+        if row.interval is not None:
+            axes.plot([scale * end for end in row.interval], [place, place], color=colour, linewidth=2, alpha=0.6)
+        if len(values) > 1:
+            axes.plot(values, [place] * len(values), "o", markersize=3.5, markerfacecolor="none", color=ink, alpha=0.7)
+        axes.plot([scale * (row.mean or 0.0)], [place], "o", markersize=7, color=colour)
+    if rows[0].floor is not None:
+        axes.axvline(scale * rows[0].floor, color=ink, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
+    axes.set_yticks(range(len(rows)), [row.variant for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    points = " (points)" if scale > 1 else ""
+    axes.set_title(f"{rows[0].task}: {metric_text(rows[0].metric)}{points} on {rows[0].set}", loc="left", color=ink)
+
+
+def _plain_axes(axes: Axes, ink: str) -> None:
+    axes.patch.set_visible(False)
+    axes.grid(visible=True, color=ink, alpha=0.14, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=ink, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(ink)
+        spine.set_alpha(0.5)
+
+
+def _chart(name: str, caption: str, draw: Draw, height: float) -> Chart:
+    with (
+        mpl.rc_context(
+            {
+                "font.family": "sans-serif",
+                "font.size": 9,
+                "axes.titlesize": 9,
+                "figure.constrained_layout.w_pad": 0.1,
+                "figure.constrained_layout.h_pad": 0.08,
+                "svg.fonttype": "none",
+                "svg.hashsalt": name,
+                # A dollar sign in a user's name is a dollar sign.
+                "text.parse_math": False,
+            }
+        ),
+        warnings.catch_warnings(),
+    ):
+        # A name in a script that the font lacks shows as boxes in the PNG; page and SVG have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        png, svg = io.BytesIO(), io.StringIO()
+        paper = Figure(figsize=(_WIDTH, height), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
+        FigureCanvasAgg(paper)
+        draw(paper, _PAPER_INK)
+        paper.savefig(png, format="png", metadata={"Software": None})
+        screen = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none")
+        FigureCanvasSVG(screen)
+        draw(screen, _MARK_INK)
+        screen.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return Chart(name, caption, _inline(svg.getvalue(), name, caption), png.getvalue())
+
+
+def _inline(svg: str, name: str, caption: str) -> str:
+    """Return the drawing alone, fit to stand inside a page beside others."""
+    body = svg[svg.index("<svg ") :].replace(_MARK_INK, "currentColor")
+    body = re.sub(r"font-family: [^;\"]*;?", "", re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body))
+    # Names inside a drawing must not meet those of another one on the same page.
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'(href="#|url\(#)', rf"\1{name}-", body)
+    head, rest = body.split(">", 1)
+    head = re.sub(r'\s(?:width|height|version|xmlns(?::xlink)?)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{escape(caption)}">{rest}'

@@ -1,0 +1,126 @@
+"""The report: one page that opens offline, its pictures as files, and all its numbers as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from bertwright import files
+from bertwright.report import tables
+from bertwright.report.answer import answer, main_headlines, notes
+from bertwright.report.charts import Chart, charts
+from bertwright.report.facts import encoder_facts, machine_facts, text_facts
+from bertwright.report.records import RunRecords, difference_rows, score_rows, stage_rows
+from bertwright.report.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
+
+__all__ = ["ReportFiles", "RunRecords", "write_report"]
+
+FORMAT = 1
+"""Version of ``report.json``."""
+
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+# Tasks that get a card on top; the tables hold all of them.
+_CARDS = 3
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What ``write_report`` wrote: the page, the pictures, the numbers."""
+
+    html: Path
+    figures: tuple[Path, ...]
+    numbers: Path
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure on top of the page: what it is, the figure, and what goes with it."""
+
+    name: str
+    value: str
+    detail: str
+
+
+def write_report(run: RunRecords, folder: Path) -> ReportFiles:
+    """Write ``report.html``, ``figures/*.png`` and ``report.json`` into a folder, over those of an earlier report.
+
+    Stages that are missing leave their parts out. Raises ``StoreError`` where the folder cannot be written.
+    """
+    pictures = charts(run)
+    html, numbers, figures = folder / "report.html", folder / "report.json", folder / "figures"
+    files.write_json(numbers, _numbers(run))
+    with files.writing_folder(figures) as temporary:
+        for picture in pictures:
+            files.write_bytes(temporary / f"{picture.name}.png", picture.png)
+    files.write_text(html, page(run, pictures))
+    return ReportFiles(html, tuple(figures / f"{picture.name}.png" for picture in pictures), numbers)
+
+
+def page(run: RunRecords, pictures: list[Chart]) -> str:
+    """Return the page as HTML; every text from outside is escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    drawings = {picture.name: picture for picture in pictures}
+    scores = drawings.pop("scores", None)
+    return template.render(
+        run=run,
+        answer=answer(run),
+        cards=cards(run),
+        notes=notes(run),
+        scores=scores,
+        curves=list(drawings.values()),
+        tasks=[(task, _task_tables(run, task)) for task in tables.task_names(run)],
+        text=text_facts(run),
+        encoder=encoder_facts(run),
+        stages=tables.stage_tables(run),
+        machines=machine_facts(run),
+        drawing=lambda chart: Markup(chart.svg),  # made by charts, which escapes what it writes
+    )
+
+
+def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
+    found = (tables.score_table(run, task), tables.difference_table(run, task), tables.training_table(run, task))
+    return [table for table in found if table.rows]
+
+
+def cards(run: RunRecords) -> list[Card]:
+    """Return the figures that stand on top of the page."""
+    found = [
+        Card(
+            f"{row.task}: {metric_text(row.metric)} on {row.set}",
+            spread_text(row.mean, row.deviation, row.metric),
+            f"95 % {interval_text(row.interval, row.metric)}, {row.variant}" if row.interval else row.variant,
+        )
+        for row in main_headlines(run)[:_CARDS]
+    ]
+    for record in run.of_kind("pretrain"):
+        results = record["results"]
+        start = f"from {results['first_held_out_loss']:.2f}, after {large_text(results['tokens'])} tokens"
+        found.append(Card("held-out loss (nats)", f"{results['held_out_loss']:.2f}", start))
+    if run.stages:
+        peak = max(record.get("peak_memory_bytes") or 0 for record in run.stages)
+        found.append(Card("work of all stages", seconds_text(run.seconds()), f"at most {bytes_text(peak)} of memory"))
+    return found
+
+
+def _numbers(run: RunRecords) -> dict[str, Any]:
+    """Return everything that the page shows, and the records behind it, as plain values."""
+    return {
+        "format": FORMAT,
+        "name": run.name,
+        "created": run.created,
+        "command": run.command,
+        "answer": answer(run),
+        "notes": notes(run),
+        "scores": [asdict(row) for row in score_rows(run)],
+        "differences": [asdict(row) for row in difference_rows(run)],
+        "stages": [asdict(row) for row in stage_rows(run)],
+        "records": list(run.stages),
+        "metrics": dict(run.metrics),
+        "forecast": run.forecast,
+        "recipe": run.recipe_yaml,
+    }

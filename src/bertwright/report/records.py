@@ -1,0 +1,194 @@
+"""What a report is made of: the records of a run, read into rows with names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All that a report reads, as plain data.
+
+    ``stages`` holds the ``record.json`` of each stage, ``metrics`` the rows of ``metrics.jsonl`` by stage name, and
+    ``forecast`` what was expected by stage name (``seconds``, ``memory_bytes``, ``disk_bytes``). ``reused`` names the
+    stages that were finished before the command and were taken as they are; ``None`` where that is not known.
+    """
+
+    name: str
+    recipe_yaml: str
+    stages: tuple[dict[str, Any], ...]
+    metrics: Mapping[str, list[dict[str, Any]]]
+    forecast: Mapping[str, dict[str, Any]] | None
+    command: str
+    created: str
+    reused: tuple[str, ...] | None = None
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """Return the records of one kind of stage, in the order of the run."""
+        return [record for record in self.stages if record["kind"] == kind]
+
+    def seconds(self) -> float:
+        """Return the work of all stages together, in seconds."""
+        return sum(float(record["seconds"]) for record in self.stages)
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One metric of one variant on one set, over seeds.
+
+    ``mean`` is ``None`` where the metric is undefined, ``deviation`` and ``interval`` (95 %) where there is one seed.
+    ``floor`` is the score of always giving the most frequent answer.
+    """
+
+    task: str
+    set: str
+    metric: str
+    variant: str
+    method: str
+    values: tuple[float | None, ...]
+    mean: float | None
+    deviation: float | None
+    interval: tuple[float, float] | None
+    seeds: tuple[int, ...]
+    settings_tried: int
+    rows: int | None
+    floor: float | None
+    headline: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """The difference of two variants on one set with its 95 % interval; ``clear`` where that holds no 0."""
+
+    task: str
+    set: str
+    metric: str
+    a: str
+    b: str
+    difference: float | None
+    interval: tuple[float, float] | None
+    clear: bool
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage, or all fine-tuning runs of one task together: seconds and disk added, memory the largest.
+
+    An expected amount is ``None`` where any of the runs has no forecast; ``reused`` counts the runs that were taken as
+    they were, ``None`` where that is not known.
+    """
+
+    name: str
+    runs: int
+    started: str
+    seconds: float
+    memory_bytes: float | None
+    disk_bytes: float | None
+    expected_seconds: float | None
+    expected_memory_bytes: float | None
+    expected_disk_bytes: float | None
+    reused: int | None
+
+
+def score_rows(run: RunRecords) -> list[ScoreRow]:
+    """Return every score of every task."""
+    return [row for record in run.of_kind("evaluate") for row in _scores_of(record["results"])]
+
+
+def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
+    headline, sets = results["headline"], results["sets"]
+    rows = []
+    for variant in results["variants"]:
+        for set_name, metrics in variant["scores"].items():
+            about = sets.get(set_name, {})
+            rows += [
+                ScoreRow(
+                    task=results["task"],
+                    set=set_name,
+                    metric=metric,
+                    variant=variant["variant"],
+                    method=variant["method"],
+                    values=tuple(score["values"]),
+                    mean=score["mean"],
+                    deviation=score["deviation"],
+                    interval=_pair(score["interval"]),
+                    seeds=tuple(variant["seeds"]),
+                    settings_tried=variant["settings_tried"],
+                    rows=about.get("rows"),
+                    floor=about.get("floor", {}).get(metric),
+                    headline=(set_name, metric) == (headline["set"], headline["metric"]),
+                    notes=tuple(score.get("notes") or ()),
+                )
+                for metric, score in metrics.items()
+            ]
+    return rows
+
+
+def difference_rows(run: RunRecords) -> list[DifferenceRow]:
+    """Return every comparison of two variants."""
+    return [
+        DifferenceRow(
+            task=record["results"]["task"],
+            set=one["set"],
+            metric=one["metric"],
+            a=one["a"],
+            b=one["b"],
+            difference=one["difference"],
+            interval=_pair(one["interval"]),
+            clear=bool(one["clear"]),
+        )
+        for record in run.of_kind("evaluate")
+        for one in record["results"].get("comparisons", ())
+    ]
+
+
+def stage_rows(run: RunRecords) -> list[StageRow]:
+    """Return forecast and fact of each stage, the fine-tuning runs of one task on one row."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in run.stages:
+        name = record["name"]
+        group = f"finetune/{record['results']['task']}" if record["kind"] == "finetune" else name
+        groups.setdefault(group, []).append(record)
+    return [_stage_row(run, name, records) for name, records in groups.items()]
+
+
+def _stage_row(run: RunRecords, name: str, records: list[dict[str, Any]]) -> StageRow:
+    memory = [record["peak_memory_bytes"] for record in records if record.get("peak_memory_bytes")]
+    disk = [record["disk_bytes"] for record in records if record.get("disk_bytes") is not None]
+    expected = [_expected(run, record) for record in records]
+
+    def each(key: str) -> list[float] | None:
+        found = [one[key] for one in expected if one and one.get(key) is not None]
+        return found if len(found) == len(records) else None
+
+    seconds, most, bytes_ = each("seconds"), each("memory_bytes"), each("disk_bytes")
+    return StageRow(
+        name=name,
+        runs=len(records),
+        started=min(record["started"] for record in records),
+        seconds=sum(record["seconds"] for record in records),
+        memory_bytes=max(memory) if memory else None,
+        disk_bytes=sum(disk) if disk else None,
+        expected_seconds=sum(seconds) if seconds else None,
+        expected_memory_bytes=max(most) if most else None,
+        expected_disk_bytes=sum(bytes_) if bytes_ else None,
+        reused=None if run.reused is None else sum(record["name"] in run.reused for record in records),
+    )
+
+
+def _expected(run: RunRecords, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    entry = (run.forecast or {}).get(record["name"])
+    # A forecast kept from another recipe of the same name is of another identity: it says nothing of this stage.
+    if entry is not None and entry.get("identity", record.get("identity")) != record.get("identity"):
+        return None
+    return entry
+
+
+def _pair(interval: Any) -> tuple[float, float] | None:
+    if interval is None or any(end is None for end in interval):
+        return None
+    low, high = interval
+    return float(low), float(high)

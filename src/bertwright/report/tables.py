@@ -1,0 +1,302 @@
+"""Tables of a run, as plain strings: the page and the terminal print the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.cells import cell_len
+
+from bertwright.report.answer import answer, notes
+from bertwright.report.records import (
+    DifferenceRow,
+    RunRecords,
+    ScoreRow,
+    StageRow,
+    difference_rows,
+    score_rows,
+    stage_rows,
+)
+from bertwright.report.words import (
+    ABSENT,
+    bytes_text,
+    count_text,
+    interval_text,
+    metric_text,
+    plural,
+    ratio_text,
+    score_text,
+    seconds_text,
+    spread_text,
+)
+
+# A terminal is narrow: memory and disk go without their forecasts, which the page has.
+_STAGES_IN_BRIEF = ("stage", "time", "forecast", "ratio", "memory", "disk", "this time")
+# The page shows the stages in two tables, each as wide as a page.
+_REUSE = "Reused: the stage was finished before and taken from the store as it was. Times of day are UTC."
+_TIME = ("stage", "time", "forecast", "ratio", "began", "this time")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading, its rows of strings, and a caption that says what the numbers are.
+
+    ``numeric`` names the columns that are set to the right; ``strong`` the rows that a reader looks for first.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    numeric: frozenset[str] = frozenset()
+    strong: frozenset[int] = frozenset()
+
+    def only(self, columns: Sequence[str]) -> Table:
+        """Return the table with those of the named columns that it has."""
+        places = [place for place, name in enumerate(self.columns) if name in columns]
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in places), rows=rows)
+
+    def lines(self) -> list[str]:
+        """Return the table as lines of text, columns lined up by what a terminal shows."""
+        cells = [self.columns, *self.rows]
+        widths = [max(cell_len(row[place]) for row in cells) for place in range(len(self.columns))]
+        return [
+            "  ".join(
+                _padded(text, width, right=name in self.numeric)
+                for text, width, name in zip(row, widths, self.columns, strict=True)
+            ).rstrip()
+            for row in cells
+        ]
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
+
+
+def summary_lines(run: RunRecords) -> list[str]:
+    """Return the run in lines for a terminal: the answer, headline scores, differences, stages, notes."""
+    lines = [run.name, answer(run)]
+    tables = [headline_table(run), headline_differences(run), stage_table(run).only(_STAGES_IN_BRIEF)]
+    for table in tables:
+        if table.rows:
+            lines += ["", f"{table.title}. {table.caption}" if table.caption else table.title, *table.lines()]
+    if found := notes(run):
+        lines += ["", "Notes", *(f"- {note}" for note in found)]
+    return lines
+
+
+def task_names(run: RunRecords) -> list[str]:
+    """Return the tasks with runs or scores, in the order of the run."""
+    return list(dict.fromkeys(r["results"]["task"] for r in run.of_kind("finetune") + run.of_kind("evaluate")))
+
+
+def headline_table(run: RunRecords) -> Table:
+    """Return the headline metric of every task and variant."""
+    rows = [row for row in score_rows(run) if row.headline]
+    columns = ("task", "set", "metric", "variant", "mean ± sd", "95 % interval", "seeds", "floor")
+    cells = tuple(
+        (
+            row.task,
+            row.set,
+            metric_text(row.metric),
+            row.variant,
+            spread_text(row.mean, row.deviation, row.metric),
+            interval_text(row.interval, row.metric),
+            str(len(row.seeds)),
+            _floor(row),
+        )
+        for row in rows
+    )
+    return Table("Scores", columns, cells, _what(rows), frozenset(columns[4:]))
+
+
+def score_table(run: RunRecords, task: str) -> Table:
+    """Return every score of one task: sets, metrics and variants."""
+    rows = [row for row in score_rows(run) if row.task == task]
+    # The headline first; then the variants of one set and metric together, for the eye to compare.
+    order = list(dict.fromkeys((row.set, row.metric) for row in rows))
+    rows.sort(key=lambda row: (not row.headline, order.index((row.set, row.metric))))
+    columns = (
+        "set",
+        "metric",
+        "variant",
+        "method",
+        "mean ± sd",
+        "95 % interval",
+        "each seed",
+        "seeds",
+        "settings tried",
+        "floor",
+    )
+    cells = tuple(
+        (
+            row.set,
+            metric_text(row.metric),
+            row.variant,
+            row.method,
+            spread_text(row.mean, row.deviation, row.metric),
+            interval_text(row.interval, row.metric),
+            ", ".join(score_text(value, row.metric) for value in row.values),
+            str(len(row.seeds)),
+            str(row.settings_tried),
+            _floor(row),
+        )
+        for row in rows
+    )
+    strong = frozenset(number for number, row in enumerate(rows) if row.headline)
+    numeric = frozenset(columns) - {"set", "metric", "variant", "method"}
+    return Table(f"Scores of {task}", columns, cells, _what(rows), numeric, strong)
+
+
+def _floor(row: ScoreRow) -> str:
+    return ABSENT if row.floor is None else score_text(row.floor, row.metric)
+
+
+def _what(rows: Sequence[ScoreRow]) -> str:
+    """Say what the averages are: over which seeds, on which sets, after how many settings."""
+    if not rows:
+        return ""
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    sets = dict.fromkeys(f"{row.set} ({plural(row.rows, 'row')})" if row.rows else row.set for row in rows)
+    places = ", ".join(sets) if len({row.task for row in rows}) == 1 else "the set named in each row"
+    tried = max(row.settings_tried for row in rows)
+    chosen = "one setting tried" if tried == 1 else f"up to {plural(tried, 'setting')} tried"
+    scale = "" if all(row.metric.endswith("error") for row in rows) else " Scores are in points of 100."
+    return (
+        f"Mean and standard deviation over {plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))}) on {places}; "
+        f"95 % interval of the mean by Student's t; {chosen}. Floor: one and the same answer for every row.{scale}"
+    )
+
+
+def headline_differences(run: RunRecords) -> Table:
+    """Return the differences between variants in the headline metric of every task."""
+    main = {(row.task, row.set, row.metric) for row in score_rows(run) if row.headline}
+    rows = [one for one in difference_rows(run) if (one.task, one.set, one.metric) in main]
+    return _differences("Differences", rows, with_task=True)
+
+
+def difference_table(run: RunRecords, task: str) -> Table:
+    """Return every difference between variants of one task."""
+    return _differences(f"Differences in {task}", [one for one in difference_rows(run) if one.task == task])
+
+
+def _differences(title: str, rows: Sequence[DifferenceRow], *, with_task: bool = False) -> Table:
+    columns: tuple[str, ...] = ("set", "metric", "variants", "difference", "95 % interval", "verdict")
+    cells: list[tuple[str, ...]] = [
+        (
+            one.set,
+            metric_text(one.metric),
+            f"{one.a} against {one.b}",
+            score_text(one.difference, one.metric, signed=True),
+            interval_text(one.interval, one.metric, signed=True),
+            verdict(one),
+        )
+        for one in rows
+    ]
+    if with_task:
+        columns = ("task", *columns)
+        cells = [(one.task, *row) for one, row in zip(rows, cells, strict=True)]
+    caption = "Paired bootstrap over the same examples and seeds; + means that the first variant scores higher."
+    return Table(title, columns, tuple(cells), caption, frozenset({"difference", "95 % interval"}))
+
+
+def verdict(one: DifferenceRow) -> str:
+    """Say whether a difference may be called one."""
+    if one.clear:
+        return "clear"
+    return "not clear: the interval holds 0" if one.interval is not None else "not clear: no interval"
+
+
+def stage_table(run: RunRecords) -> Table:
+    """Return forecast beside fact for each stage: time, memory and disk, each with its ratio."""
+    rows = stage_rows(run)
+    columns = ["stage", "time", "forecast", "ratio", "memory", "forecast memory", "ratio of memory"]
+    columns += ["disk", "forecast disk", "ratio of disk", "began", "this time"]
+    if all(row.expected_seconds is None for row in rows):
+        kept = [column for column in columns if not column.startswith(("forecast", "ratio"))]
+        caption = "No forecast was kept for these stages. Memory is the largest; runs of one task are added up."
+    else:
+        kept = columns
+        caption = (
+            "Fact, then what was forecast before work started; the ratio is fact / forecast. "
+            "Memory is the largest of any run; time and disk of the runs of one task are added up."
+        )
+    if run.reused is None:
+        kept = kept[:-1]
+    numeric = frozenset(columns) - {"stage", "began", "this time"}
+    return Table("Stages", tuple(columns), tuple(map(_stage_cells, rows)), caption, numeric).only(kept)
+
+
+def stage_tables(run: RunRecords) -> tuple[Table, Table]:
+    """Return the stages in two tables: time, then memory and disk."""
+    whole = stage_table(run)
+    space = ["stage", *(column for column in whole.columns if column not in _TIME)]
+    time = replace(whole.only(_TIME), title="Time", caption=_REUSE if run.reused else "Times of day are UTC.")
+    return time, replace(whole.only(space), title="Memory and disk")
+
+
+def _stage_cells(row: StageRow) -> tuple[str, ...]:
+    return (
+        row.name if row.runs == 1 else f"{row.name} ({plural(row.runs, 'run')})",
+        seconds_text(row.seconds),
+        seconds_text(row.expected_seconds),
+        ratio_text(row.seconds, row.expected_seconds),
+        bytes_text(row.memory_bytes),
+        bytes_text(row.expected_memory_bytes),
+        ratio_text(row.memory_bytes, row.expected_memory_bytes),
+        bytes_text(row.disk_bytes),
+        bytes_text(row.expected_disk_bytes),
+        ratio_text(row.disk_bytes, row.expected_disk_bytes),
+        row.started[:16].replace("T", " "),
+        _reuse(row),
+    )
+
+
+def _reuse(row: StageRow) -> str:
+    if not row.reused:
+        return "run"
+    return "reused" if row.reused == row.runs else f"{row.reused} of {row.runs} reused"
+
+
+def training_table(run: RunRecords, task: str) -> Table:
+    """Return the fine-tuning runs of one task, those of one variant, method and setting on one row."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for record in run.of_kind("finetune"):
+        results = record["results"]
+        if results["task"] == task:
+            setting = ", ".join(
+                f"{key.replace('_', ' ')} {_value(value)}" for key, value in (results.get("settings") or {}).items()
+            )
+            groups.setdefault((results["variant"], results["method"], setting), []).append(results)
+    numbers = ("runs", "steps", "rows", "rows cut", "train loss", "rows/s", "time")
+    columns = ("variant", "method", "settings", "trained parameters", *numbers)
+    cells = tuple(
+        (
+            variant,
+            method,
+            setting or ABSENT,
+            f"{count_text(runs[0]['trained_parameters'])} of {count_text(runs[0]['parameters'])}",
+            str(len(runs)),
+            count_text(runs[0]["steps"]),
+            count_text(runs[0]["rows"]),
+            count_text(max(one["rows_cut"] for one in runs)),
+            f"{_mean([one['train_loss'] for one in runs]):.3f}",
+            count_text(_mean([one["rows_per_second"] for one in runs])),
+            seconds_text(sum(one["seconds"] for one in runs)),
+        )
+        for (variant, method, setting), runs in groups.items()
+    )
+    caption = "Train loss and rows/s are means over the runs (one run a seed); the time is that of all runs together."
+    numeric = frozenset(columns[3:])
+    return Table(f"Fine-tuning of {task}", columns, cells, caption, numeric)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "off" if value is None else str(value)

@@ -1,0 +1,193 @@
+"""The scores of one task: all its runs, on all its sets, with what seeds and rows allow to say.
+
+Sealed: ``predictions/<variant>/seed-<n>/<set>.parquet`` with ids, gold and predicted labels and logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from bertwright import files
+from bertwright.encoder import families
+from bertwright.encoder.models import Classifier
+from bertwright.errors import DataError
+from bertwright.stages.finetune import encode_rows, read_rows
+from bertwright.stages.model_folder import MODEL
+from bertwright.stages.work import Work
+from bertwright.tasks.batches import Encoded, in_order_of_length
+from bertwright.tasks.labels import LabelMap
+from bertwright.tasks.metrics import METRICS, decide, floor
+from bertwright.tasks.readers import Rows
+from bertwright.tasks.statistics import compare, summarise
+from bertwright.tasks.task import Task
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.precision import choose
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class _Set:
+    """One set to score on: its rows and their labels as numbers."""
+
+    rows: Rows
+    gold: np.ndarray
+
+
+def evaluate(work: Work) -> dict[str, Any]:
+    """Score every run of a task on every set, summarise over seeds, and compare the variants."""
+    sets = {label.removeprefix("set "): path for label, path in work.paths.items() if label != "train"}
+    task = Task.from_options(work.options["task"], work.paths["train"], sets)
+    torch.set_num_threads(work.machine.threads)
+    labels = LabelMap.from_rows(read_rows(task, task.train), task.kind)
+    found = {name: _read_set(task, labels, path) for name, path in sets.items()}
+    answers: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    for number, (role, folder) in enumerate(work.inputs.items()):
+        variant, seed = role.rsplit("/", 1)
+        for name, decided in _predict_run(work, task, labels, found, folder / MODEL, role).items():
+            answers.setdefault(variant, {}).setdefault(name, {})[int(seed)] = decided
+        work.tell({"share": (number + 1) / len(work.inputs)})
+    positive = labels.names.index(task.positive) if labels.names and task.positive else None
+    headline = {"set": headline_set(sets), "metric": task.metrics[0]}
+    return {
+        "task": task.name,
+        "kind": task.kind,
+        "headline": headline,
+        "labels": list(labels.names or ()),
+        "sets": {name: _facts(task, one, positive) for name, one in found.items()},
+        "variants": [_variant(task, found, variant, by_set, positive) for variant, by_set in answers.items()],
+        "comparisons": _comparisons(task, found, answers, positive),
+        "notes": list(labels.notes),
+    }
+
+
+def headline_set(sets: Mapping[str, Path]) -> str:
+    """Return the set that a task's headline stands on: test where there is one, else dev, else the first."""
+    return next((name for name in ("test", "dev") if name in sets), next(iter(sets)))
+
+
+def _read_set(task: Task, labels: LabelMap, path: Path) -> _Set:
+    rows = read_rows(task, path)
+    return _Set(rows, labels.numbers(rows))
+
+
+def _predict_run(
+    work: Work, task: Task, labels: LabelMap, sets: Mapping[str, _Set], folder: Path, role: str
+) -> dict[str, np.ndarray]:
+    """Answer all sets with one run's model, and keep the logits."""
+    loaded = families.load(folder)
+    if loaded.classifier is None or (labels.names is not None and loaded.labels != labels.names):
+        raise DataError(f"{folder}: its labels {loaded.labels} are not those of the training rows {labels.names}")
+    model = Classifier(loaded.encoder, loaded.classifier).eval()
+    precision = choose(work.machine.device, work.machine.precision)
+    model.to(precision.device, precision.dtype)
+    tokenizer = Tokenizer.load(folder)
+    decided = {}
+    variant, seed = role.rsplit("/", 1)
+    for name, one in sets.items():
+        encoded = encode_rows(one.rows, labels, tokenizer, loaded.config, work.options["max_length"])
+        logits = predict(model, encoded, precision.device)
+        decided[name] = decide(logits, task.kind)
+        _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, decided[name], logits)
+    return decided
+
+
+def predict(model: Classifier, rows: Encoded, device: torch.device) -> np.ndarray:
+    """Return logits (n, C), fp32, in the order of the rows."""
+    logits: np.ndarray | None = None
+    with torch.inference_mode():
+        for chosen, batch in in_order_of_length(rows, _BATCH):
+            mask = batch["mask"].to(device) if batch["mask"] is not None else None
+            out = model(batch["ids"].to(device), mask, batch["segments"].to(device)).float().cpu().numpy()
+            if logits is None:
+                logits = np.empty((len(rows.ids), out.shape[1]), dtype=np.float32)
+            logits[chosen] = out
+    if logits is None:
+        raise DataError("a set without rows cannot be scored")
+    return logits
+
+
+def _write(path: Path, one: _Set, decided: np.ndarray, logits: np.ndarray) -> None:
+    table = pa.table(
+        {
+            "id": list(one.rows.ids),
+            "gold": one.gold.tolist(),
+            "predicted": decided.tolist(),
+            "logits": logits.tolist(),
+        }
+    )
+    with files.writing(path) as stream:
+        pq.write_table(table, stream)
+
+
+def _facts(task: Task, one: _Set, positive: int | None) -> dict[str, Any]:
+    floors = {metric: floor(one.gold, task.kind, metric, positive) for metric in task.metrics}
+    return {"rows": len(one.rows), "floor": {metric: score.value for metric, score in floors.items()}}
+
+
+def _variant(
+    task: Task,
+    sets: Mapping[str, _Set],
+    variant: str,
+    by_set: Mapping[str, Mapping[int, np.ndarray]],
+    positive: int | None,
+) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
+    for name, by_seed in by_set.items():
+        scores[name] = {}
+        for metric in task.metrics:
+            each = [METRICS[metric].compute(sets[name].gold, answer, positive) for answer in by_seed.values()]
+            values = [score.value for score in each if score.value is not None]
+            # A mean over the seeds that happen to be defined would flatter: one undefined score makes it undefined.
+            summary = summarise(values if len(values) == len(each) else [])
+            scores[name][metric] = {
+                "values": [score.value for score in each],
+                "mean": summary.mean,
+                "deviation": summary.deviation,
+                "interval": summary.interval,
+                "notes": sorted({score.note for score in each if score.note}),
+            }
+    seeds = sorted(next(iter(by_set.values())))
+    return {"variant": variant, "method": "all", "seeds": seeds, "settings_tried": 1, "scores": scores}
+
+
+def _comparisons(
+    task: Task,
+    sets: Mapping[str, _Set],
+    answers: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
+    positive: int | None,
+) -> list[dict[str, Any]]:
+    """Compare the first variant with each other one, by the headline metric."""
+    first, *others = answers
+    rows = []
+    for other in others:
+        for name, one in sets.items():
+            found = compare(
+                one.gold,
+                list(answers[first][name].values()),
+                list(answers[other][name].values()),
+                metric=task.metrics[0],
+                positive=positive,
+            )
+            if found is not None:
+                rows.append(
+                    {
+                        "a": first,
+                        "b": other,
+                        "set": name,
+                        "metric": task.metrics[0],
+                        "difference": found.difference,
+                        "interval": list(found.interval),
+                        "clear": found.clear,
+                        "samples": found.samples,
+                    }
+                )
+    return rows

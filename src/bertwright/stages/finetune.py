@@ -1,0 +1,160 @@
+"""One run: a task learnt on an encoder with one seed.
+
+Sealed: ``model/``, an ordinary classifier folder that has proved itself, and ``metrics.jsonl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertwright.encoder import families
+from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.models import build_classifier
+from bertwright.recipe import Finetune
+from bertwright.stages.model_folder import MODEL, save_model
+from bertwright.stages.pretrain import as_budget
+from bertwright.stages.work import Work
+from bertwright.tasks.batches import Encoded, TrainBatches, encode
+from bertwright.tasks.labels import LabelMap
+from bertwright.tasks.readers import Rows, read
+from bertwright.tasks.task import Task
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.budget import Budget
+from bertwright.training.loop import train
+from bertwright.training.losses import LOSSES
+from bertwright.training.optimizers import Optimizer
+from bertwright.training.precision import choose
+from bertwright.training.ranks import Ranks
+from bertwright.training.trainable import select
+
+
+def finetune(work: Work) -> dict[str, Any]:
+    """Fine-tune a task and save an ordinary classifier folder."""
+    options = work.options
+    choice = Finetune.model_validate(
+        {key: value for key, value in options.items() if key in Finetune.model_fields} | dict(work.settings)
+    )
+    task = Task.from_options(options["task"], work.paths["train"], {})
+    torch.set_num_threads(work.machine.threads)
+    tokenizer = Tokenizer.load(work.inputs["tokenizer"])
+    loaded = families.load(work.inputs["encoder"])
+    rows = read_rows(task, task.train)
+    labels = LabelMap.from_rows(rows, task.kind)
+    encoded = encode_rows(rows, labels, tokenizer, loaded.config, choice.max_length)
+    model = build_classifier(
+        loaded.config,
+        labels.outputs,
+        seed=options["seed"],
+        encoder=loaded.encoder,
+        pooler=loaded.pooler,
+        masked_lm_head=loaded.masked_lm_head,
+    )
+    trained = select(model, choice.trainable)
+    precision = choose(work.machine.device, work.machine.precision)
+    model.to(precision.device, precision.dtype)
+    model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
+    batches = TrainBatches(
+        encoded, batch=choice.batch, micro_batch=choice.micro_batch or choice.batch, seed=options["seed"]
+    )
+    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    counted = sum(parameter.numel() for _, parameter in parameters)
+    outcome = train(
+        model,
+        batches,
+        LOSSES[task.kind],
+        Optimizer(
+            parameters,
+            name="adamw",
+            learning_rate=choice.learning_rate,
+            weight_decay=choice.weight_decay,
+            betas=(0.9, 0.999),
+            eps=1e-6,
+        ),
+        schedule=choice.schedule,
+        warmup=choice.warmup,
+        budget=Budget("epochs", choice.epochs),
+        clip=choice.clip,
+        seed=options["seed"],
+        ranks=Ranks(),
+        folder=work.scratch,
+        metrics=work.folder / "metrics.jsonl",
+        checkpoint_every=as_budget(choice.checkpoint_every),
+        progress=work.tell,
+    )
+    names = labels.names or (task.label,)
+    proof = save_model(work.folder / MODEL, model.float().cpu(), tokenizer, labels=names, problem=task.kind)
+    return {
+        "task": task.name,
+        "variant": options["variant"],
+        "seed": options["seed"],
+        "method": choice.trainable,
+        "settings": {key: options[key] for key in ("epochs", "batch", "learning_rate", "max_length", "schedule")},
+        "precision": precision.name,
+        "steps": outcome.steps,
+        "epochs": choice.epochs,
+        "seconds": outcome.seconds,
+        "rows": len(rows),
+        "rows_cut": encoded.cut,
+        "train_loss": outcome.train_loss,
+        "rows_per_second": outcome.steps * choice.batch / outcome.seconds,
+        "skipped_updates": outcome.skipped,
+        "trained_parameters": counted,
+        "trained_tensors": len(trained),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "labels": list(names),
+        "notes": list(labels.notes),
+        "proof": proof,
+    }
+
+
+def read_rows(task: Task, path: Path) -> Rows:
+    """Read a file of a task."""
+    return read(
+        path,
+        text=task.text,
+        label=task.label,
+        kind=task.kind,
+        none_label=task.none_label,
+        label_separator=task.label_separator,
+    )
+
+
+def encode_rows(rows: Rows, labels: LabelMap, tokenizer: Tokenizer, config: EncoderConfig, max_length: int) -> Encoded:
+    """Encode rows as a family lays them out, at most as long as the encoder takes."""
+    return encode(
+        rows.texts,
+        labels.numbers(rows),
+        tokenizer,
+        max_length=min(max_length, config.positions),
+        separators=2 if config.family == "roberta" else 1,
+    )
+
+
+def config_in(folder: Path) -> EncoderConfig:
+    """Return the shape of the encoder in a model folder."""
+    return families.read_config(folder)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows a file has and how many tokens a batch of them is wide, on average."""
+
+    rows: int
+    length: int
+
+
+def sizes_of(options: Mapping[str, Any], path: Path, tokenizer: Tokenizer | None, max_length: int) -> Sizes:
+    """Count a file's rows and measure their length; without a tokenizer yet, a token is taken to be four characters."""
+    rows = read_rows(Task.from_options(options, path, {}), path)
+    sample = rows.texts[:: max(1, len(rows) // 500)]
+    if tokenizer is not None:
+        lengths = [sum(len(ids) for ids in tokenizer.encode(list(texts))) + len(texts) + 1 for texts in sample]
+    else:
+        lengths = [sum(len(text) for text in texts) // 4 + len(texts) + 1 for texts in sample]
+    return Sizes(len(rows), int(np.ceil(np.minimum(lengths, max_length).mean())))

@@ -1,0 +1,102 @@
+"""Prepared rows as steps of masked language modelling, and the rows that are kept back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bertwright.text.shards import Shards
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.corruption import mask_tokens
+from bertwright.training.losses import masked_lm_loss
+from bertwright.training.order import Order
+
+HELD_OUT_RATE = 0.15  # always the same, so that curves of different recipes compare
+HELD_OUT_ROWS = 512  # most rows that a held-out loss is measured on
+_HELD_OUT_EPOCH = 2**31 - 1  # the "epoch" whose masks the held-out rows carry; training never gets there
+
+
+class MaskedRows:
+    """Steps of ``batch`` rows, cut among ranks and into micro-batches: what ``training.loop`` calls batches."""
+
+    def __init__(
+        self, rows: Shards, tokenizer: Tokenizer, *, batch: int, micro_batch: int, rate: float, seed: int
+    ) -> None:
+        self.steps_per_epoch = max(1, rows.rows("train") // batch)
+        self._rows, self._tokenizer = rows, tokenizer
+        self._batch, self._micro_batch, self._rate, self._seed = batch, micro_batch, rate, seed
+        self._order = Order(rows.rows("train"), seed)
+
+    def step(self, number: int, rank: int, world: int) -> Sequence[Mapping[str, Any]]:
+        """Return this rank's micro-batches of a step; all ranks' together are the step's rows, each once."""
+        chosen, epochs = self._order.take(number * self._batch, (number + 1) * self._batch)
+        chosen, epochs = chosen[rank::world], epochs[rank::world]
+        return [
+            masked(
+                self._rows,
+                self._tokenizer,
+                "train",
+                chosen[start : start + self._micro_batch],
+                epochs[start : start + self._micro_batch],
+                rate=self._rate,
+                seed=self._seed,
+            )
+            for start in range(0, len(chosen), self._micro_batch)
+        ]
+
+
+def masked(
+    rows: Shards,
+    tokenizer: Tokenizer,
+    split: str,
+    chosen: np.ndarray,
+    epochs: np.ndarray,
+    *,
+    rate: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Return one micro-batch of chosen rows (n,) in their epochs (n,), masked at ``rate``."""
+    ids = rows.ids(split, chosen)
+    result = mask_tokens(
+        ids,
+        rows=chosen,
+        epochs=epochs,
+        seed=seed,
+        rate=rate,
+        mask_id=tokenizer.mask_id,
+        special_ids=np.array(sorted(tokenizer.special_ids)),
+        vocabulary=tokenizer.vocabulary,
+    )
+    real = torch.from_numpy(ids != tokenizer.pad_id)
+    return {
+        "ids": torch.from_numpy(result.ids),
+        # Only the last row of a split is padded; without padding the mask is left out, which is faster.
+        "mask": None if bool(real.all()) else real,
+        "segments": None,
+        "positions": torch.from_numpy(result.positions),
+        "labels": torch.from_numpy(result.labels),
+        "count": len(result.labels),
+        "tokens": int(real.sum()),
+    }
+
+
+def held_out_loss(
+    model: nn.Module, rows: Shards, tokenizer: Tokenizer, *, micro_batch: int, device: torch.device
+) -> float:
+    """Return the mean cross entropy, in nats, of at most 512 held-out rows at a fixed mask of 15 %."""
+    count = min(HELD_OUT_ROWS, rows.rows("held_out"))
+    chosen = np.linspace(0, rows.rows("held_out") - 1, count).astype(np.int64)
+    total, labels = 0.0, 0
+    for start in range(0, count, micro_batch):
+        part = chosen[start : start + micro_batch]
+        epochs = np.full(len(part), _HELD_OUT_EPOCH)
+        batch = masked(rows, tokenizer, "held_out", part, epochs, rate=HELD_OUT_RATE, seed=0)
+        on_device = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
+        if batch["count"]:
+            total += float(masked_lm_loss(model, on_device).total)
+            labels += batch["count"]
+    return total / max(labels, 1)

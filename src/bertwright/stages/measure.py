@@ -1,0 +1,178 @@
+"""One real step and one measured megabyte, before any work: what a forecast is made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.heads import MaskedLMHead
+from bertwright.encoder.models import Classifier, MaskedLM, build_classifier, build_masked_lm
+from bertwright.encoder.stack import Encoder, set_dropout
+from bertwright.errors import DataError
+from bertwright.text.documents import Troubles, documents
+from bertwright.text.sources import TextFile
+from bertwright.text.tokenizer import Tokenizer, train_tokenizer
+from bertwright.training.losses import Loss, classification_loss, masked_lm_loss
+from bertwright.training.optimizers import Optimizer
+from bertwright.training.precision import choose
+
+_READ_BYTES = 4_000_000  # text to read, for the speed of reading and the ratio of packing
+_ENCODE_BYTES = 1_000_000  # text to encode
+# Pieces for the trial tokenizer: any small corpus supports them, and the speed hardly hangs on their number.
+_TRIAL_VOCABULARY = 500
+# Pieces that a larger vocabulary saves, against the trial tokenizer; English Wikipedia at 16,000 pieces.
+_FEWER_PIECES = 0.6
+
+
+@dataclass(frozen=True)
+class TextSpeed:
+    """What a sample of the sources told: bytes a second of a pass, and how much there is in all."""
+
+    bytes: int
+    """Text in all, estimated from the ratio of packing."""
+    reading: float
+    counting: float
+    encoding: float
+    tokens: int
+    """Tokens in all, estimated."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Seconds of one micro-batch, forward and backward, and of one update; parameters of the model."""
+
+    micro_batch: float
+    update: float
+    parameters: int
+
+
+def measure_text(files: Sequence[TextFile], *, errors: str, broken_rows: str, tokenizer: Tokenizer | None) -> TextSpeed:
+    """Read and encode a few megabytes from the start of the sources; ``DataError`` as a real pass would raise it."""
+    texts: list[str] = []
+    read = packed = 0
+    begun = time.perf_counter()
+    for file in files:
+        position = 0
+
+        def tell(count: int) -> None:
+            nonlocal position
+            position = count
+
+        for text in documents(file, errors=errors, broken_rows=broken_rows, troubles=Troubles(), progress=tell):
+            read += len(text.encode())
+            texts.append(text)
+            if read >= _READ_BYTES:
+                break
+        packed += position
+        if read >= _READ_BYTES:
+            break
+    if not texts:
+        raise DataError(
+            f"the sources hold no text at all (read {len(files)} files, such as {files[0].path}); name others"
+        )
+    seconds = max(time.perf_counter() - begun, 1e-6)
+    sample = _some(texts, _ENCODE_BYTES)
+    size = sum(len(text.encode()) for text in sample)
+    begun = time.perf_counter()
+    trial = tokenizer
+    if trial is None:
+        try:
+            trial = train_tokenizer(iter(sample), kind="wordpiece", vocabulary=_TRIAL_VOCABULARY, lowercase=True)
+        except DataError:
+            trial = None  # a corpus this small takes no time worth measuring
+    counting = max(time.perf_counter() - begun, 1e-6)
+    begun = time.perf_counter()
+    tokens = sum(len(ids) for ids in trial.encode(sample)) if trial is not None else size // 3
+    encoding = max(time.perf_counter() - begun, 1e-6)
+    total = int(sum(file.path.stat().st_size for file in files) * read / max(packed, 1))
+    share = 1.0 if tokenizer is not None else _FEWER_PIECES
+    return TextSpeed(total, read / seconds, size / counting, size / encoding, int(tokens / size * total * share))
+
+
+def measure_pretraining(
+    config: EncoderConfig, *, rows: int, length: int, mask_rate: float, device: str, precision: str, threads: int
+) -> StepCost:
+    """Take a real step on drawn tokens, (rows, length), and time the second micro-batch and the update."""
+    model = build_masked_lm(config, seed=0)
+    set_dropout(model, 0.0)
+    generator = np.random.default_rng(0)
+    count = max(1, int(rows * length * mask_rate))
+    positions = torch.from_numpy(np.sort(generator.choice(rows * length, count, replace=False)))
+    labels = torch.from_numpy(generator.integers(0, config.vocabulary, count))
+    extra = {"positions": positions, "labels": labels, "count": count}
+    return _timed(model, masked_lm_loss, config, rows, length, extra, device, precision, threads)
+
+
+def measure_finetuning(
+    config: EncoderConfig, *, rows: int, length: int, device: str, precision: str, threads: int
+) -> StepCost:
+    """Take a real fine-tuning step on drawn tokens, (rows, length)."""
+    model = build_classifier(config, 2, seed=0)
+    extra = {"labels": torch.zeros(rows, dtype=torch.long), "count": rows}
+    return _timed(model, classification_loss, config, rows, length, extra, device, precision, threads)
+
+
+def count_parameters(config: EncoderConfig) -> int:
+    """Return the parameters of a masked language model of this shape, without building it."""
+    with torch.device("meta"):
+        model = MaskedLM(Encoder(config), MaskedLMHead(config))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _timed(
+    model: MaskedLM | Classifier,
+    loss: Loss,
+    config: EncoderConfig,
+    rows: int,
+    length: int,
+    extra: dict[str, object],
+    device: str,
+    precision: str,
+    threads: int,
+) -> StepCost:
+    torch.set_num_threads(threads)
+    chosen = choose(device, precision)
+    model.to(chosen.device, chosen.dtype)
+    model.encoder.attention_form("matmul" if chosen.device.type == "cpu" else "sdpa")
+    optimizer = Optimizer(
+        model.named_parameters(), name="adamw", learning_rate=0.0, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-6
+    )
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, config.vocabulary, (rows, length)))
+    batch = {"ids": ids, "mask": None, "segments": None, **extra}
+    batch = {key: v.to(chosen.device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
+    micro = [_seconds(model, loss, batch, optimizer) for _ in range(3)]
+    begun = time.perf_counter()
+    optimizer.norm()
+    optimizer.step(scale=1.0, multiplier=0.0)
+    first = time.perf_counter() - begun
+    _seconds(model, loss, batch, optimizer)
+    begun = time.perf_counter()
+    optimizer.norm()
+    optimizer.step(scale=1.0, multiplier=0.0)
+    update = min(first, time.perf_counter() - begun)
+    return StepCost(min(micro[1:]), update, sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _seconds(model: nn.Module, loss: Loss, batch: dict[str, object], optimizer: Optimizer) -> float:
+    begun = time.perf_counter()
+    loss(model, batch).total.backward()  # type: ignore[no-untyped-call]
+    optimizer.accumulate()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def _some(texts: Sequence[str], size: int) -> list[str]:
+    taken, total = [], 0
+    for text in texts:
+        taken.append(text)
+        total += len(text)
+        if total >= size:
+            break
+    return taken

@@ -1,0 +1,101 @@
+"""Raw text to a tokenizer and to rows of tokens. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bertwright import files
+from bertwright.stages.work import Work
+from bertwright.text.documents import Troubles, documents
+from bertwright.text.shards import prepare_rows
+from bertwright.text.sources import TextFile
+from bertwright.text.tokenizer import Tokenizer, train_tokenizer
+
+# What a tokenizer's folder says is the longest input; an encoder folder states its own.
+_MAX_LENGTH = 512
+
+
+def tokenizer(work: Work) -> dict[str, Any]:
+    """Train a tokenizer on the sources. Sealed: an ordinary tokenizer folder."""
+    options = work.options
+    progress = Progress(work)
+    troubles = Troubles()
+
+    def texts() -> Iterator[str]:
+        for file in files_of(options, work.paths):
+            yield from documents(file, errors=options["errors"], broken_rows=options["broken_rows"], troubles=troubles)
+            progress.file_done(file)
+
+    count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal count
+        for text in texts():
+            count += 1
+            yield text
+
+    trained = train_tokenizer(
+        counted(), kind=options["kind"], vocabulary=options["vocabulary"], lowercase=options["lowercase"]
+    )
+    trained.save(work.folder, max_length=_MAX_LENGTH)
+    return {"kind": options["kind"], "vocabulary": trained.vocabulary, "bytes": progress.bytes, "documents": count}
+
+
+def prepare(work: Work) -> dict[str, Any]:
+    """Encode the sources into rows. Sealed: shards with their manifest, and the tokenizer's folder beside them."""
+    options = work.options
+    progress = Progress(work)
+    summary = prepare_rows(
+        files_of(options, work.paths),
+        Tokenizer.load(work.inputs["tokenizer"]),
+        work.folder,
+        row_length=options["row_length"],
+        held_out=options["held_out"],
+        seed=options["seed"],
+        errors=options["errors"],
+        broken_rows=options["broken_rows"],
+        progress=progress.bytes_done,
+    )
+    copy_tokenizer(work.inputs["tokenizer"], work.folder / "tokenizer")
+    return summary.as_dict()
+
+
+def files_of(options: Mapping[str, Any], paths: Mapping[str, Path]) -> list[TextFile]:
+    """Return a stage's sources with their formats, in the order of their labels."""
+    return [
+        TextFile(paths[label], format_, compression, column, boundary)
+        for label, (format_, compression, column, boundary) in zip(sorted(paths), options["sources"], strict=True)
+    ]
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy a tokenizer's files, so that a folder can be handed on alone."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            with files.explained(target / name):
+                shutil.copyfile(source / name, target / name)
+
+
+class Progress:
+    """Tells the share of the sources' bytes, as they lie on the disk, that has been read."""
+
+    def __init__(self, work: Work) -> None:
+        self._tell = work.tell
+        self._total = max(1, sum(path.stat().st_size for path in work.paths.values()))
+        self.bytes = 0
+
+    def file_done(self, file: TextFile) -> None:
+        """Note a file that is read to its end."""
+        self.bytes_done(self.bytes + file.path.stat().st_size)
+
+    def bytes_done(self, count: int) -> None:
+        """Note how many bytes are read in all."""
+        self.bytes = count
+        self._tell({"share": min(1.0, count / self._total), "bytes": count})

@@ -1,0 +1,80 @@
+"""What a stage is given: plain values, ready inputs, a folder to fill and somebody to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bertwright import store
+
+Tell = Callable[[dict[str, Any]], None]
+"""Receives what a stage has to say while it works: ``share`` done (0 to 1) and any figures, by name."""
+
+
+def silent(_: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The part of the recipe that says where to work; it changes speed, and the precision."""
+
+    threads: int
+    devices: int = 1
+    device: str = "auto"
+    precision: str = "auto"
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage's job.
+
+    ``options`` are in the stage's identity, ``settings`` are not. ``inputs`` are folders by role, ``paths`` the user's
+    files by label. The stage writes what is to be kept into ``folder`` and what only a restart needs into ``scratch``.
+    """
+
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    paths: Mapping[str, Path]
+    folder: Path
+    machine: Machine
+    tell: Tell = field(default=silent, compare=False)
+
+    @property
+    def scratch(self) -> Path:
+        """Where checkpoints go; removed when the stage is sealed."""
+        return self.folder / store.SCRATCH
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the work as plain values, for another process."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "options": dict(self.options),
+            "settings": dict(self.settings),
+            "inputs": {role: str(path) for role, path in self.inputs.items()},
+            "paths": {label: str(path) for label, path in self.paths.items()},
+            "folder": str(self.folder),
+            "machine": asdict(self.machine),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], tell: Tell = silent) -> Work:
+        """Return the work that ``as_json`` described."""
+        return cls(
+            name=content["name"],
+            kind=content["kind"],
+            options=content["options"],
+            settings=content["settings"],
+            inputs={role: Path(path) for role, path in content["inputs"].items()},
+            paths={label: Path(path) for label, path in content["paths"].items()},
+            folder=Path(content["folder"]),
+            machine=Machine(**content["machine"]),
+            tell=tell,
+        )

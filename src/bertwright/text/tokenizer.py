@@ -1,0 +1,202 @@
+"""Texts to ids of pieces and back. A tokenizer's folder is an ordinary one that other tools load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import xxhash
+from tokenizers import decoders
+
+from bertwright import files
+from bertwright.errors import DataError
+from bertwright.text.wordpiece import train_wordpiece
+
+# What each special token is called, where the folder does not say: in BERT's tradition, in RoBERTa's.
+_NAMES = {
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<s>"),
+    "sep": ("[SEP]", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+_TRAINERS = {"wordpiece": train_wordpiece}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One text's ids, and for each the span of characters (first, one past the last) of the text it stands for."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class Tokenizer:
+    """A tokenizer that adds nothing by itself: no special tokens, no padding, no cutting.
+
+    A special token written out in a text (``[MASK]``) is ordinary text and never becomes the special id.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, special: dict[str, str]) -> None:
+        self._backend = backend
+        self._special = special
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        self.vocabulary: int = backend.get_vocab_size(with_added_tokens=True)
+        ids = backend.get_vocab(with_added_tokens=True)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[special[name]] for name in _NAMES)
+        added = backend.get_added_tokens_decoder()
+        self.special_ids: frozenset[int] = frozenset(
+            {self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id}
+            | {number for number, token in added.items() if token.special}
+        )
+        self.lowercase = _lowercase(self._content().get("normalizer"))
+        self._decoder = backend.decoder
+        if self._content()["model"].get("type") == "WordPiece":
+            # BERT's decoder also "cleans up" and so changes words (" do not" to " don't"); ours only joins pieces.
+            prefix = self._content()["model"].get("continuing_subword_prefix", "##")
+            self._decoder = decoders.WordPiece(prefix=prefix, cleanup=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Load ``tokenizer.json`` from a folder; ``DataError`` if it is missing, unreadable or lacks a special token.
+
+        Which token plays which part is said by ``tokenizer_config.json`` where there is one, else by usual names.
+        """
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise DataError(
+                f"{path} is not there. Name a folder with a fast tokenizer's tokenizer.json; a tool that loads the "
+                "model writes one with `AutoTokenizer.from_pretrained(...).save_pretrained(folder)`."
+            )
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise DataError(f"{path} is not a tokenizer ({error}). Write it anew, or copy it once more.") from error
+        return cls(backend, _special_tokens(folder, backend))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return each text's ids, without special tokens; never cut."""
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
+        """Return each text's ids with the characters they stand for."""
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [Encoded(encoding.ids, encoding.offsets) for encoding in encodings]
+
+    def decode(self, ids: Sequence[int], *, show_special: bool = False) -> str:
+        """Return the text of ids, special tokens left out, or shown as they are called (``[CLS]``)."""
+        pieces: list[str] = []
+        run: list[str] = []
+        for number in map(int, ids):
+            if number in self.special_ids and number != self.unk_id:
+                pieces += [self._join(run), self._piece(number) if show_special else ""]
+                run = []
+            else:
+                run.append(self._piece(number))
+        pieces.append(self._join(run))
+        return " ".join(filter(None, pieces))
+
+    def identity(self) -> str:
+        """Return a hash (32 hexadecimal digits) of all that decides a text's ids, and of the special tokens."""
+        content = json.dumps([self._content(), self._special], sort_keys=True, ensure_ascii=True)
+        return xxhash.xxh3_128(content.encode()).hexdigest()
+
+    def save(self, folder: Path, *, max_length: int) -> None:
+        """Write an ordinary tokenizer folder; ``max_length`` is the longest input, in tokens, that it announces.
+
+        A pair is ``[CLS] a [SEP] b [SEP]`` with segments 0 and 1, or whatever the loaded tokenizer.json says.
+        """
+        content = self._content()
+        named = {f"{name}_token": token for name, token in self._special.items()}
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": max_length,
+            "model_input_names": _input_names(content),
+            "clean_up_tokenization_spaces": False,
+            **({} if self.lowercase is None else {"do_lower_case": self.lowercase}),
+            **named,
+        }
+        files.write_json(folder / "tokenizer.json", content)
+        files.write_json(folder / "tokenizer_config.json", config)
+        files.write_json(folder / "special_tokens_map.json", named)
+        if content["model"].get("type") == "WordPiece":
+            pieces = sorted(self._backend.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
+            files.write_text(folder / "vocab.txt", "".join(f"{piece}\n" for piece, _ in pieces))
+
+    def _content(self) -> dict[str, Any]:
+        """Return tokenizer.json's content; truncation and padding are off."""
+        content: dict[str, Any] = json.loads(self._backend.to_str())
+        return content
+
+    def _join(self, pieces: list[str]) -> str:
+        if not pieces:
+            return ""
+        text: str = self._decoder.decode(pieces) if self._decoder is not None else " ".join(pieces)
+        return text
+
+    def _piece(self, number: int) -> str:
+        piece: str | None = self._backend.id_to_token(number)
+        if piece is None:
+            raise ValueError(f"id {number} is outside a vocabulary of {self.vocabulary}")
+        return piece
+
+
+def train_tokenizer(texts: Iterator[str], *, kind: str, vocabulary: int, lowercase: bool) -> Tokenizer:
+    """Train a tokenizer of exactly ``vocabulary`` pieces on a stream of texts; the same texts give the same bytes.
+
+    Ids 0 to 4 are [PAD], [UNK], [CLS], [SEP], [MASK]. ``lowercase`` folds case and strips accents. ``DataError`` where
+    the texts support fewer pieces.
+    """
+    special = {name: usual[0] for name, usual in _NAMES.items()}
+    backend = _TRAINERS[kind](texts, special=special, vocabulary=vocabulary, lowercase=lowercase)
+    return Tokenizer(backend, special)
+
+
+def _special_tokens(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, str]:
+    """Return the five special tokens by their parts (pad, unk, cls, sep, mask); ``DataError`` names the missing."""
+    path = folder / "tokenizer_config.json"
+    try:
+        config = files.read_json(path) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}). Write it anew, or copy it once more.") from error
+    special = {}
+    for name, usual in _NAMES.items():
+        told = config.get(f"{name}_token")
+        told = told.get("content") if isinstance(told, dict) else told
+        known = [token for token in ((told,) if told else usual) if backend.token_to_id(token) is not None]
+        if known:
+            special[name] = known[0]
+    missing = [f"{name} ({' or '.join(usual)})" for name, usual in _NAMES.items() if name not in special]
+    if missing:
+        raise DataError(
+            f"{folder / 'tokenizer.json'} has no special token for {', '.join(missing)}. An encoder needs all of "
+            f"{', '.join(_NAMES)}: name them in tokenizer_config.json, or choose another tokenizer."
+        )
+    return special
+
+
+def _lowercase(normalizer: dict[str, Any] | None) -> bool | None:
+    """Return whether a normalizer folds case; None where its content does not tell."""
+    if normalizer is None:
+        return False
+    if normalizer["type"] == "Sequence":
+        told = [_lowercase(part) for part in normalizer["normalizers"]]
+        return True if True in told else None if None in told else False
+    if normalizer["type"] == "BertNormalizer":
+        return bool(normalizer["lowercase"])
+    if normalizer["type"] == "Lowercase":
+        return True
+    return False if normalizer["type"] in ("NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip", "Prepend") else None
+
+
+def _input_names(content: dict[str, Any]) -> list[str]:
+    """Return the inputs that a model of this tokenizer takes; segments only where the pair template has two of them."""
+    segments = '"type_id": 1' in json.dumps(content.get("post_processor"))
+    bert = (content.get("post_processor") or {}).get("type") == "BertProcessing"
+    return ["input_ids", *(["token_type_ids"] if segments or bert else []), "attention_mask"]

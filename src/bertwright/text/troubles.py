@@ -1,0 +1,88 @@
+"""What cannot be read as it is: stop with a clear sentence, or go on, count and list, as the recipe says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bertwright.errors import DataError
+from bertwright.text.sources import TextFile
+
+EMPTY = "no text in the row"
+REPLACED = "bytes that are not UTF-8, replaced"
+# More broken rows than this are counted and no longer listed, so that a corpus of nothing else cannot fill the memory.
+_MOST_LISTED = 100_000
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A row that was left out: its file, its number (a line, from 1; in parquet a row, from 1) and the reason."""
+
+    path: Path
+    row: int
+    reason: str
+
+
+@dataclass
+class Troubles:
+    """Broken rows one by one (the first hundred thousand), and the count of every reason, replaced bytes included."""
+
+    rows: list[BrokenRow] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=Counter)
+
+    def count(self, reason: str, times: int = 1) -> None:
+        """Count something that is not a broken row."""
+        if times:
+            self.counts[reason] = self.counts.get(reason, 0) + times
+
+    def add(self, row: BrokenRow) -> None:
+        """Count a broken row and list it."""
+        self.count(row.reason)
+        if len(self.rows) < _MOST_LISTED:
+            self.rows.append(row)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one file is read: what becomes of faults, where they are noted, who is told how far it is.
+
+    ``errors`` is ``stop`` or ``replace``, ``broken_rows`` is ``stop`` or ``skip``; ``progress`` takes the number of
+    bytes read of the file as it lies on the disk.
+    """
+
+    file: TextFile
+    errors: str
+    broken_rows: str
+    troubles: Troubles
+    progress: Callable[[int], None]
+
+    def decode(self, content: bytes, *, place: str, offset: int = 0) -> str:
+        """Return UTF-8 bytes as text; the first of them is number ``offset`` of ``place``.
+
+        Wrong bytes are replaced and counted (each run that Unicode replaces by one mark as one), or ``DataError``.
+        """
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if self.errors == "replace":
+                text = content.decode("utf-8", errors="replace")
+                given = content.count(_REPLACEMENT.encode())
+                self.troubles.count(REPLACED, text.count(_REPLACEMENT) - given)
+                return text
+            raise DataError(
+                f"{self.file.path}: byte {offset + error.start} of {place} (0x{content[error.start]:02x}) is not "
+                "UTF-8. Convert the file (for instance `iconv -f latin1 -t utf-8`), or set `errors: replace` to have "
+                "such bytes replaced and counted."
+            ) from error
+
+    def broken(self, row: int, reason: str, unit: str = "line") -> None:
+        """Note a broken row, or stop at it with ``DataError``."""
+        if self.broken_rows == "stop":
+            raise DataError(
+                f"{self.file.path}: {unit} {row}: {reason}. Mend it, or set `broken_rows: skip` to have such rows left "
+                "out and listed."
+            )
+        self.troubles.add(BrokenRow(self.file.path, row, reason))

@@ -1,0 +1,148 @@
+"""Laws of the stack: forms of attention, padding, layers one by one, rows that leave, chosen positions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from toy_encoders import config, rows, shaken
+
+from bertwright.encoder.config import FAMILIES
+from bertwright.encoder.heads import ClassificationHead
+from bertwright.encoder.layers import Attention, window_bias
+from bertwright.encoder.models import build_classifier, build_masked_lm
+from bertwright.encoder.stack import set_dropout
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_forms_of_attention_agree(family: str) -> None:
+    """Plain products and the fused kernel give the same states and the same gradients."""
+    shape = config(family)
+    batch, found = rows(shape), {}
+    for form in ("matmul", "sdpa"):
+        encoder = shaken(build_masked_lm(shape, seed=0)).encoder
+        encoder.attention_form(form)
+        assert {form} == {part.form for part in encoder.modules() if isinstance(part, Attention)}
+        states = encoder(**batch)[batch["mask"]]
+        states.square().mean().backward()
+        found[form] = [states.detach(), *(p.grad for p in encoder.parameters())]
+    for first, second in zip(found["matmul"], found["sdpa"], strict=True):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["matmul", "sdpa"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_does_not_reach_real_tokens(family: str, form: str) -> None:
+    """A row alone, without padding and without a mask, has the states and answers it has among longer rows."""
+    shape = config(family)
+    model = shaken(build_classifier(shape, 3, seed=0))
+    model.encoder.attention_form(form)
+    batch = rows(shape)
+    with torch.no_grad():
+        states, answers = model.encoder(**batch), model(**batch)
+        for number, length in enumerate(batch["mask"].sum(dim=1).tolist()):
+            alone = {name: batch[name][number : number + 1, :length] for name in ("ids", "segments")}
+            torch.testing.assert_close(model.encoder(**alone)[0], states[number, :length], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model(**alone)[0], answers[number], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_stands_in_the_padding_is_never_seen(family: str) -> None:
+    """Another embedding of the padding leaves all real states bit-identical."""
+    shape = config(family)
+    encoder, batch = shaken(build_masked_lm(shape, seed=0)).encoder, rows(shape)
+    with torch.no_grad():
+        before = encoder(**batch)
+        encoder.embeddings.words.weight[shape.pad_id] += torch.linspace(-3, 3, shape.width)
+        after = encoder(**batch)
+    assert torch.equal(before[batch["mask"]], after[batch["mask"]])
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_one_by_one_are_the_whole(family: str) -> None:
+    """The last of the layers' states, under the final norm, is what the encoder returns."""
+    shape = config(family)
+    encoder, batch = shaken(build_masked_lm(shape, seed=0)).encoder, rows(shape)
+    with torch.no_grad():
+        x = encoder.embed(batch["ids"], batch["segments"])
+        states = list(encoder.layers(x, encoder.context(24, batch["mask"], x.dtype, x.device)))
+        assert shape.layers == len(states)
+        assert torch.equal(encoder(**batch), encoder.final_norm(states[-1]))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_may_leave_between_layers(family: str, masked: bool) -> None:
+    """Rows that stay after others left have the states they would have had, with a mask and without."""
+    shape = config(family)
+    encoder, batch = shaken(build_masked_lm(shape, seed=0)).encoder, rows(shape)
+    keep = torch.tensor([3, 1])
+    with torch.no_grad():
+        x = encoder.embed(batch["ids"], batch["segments"])
+        context = encoder.context(24, batch["mask"] if masked else None, x.dtype, x.device)
+        whole = list(encoder.layers(x, context))
+        fewer = whole[1][keep]
+        for block in encoder.blocks[2:]:
+            fewer = block(fewer, context.rows(keep))
+    torch.testing.assert_close(fewer, whole[-1][keep], atol=1e-5, rtol=1e-5)
+
+
+def test_head_sees_only_chosen_positions() -> None:
+    """Logits at flat positions are the rows of all logits, in the order asked for."""
+    shape = config("bert")
+    model, batch = shaken(build_masked_lm(shape, seed=0)), rows(shape)
+    chosen = torch.tensor([70, 3, 24, 3])
+    with torch.no_grad():
+        everything, some = model(**batch), model(**batch, positions=chosen)
+    assert (4 * 24, shape.vocabulary) == everything.shape
+    torch.testing.assert_close(some, everything[chosen], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_stays_near_fp32(family: str) -> None:
+    """In bf16 every state is a number and lies near its fp32 value, padding included."""
+    shape = config(family)
+    encoder, batch = build_masked_lm(shape, seed=0).encoder.eval(), rows(shape)
+    with torch.no_grad():
+        exact = encoder(**batch)
+        rough = encoder.bfloat16()(**batch)
+    assert torch.bfloat16 == rough.dtype
+    assert bool(rough.isfinite().all())
+    torch.testing.assert_close(rough.float()[batch["mask"]], exact[batch["mask"]], atol=0.1, rtol=0.1)
+
+
+def test_window_hides_what_is_further_than_half_of_it() -> None:
+    """A window of 4 leaves two tokens on each side; a row that fits inside needs no bias."""
+    bias = window_bias(5, 4, torch.float32, torch.device("cpu"))
+    assert bias is not None
+    expected = ["11100", "11110", "11111", "01111", "00111"]
+    assert expected == ["".join("01"[int(x)] for x in row) for row in (bias[0, 0] == 0)]
+    assert float(bias.min()) == torch.finfo(torch.float32).min
+    assert window_bias(3, 4, torch.float32, torch.device("cpu")) is None
+
+
+def test_dropout_can_be_set_everywhere() -> None:
+    """Without dropout training gives what evaluation gives; with it, attention's included, it does not."""
+    shape = config("bert", dropout=0.0, attention_dropout=0.0)
+    model, batch = shaken(build_classifier(shape, 2, seed=0)), rows(shape)
+    still = model(**batch)
+    assert torch.equal(still, model.train()(**batch))
+    set_dropout(model, 0.5)
+    rates = [part.p for part in model.modules() if isinstance(part, nn.Dropout)]
+    rates += [part.dropout for part in model.modules() if isinstance(part, Attention)]
+    assert {0.5} == set(rates)
+    assert not torch.equal(still, model(**batch))
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    assert not torch.equal(still, model(**batch))
+
+
+def test_mean_pooling_counts_only_real_tokens() -> None:
+    """By hand: the mean of a row's real states; of all, without a mask."""
+    head = ClassificationHead(config("modern", pooling="mean"), 2)
+    states = torch.arange(12.0).view(1, 3, 4).repeat(1, 1, 8)
+    mask = torch.tensor([[True, True, False]])
+    assert torch.equal(torch.tensor([2.0, 3.0, 4.0, 5.0]), head._pool(states, mask)[0, :4])
+    assert torch.equal(torch.tensor([4.0, 5.0, 6.0, 7.0]), head._pool(states, None)[0, :4])

@@ -1,0 +1,200 @@
+"""Tables, words and notes: every number says what it is, and nothing uncertain is called sure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from bertwright.report.answer import answer, notes
+from bertwright.report.facts import encoder_facts, machine_facts, text_facts
+from bertwright.report.records import DifferenceRow, RunRecords, stage_rows
+from bertwright.report.tables import (
+    Table,
+    difference_table,
+    score_table,
+    stage_table,
+    stage_tables,
+    summary_lines,
+    verdict,
+)
+from bertwright.report.words import ABSENT, bytes_text, score_text, seconds_text, spread_text
+
+
+def column(table: Table, name: str) -> list[str]:
+    """Return one column of a table."""
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def without(run: RunRecords, **changes: object) -> RunRecords:
+    """Return the run with some parts changed."""
+    return dataclasses.replace(run, **changes)  # type: ignore[arg-type]
+
+
+def test_answer_names_encoder_scores_and_time(whole_run: RunRecords) -> None:
+    """The first line holds what was trained, each headline with its difference, and the time."""
+    text = answer(whole_run)
+    assert "bert mini encoder (7.46 million parameters), pretrained from scratch in 20 min" in text
+    assert "triage: accuracy 84.2 ± 0.6 on dev (+14.0 against untrained, clear)" in text
+    assert text.endswith("28 min of work in all.")
+
+
+def test_answer_of_nothing_says_so(whole_run: RunRecords) -> None:
+    """A run without a finished stage is not described as one."""
+    assert "Nothing is finished yet." == answer(without(whole_run, stages=()))
+
+
+def test_scores_say_what_they_are(whole_run: RunRecords) -> None:
+    """A table of scores names seeds, sets with their rows, settings tried, the interval and the floor."""
+    table = score_table(whole_run, "triage")
+    for part in ("3 seeds (0, 1, 2)", "dev (500 rows)", "night shift (120 rows)", "one setting", "95 %", "Floor"):
+        assert part in table.caption
+    assert ["pretrained", "untrained"] * 3 == column(table, "variant")
+    assert frozenset({0, 1}) == table.strong
+    assert "84.2 ± 0.6" == column(table, "mean ± sd")[0]
+    assert "[82.7, 85.7]" == column(table, "95 % interval")[0]
+    assert "41.2" == column(table, "floor")[0]
+
+
+def test_several_settings_are_not_hidden(whole_run: RunRecords) -> None:
+    """Where more than one setting was tried, the caption says how many, not one."""
+    record = next(r for r in whole_run.stages if r["name"] == "evaluate/triage")
+    results = {**record["results"], "variants": [{**v, "settings_tried": 6} for v in record["results"]["variants"]]}
+    table = score_table(without(whole_run, stages=({**record, "results": results},)), "triage")
+    assert "up to 6 settings tried" in table.caption
+    assert "one setting" not in table.caption
+
+
+def test_undefined_score_is_called_so_with_its_reason(whole_run: RunRecords) -> None:
+    """A metric without a value shows as undefined, and the notes give the reason."""
+    assert "undefined" in column(score_table(whole_run, "triage"), "mean ± sd")
+    assert "triage: macro F1 of untrained on dev is undefined: seed 1 never predicts urgent" in notes(whole_run)
+
+
+def test_difference_whose_interval_holds_zero_is_not_clear(whole_run: RunRecords) -> None:
+    """Only a difference whose interval leaves out 0 is called clear."""
+    assert ["clear", "not clear: the interval holds 0"] == column(difference_table(whole_run, "triage"), "verdict")
+    none = DifferenceRow("t", "dev", "f1", "a", "b", None, None, clear=False)
+    assert "not clear: no interval" == verdict(none)
+
+
+def test_notes_count_all_that_was_cut_skipped_or_replaced(whole_run: RunRecords) -> None:
+    """Troubles, cut rows, skipped updates, interruptions and a missed forecast each have a note, once."""
+    text = "\n".join(notes(whole_run))
+    for part in (
+        "17 × bytes that are no UTF-8, replaced",
+        "did not know 210 words",
+        "2 updates skipped",
+        "continued 1 time",
+        "triage: 14 of 5,000 training rows",
+        "prepare took 9.4 s; 4.7 s were forecast",
+    ):
+        assert 1 == text.count(part), part
+    assert "similar: 0" not in text
+
+
+def test_stages_put_forecast_beside_fact(whole_run: RunRecords) -> None:
+    """Time, memory and disk have forecast and ratio; the runs of a task are one row; reuse is told."""
+    table = stage_table(whole_run)
+    rows = {row.name: row for row in stage_rows(whole_run)}
+    assert 6 == rows["finetune/triage"].runs
+    assert sum(2 * (31.0 + seed) for seed in range(3)) == rows["finetune/triage"].seconds
+    assert "2.00×" == column(table, "ratio")[1]
+    assert ["reused", "reused", "run"] == column(table, "this time")[:3]
+
+
+def test_page_splits_stages_and_loses_no_column(whole_run: RunRecords) -> None:
+    """Time, and memory with disk, stand in two tables that together have every column."""
+    time, space = stage_tables(whole_run)
+    assert set(stage_table(whole_run).columns) == set(time.columns) | set(space.columns)
+    assert {"stage"} == set(time.columns) & set(space.columns)
+    assert len(time.rows) == len(space.rows)
+
+
+def test_stages_without_forecast_claim_none(whole_run: RunRecords) -> None:
+    """Without a forecast, or with one of another identity, no expected amount and no ratio is shown."""
+    assert "ratio" not in stage_table(without(whole_run, forecast=None)).columns
+    stale = {name: {**entry, "identity": "f" * 32} for name, entry in (whole_run.forecast or {}).items()}
+    assert all(row.expected_seconds is None for row in stage_rows(without(whole_run, forecast=stale)))
+    assert "this time" not in stage_table(without(whole_run, reused=None)).columns
+
+
+def test_a_group_lacking_one_forecast_has_none(whole_run: RunRecords) -> None:
+    """A sum over runs is no forecast where one of them was not forecast."""
+    known = {k: v for k, v in (whole_run.forecast or {}).items() if k != "finetune/triage/untrained/seed-1"}
+    rows = {row.name: row for row in stage_rows(without(whole_run, forecast=known))}
+    assert rows["finetune/triage"].expected_seconds is None
+    assert rows["finetune/similar"].expected_seconds is not None
+
+
+def test_facts_tell_text_encoder_and_machine(whole_run: RunRecords) -> None:
+    """Counts are written out, what is not installed is said, and one machine is told once."""
+    text = dict(pair for facts in text_facts(whole_run) for pair in facts.pairs)
+    assert "7,320,000" == text["tokens to train on"]
+    assert "17" == text["bytes that are no UTF-8, replaced"]
+    titles = [facts.title for facts in encoder_facts(whole_run)]
+    assert ["Pretraining", "Shape", "Proof of the saved folder", "Untrained encoder, for comparison"] == titles
+    (machine,) = machine_facts(whole_run)
+    assert ("transformers", "not installed") in machine.pairs
+
+
+def test_two_machines_are_kept_apart(whole_run: RunRecords) -> None:
+    """Stages that ran elsewhere, or with other versions, are told apart by name."""
+    first, *rest = whole_run.stages
+    moved = {**first, "machine": {**first["machine"], "cores": 16}}
+    titles = [facts.title for facts in machine_facts(without(whole_run, stages=(moved, *rest)))]
+    assert "Machine and versions of tokenizer" == titles[0]
+    assert 2 == len(titles)
+
+
+def test_unmeasured_utilisation_is_said(made_up: Callable[..., RunRecords]) -> None:
+    """A share of the peak that was not measured is not left out."""
+    run = made_up("pretrain")
+    (record,) = run.stages
+    results = {**record["results"], "utilisation": None}
+    pairs = encoder_facts(without(run, stages=({**record, "results": results},)))[0].pairs
+    assert ("share of this machine's matrix peak", "not measured") in pairs
+
+
+def test_summary_holds_the_answer_and_lines_up(whole_run: RunRecords) -> None:
+    """The terminal shows name, answer, headline scores, verdicts, stages and notes."""
+    lines = summary_lines(whole_run)
+    assert ["night-ward", answer(whole_run)] == lines[:2]
+    text = "\n".join(lines)
+    for part in ("84.2 ± 0.6", "clear", "finetune/triage (6 runs)", "Notes"):
+        assert part in text
+    assert ["night-ward", "Nothing is finished yet."] == summary_lines(without(whole_run, stages=()))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.text("ab 雪é", max_size=8), st.text("12.", min_size=1, max_size=6)), min_size=1))
+def test_columns_line_up_in_any_script(rows: list[tuple[str, str]]) -> None:
+    """A column set to the right ends at one place in all lines, also beside wide letters."""
+    lines = Table("t", ("name", "number"), tuple(rows), numeric=frozenset({"number"})).lines()
+    assert 1 == len({cell_len(line) for line in lines})
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ("8.3 s", seconds_text(8.3)),
+        ("45 s", seconds_text(45)),
+        ("20 min", seconds_text(1_201)),
+        ("3.4 h", seconds_text(12_240)),
+        (ABSENT, seconds_text(None)),
+        ("1.2 GB", bytes_text(1_200_000_000)),
+        ("0 bytes", bytes_text(0)),
+        ("84.2", score_text(0.842, "accuracy")),
+        ("-3.1", score_text(-0.031, "matthews", signed=True)),
+        ("0.842", score_text(0.842, "mean_squared_error")),
+        ("undefined", spread_text(None, None, "f1")),
+        ("84.2", spread_text(0.842, None, "accuracy")),
+    ],
+)
+def test_numbers_are_written_as_people_do(expected: str, found: str) -> None:
+    """Times, sizes and scores have their units; what is absent or undefined is no number."""
+    assert expected == found

@@ -1,0 +1,285 @@
+"""Documents of all formats; faults are told or counted."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertwright.errors import DataError
+from bertwright.text.documents import Troubles, documents, normalise
+from bertwright.text.sources import Source, expand
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+def read(
+    path: Path, *, errors: str = "stop", broken_rows: str = "stop", troubles: Troubles | None = None, **source: str
+) -> list[str]:
+    """Return the documents of one file."""
+    (file,) = expand([Source(str(path), **source)])
+    return list(documents(file, errors=errors, broken_rows=broken_rows, troubles=troubles or Troubles()))
+
+
+def written(path: Path, content: bytes) -> Path:
+    """Write a file and return its path."""
+    path.write_bytes(content)
+    return path
+
+
+TEXTS = ["One two three.", "Ünïcode 日本 here.", "last"]
+FORMS = {
+    "a.txt": "One two\r\nthree.\r\n\r\n \t \r\nÜnïcode\xa0日本 here.\n\nlast".encode(),
+    "a.jsonl": b"".join(json.dumps({"id": 1, "text": text}).encode() + b"\n" for text in TEXTS),
+    "a.csv": 'id,text\r\n1,"One two\r\n\r\nthree."\r\n2,Ünïcode 日本 here.\r\n3,last'.encode(),
+    "a.tsv": "text\tid\n One  two three. \t1\nÜnïcode 日本 here.\t2\nlast\t3\n".encode(),
+}
+
+
+@pytest.mark.parametrize("pack", ["", *PACK])
+@pytest.mark.parametrize("name", FORMS)
+def test_all_forms_give_the_same_documents(tmp_path: Path, name: str, pack: str) -> None:
+    """Each format gives the same documents, plain and packed, in one member and in several."""
+    content = FORMS[name]
+    assert TEXTS == read(written(tmp_path / (name + pack), PACK[pack](content) if pack else content))
+    if pack:
+        parts = b"".join(PACK[pack](part) for part in (content[:9], b"", content[9:]))
+        assert TEXTS == read(written(tmp_path / ("members." + name + pack), parts))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_parquet_gives_the_same_documents(tmp_path: Path, kind: pa.DataType) -> None:
+    """Parquet's kinds of text are read in row groups; nulls and empty texts are counted and no documents."""
+    table = pa.table({"text": pa.array([*TEXTS, None, " "]).cast(kind), "n": range(5)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    troubles = Troubles()
+    assert TEXTS == read(tmp_path / "a.parquet", troubles=troubles)
+    assert {"no text in the row": 2} == troubles.counts
+
+
+@pytest.mark.parametrize(
+    ("name", "boundary", "expected"),
+    [
+        ("a.txt", "row", ["One two", "three.", "Ünïcode 日本 here.", "last"]),
+        ("a.txt", "file", ["One two three. Ünïcode 日本 here. last"]),
+        ("a.csv", "file", ["One two three. Ünïcode 日本 here. last"]),
+    ],
+)
+def test_boundaries_part_documents(tmp_path: Path, name: str, boundary: str, expected: list[str]) -> None:
+    """Lines or whole files can be documents, too."""
+    assert expected == read(written(tmp_path / name, FORMS[name]), boundary=boundary)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=8))
+def test_any_text_survives_json_lines(texts: list[str]) -> None:
+    """Every text comes back normalised, and each row that has none is counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+        troubles = Troubles()
+        got = read(written(Path(folder) / "a.jsonl", rows.encode()), troubles=troubles)
+    assert [normalise(text) for text in texts if text.split()] == got
+    assert sum(troubles.counts.values()) == len(texts) - len(got)
+
+
+@pytest.mark.parametrize("pack", PACK)
+def test_damaged_packed_files_are_refused(tmp_path: Path, pack: str) -> None:
+    """A cut-off, mislabelled, empty or continued packed file names itself and never gives less text in silence."""
+    good = PACK[pack](b"Some text. " * 1000)
+    for number, bad in enumerate([good[:-3], good[: len(good) // 2], b"plain text", b"", good + b"GARBAGE"]):
+        path = written(tmp_path / f"{number}.txt{pack}", bad)
+        with pytest.raises(DataError, match=str(path)):
+            read(path)
+    path = written(tmp_path / "packed.txt", good)
+    with pytest.raises(DataError, match="its name does not say so"):
+        read(path)
+
+
+def test_wrong_bytes_have_a_place(tmp_path: Path) -> None:
+    """The first byte that is not UTF-8 is named by its offset, also behind a byte-order mark and in a packed file."""
+    content = b"\xef\xbb\xbffine\n\nca\xe9 x\n"
+    path = written(tmp_path / "a.txt.gz", gzip.compress(content))
+    with pytest.raises(DataError, match=rf"a.txt.gz: byte {content.index(0xE9)} of the text \(0xe9\)"):
+        read(path)
+
+
+def test_replaced_bytes_are_counted(tmp_path: Path) -> None:
+    """Replacing is counted; a replacement mark that the text itself holds is not."""
+    troubles = Troubles()
+    path = written(tmp_path / "a.txt", "ok \ufffd ".encode() + b"\xe9 and \xff\xfe end")
+    assert ["ok \ufffd \ufffd and \ufffd\ufffd end"] == read(path, errors="replace", troubles=troubles)
+    assert {"bytes that are not UTF-8, replaced": 3} == troubles.counts
+
+
+def test_broken_rows_are_listed(tmp_path: Path) -> None:
+    """Skipped rows are listed with file, line and reason; the default stops at the first."""
+    path = written(tmp_path / "a.jsonl", b'{"text": "x"}\n[1]\n{"t": 2}\n{"text": 3}\n{"text": "y"}\n')
+    troubles = Troubles()
+    assert ["x", "y"] == read(path, broken_rows="skip", troubles=troubles)
+    assert [(path, 2), (path, 3), (path, 4)] == [(row.path, row.row) for row in troubles.rows]
+    assert "no key 'text'" == troubles.rows[1].reason
+    with pytest.raises(DataError, match=r"a.jsonl: line 2: .*broken_rows: skip"):
+        read(path)
+
+
+def test_csv_rows_are_numbered_by_lines(tmp_path: Path) -> None:
+    """A row behind a cell of several lines is named by the line it begins in."""
+    path = written(tmp_path / "a.csv", b'text,n\n"two\nlines",1\nshort\ngood,2\n"never closed,3\nlost,4\n')
+    troubles = Troubles()
+    assert ["two lines", "good"] == read(path, broken_rows="skip", troubles=troubles)
+    assert [4, 6] == [row.row for row in troubles.rows]
+    assert "2 lines to the end" in troubles.rows[1].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"id;text\n1;x\n", "no column 'text'.*export the file with commas"),
+        ("a.csv", b"text,text\n1,2\n", "2 columns named 'text'"),
+        ("a.tsv", b"id\tbody\n1\tx\n", "found 'id', 'body'"),
+        ("a.parquet", b"PAR1 and no more", "cannot be read as parquet"),
+        ("a.txt", "text".encode("utf-16"), "UTF-16 LE"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    """A file without the column, or of another kind, is refused with what was found."""
+    with pytest.raises(DataError, match=words):
+        read(written(tmp_path / name, content))
+
+
+def test_progress_ends_at_the_size(tmp_path: Path) -> None:
+    """Progress grows and ends at the size of the file on the disk."""
+    told: list[int] = []
+    path = written(tmp_path / "a.txt.gz", gzip.compress(bytes(range(97, 123)) * 200_000, 0))
+    (file,) = expand([Source(str(path))])
+    list(documents(file, errors="stop", broken_rows="stop", troubles=Troubles(), progress=told.append))
+    assert sorted(told) == told
+    assert path.stat().st_size == told[-1]
+    assert len(told) > 2
+
+
+# What each hostile file gives: a number of documents, or words of its error. Where it is not the plain ``text`` column
+# of a file by its suffix, the table says so.
+EDGE: dict[str, int | str] = {
+    "arabic_hebrew.txt": 2,
+    "array.json": "line 1: one JSON object a line is expected, and this is a list",
+    "bad_lines.jsonl": "line 2: not JSON",
+    "bom.jsonl": 1,
+    "bom_utf16le.txt": "UTF-16 LE by its byte-order mark",
+    "bom_utf8.txt": 2,
+    "cjk.txt": 2,
+    "combining.txt": 1,
+    "control_chars.txt": 1,
+    "corrupt_middle.txt.gz": "cut off or damaged",
+    "cr_only.txt": 1,
+    "crlf.txt": 2,
+    "duplicate_docs.txt": 53,
+    "duplicate_header.csv": "2 columns named 'text'",
+    "emoji.txt": 1,
+    "empty.txt": 0,
+    "empty_member.txt.gz": 0,
+    "good.csv": 3,
+    "good.jsonl": 3,
+    "gzip_named_txt.txt": "holds gzip data",
+    "html_leftovers.txt": 1,
+    "huge_cell.csv": 1,
+    "indic_thai.txt": 2,
+    "int_text.parquet": "holds int64",
+    "invisible_spaces.txt": 1,
+    "latin1.txt": r"byte 3 of the text \(0xe9\)",
+    "long_word.txt": 1,
+    "many_blank_lines.txt": 2,
+    "mixed_newlines.txt": 2,
+    "multi_frame.txt.zst": 2,
+    "multi_member.txt.gz": 2,
+    "no_final_newline.txt": 2,
+    "no_header.csv": "found '1', 'first text', '0'",
+    "not_really_gzip.txt.gz": "holds no packed data",
+    "nul_byte.txt": 2,
+    "nulls.parquet": 2,
+    "numbers_punct.txt": 1,
+    "odd names/.hidden.txt": 1,
+    "odd names/UPPER.TXT": 1,
+    "odd names/spaces and ünïcode (1).txt": 1,
+    "one_char_docs.txt": 10,
+    "one_line_3mb.txt.gz": 1,
+    "one_word_repeated.txt": 1,
+    "only_blank_lines.txt": 0,
+    "only_newline.txt": 0,
+    "quotes.tsv": 2,
+    "ragged.csv": "line 2: 2 cells where the header has 3",
+    "replacement.txt": 1,
+    "semicolon_latin1.csv": "parted by ';'",
+    "special_tokens.txt": 2,
+    "trailing_garbage.txt.gz": "cut off or damaged",
+    "truncated.parquet": "cannot be read as parquet",
+    "truncated.txt.gz": "cut off or damaged",
+    "truncated.txt.zst": "cut off or damaged",
+    "truncated_utf8.txt": r"byte 132 of the text",
+    "whitespace_only_lines_between.txt": 3,
+    "wrong_column.parquet": "0 columns are named 'text'.*found 'body'",
+    "zero_bytes.txt.gz": "holds 0 bytes",
+    "zero_rows.parquet": 0,
+}
+
+
+def test_every_hostile_file_is_in_the_table(shared_data: Path) -> None:
+    """The table above names all files of the folder."""
+    folder = shared_data / "corpora" / "edge"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found - {"README.md"} == set(EDGE)
+
+
+@pytest.mark.parametrize("name", EDGE)
+def test_hostile_files(shared_data: Path, name: str) -> None:
+    """A hostile file gives the right number of documents, or an error that names it."""
+    path, expected = shared_data / "corpora" / "edge" / name, EDGE[name]
+    if isinstance(expected, int):
+        texts = read(path)
+        assert expected == len(texts)
+        assert all(text == normalise(text) != "" for text in texts)
+    else:
+        with pytest.raises(DataError, match=expected) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_hostile_rows_are_skipped_and_counted(shared_data: Path) -> None:
+    """Of thirteen hostile lines one is a text, four are empty and eight are listed."""
+    troubles = Troubles()
+    path = shared_data / "corpora" / "edge" / "bad_lines.jsonl"
+    assert ["fine"] == read(path, broken_rows="skip", troubles=troubles)
+    assert [2, 3, 5, 6, 7, 11, 12, 13] == [row.row for row in troubles.rows]
+    assert 4 == troubles.counts["no text in the row"]
+
+
+def test_a_mark_is_no_part_of_the_first_word(shared_data: Path) -> None:
+    """A byte-order mark is gone, in text and in JSON lines."""
+    folder = shared_data / "corpora" / "edge"
+    assert read(folder / "bom_utf8.txt")[0].startswith("The quick")
+    assert read(folder / "bom.jsonl")[0].startswith("record")
+
+
+def test_the_same_articles_in_eleven_forms(shared_data: Path) -> None:
+    """All sample files give the same thirty documents."""
+    paths = sorted((shared_data / "corpora" / "formats").glob("sample.*"))
+    assert 11 == len(paths)
+    first = read(paths[0])
+    assert 30 == len(first)
+    assert all(first == read(path) for path in paths[1:])
