@@ -1,1 +1,69 @@
+"""bertwright: train, adapt and serve your own BERT-like text encoders on private text and modest hardware.
+
+The verbs of the command line are functions here; each takes a recipe, a recipe's file, or a mapping of its sections.
+Names are loaded when they are first used, so that ``import bertwright`` is instant and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bertwright.errors import BertwrightError, InputError, RecipeError, RunError
+    from bertwright.pipeline.check import Check, check
+    from bertwright.pipeline.run import Result, evaluate, finetune, prepare, pretrain, report, run
+    from bertwright.reading import default_recipe, load_recipe
+    from bertwright.recipe import Recipe
+
+_HOMES = {
+    "BertwrightError": "errors",
+    "Check": "pipeline.check",
+    "InputError": "errors",
+    "Recipe": "recipe",
+    "RecipeError": "errors",
+    "Result": "pipeline.run",
+    "RunError": "errors",
+    "check": "pipeline.check",
+    "default_recipe": "reading",
+    "evaluate": "pipeline.run",
+    "finetune": "pipeline.run",
+    "load_recipe": "reading",
+    "prepare": "pipeline.run",
+    "pretrain": "pipeline.run",
+    "report": "pipeline.run",
+    "run": "pipeline.run",
+}
+
+__all__ = [
+    "BertwrightError",
+    "Check",
+    "InputError",
+    "Recipe",
+    "RecipeError",
+    "Result",
+    "RunError",
+    "check",
+    "default_recipe",
+    "evaluate",
+    "finetune",
+    "load_recipe",
+    "prepare",
+    "pretrain",
+    "report",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bertwright' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"bertwright.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

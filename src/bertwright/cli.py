@@ -112,9 +112,9 @@ def _print(lines: Sequence[str], result: dict[str, Any]) -> None:
 
 
 def _carry_out(path: Path, overrides: list[str] | None, until: str) -> None:
-    from bertwright.pipeline.run import records_of, run
+    from bertwright.pipeline.run import run
     from bertwright.reading import load_recipe
-    from bertwright.report.tables import summary_lines
+    from bertwright.reports.tables import summary_lines
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or ())
@@ -123,7 +123,7 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str) -> None:
     command = " ".join(["bertwright", *sys.argv[1:]])
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         result = run(recipe, until=until, listen=screen, command=command)
-    lines = summary_lines(records_of(recipe, result.stages, {}, command))
+    lines = summary_lines(result.records)
     lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
     _print(
         lines,
@@ -282,7 +282,7 @@ def env_command(as_json: Json = False) -> None:
 def store_list(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
     """List the finished stages."""
     _ask(as_json)
-    from bertwright.screen import bytes_text, seconds_text
+    from bertwright.reports.words import bytes_text, seconds_text
 
     records = [sealed.record for sealed in _open(store).all_sealed()]
     lines = [
@@ -316,7 +316,7 @@ def store_gc(
 ) -> None:
     """Remove stages that no run points to, and what killed runs left behind."""
     _ask(as_json)
-    from bertwright.screen import bytes_text
+    from bertwright.reports.words import bytes_text
 
     removed, freed = _open(store).collect_garbage(dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"

@@ -204,17 +204,11 @@ def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
         )
     elif recipe.prepare is None and recipe.encoder.folder is None:
         found.append((("encoder",), "nothing to work on: give text in `prepare`, or a model in `encoder.folder`"))
-    if (
-        recipe.prepare is not None
-        and recipe.encoder.folder is None
-        and recipe.prepare.row_length > recipe.encoder.positions
-    ):
-        found.append(
-            (
-                ("prepare", "row_length"),
-                f"{recipe.prepare.row_length} is more than encoder.positions ({recipe.encoder.positions})",
-            )
-        )
+    # Rows that are handed in have a length of their own, and a given encoder its own positions: stages compare those.
+    fresh = recipe.prepare is not None and recipe.prepare.sources and recipe.encoder.folder is None
+    if fresh and recipe.prepare and recipe.prepare.row_length > recipe.encoder.positions:
+        lengths = f"{recipe.prepare.row_length} is more than encoder.positions ({recipe.encoder.positions})"
+        found.append((("prepare", "row_length"), lengths))
     if recipe.tokenizer and recipe.tokenizer.folder is None and recipe.encoder.folder is not None:
         found.append(
             (("tokenizer",), "the encoder's folder brings its own tokenizer; remove this section or give `folder`")

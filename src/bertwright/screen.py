@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bertwright.reports.words import seconds_text
+
 # Seconds between two plain lines of one stage.
 _EVERY = 10.0
 
@@ -98,18 +100,3 @@ def figures_line(fields: dict[str, Any]) -> str:
     if note := fields.get("note"):
         parts.append(str(note))
     return ", ".join(parts)
-
-
-def seconds_text(seconds: float) -> str:
-    """Return a span of time as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def bytes_text(count: float) -> str:
-    """Return a number of bytes as a person says it."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} bytes"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_encoders import config
 
-from bertwright.encoder.config import FAMILIES, SIZES, EncoderConfig, body_weights, flops_per_token, shape
+from bertwright.encoder.config import FAMILIES, SIZES, EncoderConfig, body_weights, flops_per_token, shape, size_name
 from bertwright.encoder.models import build_masked_lm
 from bertwright.encoder.stack import Encoder
 from bertwright.errors import InputError
@@ -42,6 +42,13 @@ def test_every_size_fits_every_family(family: str, size: str) -> None:
     found = shape(family, size, vocabulary=100, pad_id=1, layers=3, width=None, positions=77)
     assert (3, SIZES[size][1], 77, 1) == (found.layers, found.width, found.positions, found.pad_id)
     assert {"bert": 2, "bert-preln": 2, "roberta": 1}.get(family, 0) == found.segments
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_is_known_by_its_shape(size: str) -> None:
+    """A shape made from a size has that name; with another number of layers it has none."""
+    assert size == size_name(shape("bert", size, vocabulary=100, pad_id=0))
+    assert size_name(shape("bert", size, vocabulary=100, pad_id=0, layers=7)) is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)

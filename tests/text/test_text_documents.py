@@ -113,10 +113,10 @@ def test_damaged_packed_files_are_refused(tmp_path: Path, pack: str) -> None:
 
 def test_wrong_bytes_have_a_place(tmp_path: Path) -> None:
     """The first byte that is not UTF-8 is named by its offset, also behind a byte-order mark and in a packed file."""
-    content = b"\xef\xbb\xbffine\n\nca\xe9 x\n"
-    path = written(tmp_path / "a.txt.gz", gzip.compress(content))
-    with pytest.raises(DataError, match=rf"a.txt.gz: byte {content.index(0xE9)} of the text \(0xe9\)"):
-        read(path)
+    for content in (b"\xef\xbb\xbffine\n\nca\xe9 x\n", b"\xef\xbb\xbfca\xe9 x\n"):
+        path = written(tmp_path / "a.txt.gz", gzip.compress(content))
+        with pytest.raises(DataError, match=rf"a.txt.gz: byte {content.index(0xE9)} of the text \(0xe9\)"):
+            read(path)
 
 
 def test_replaced_bytes_are_counted(tmp_path: Path) -> None:
@@ -136,6 +136,12 @@ def test_broken_rows_are_listed(tmp_path: Path) -> None:
     assert "no key 'text'" == troubles.rows[1].reason
     with pytest.raises(DataError, match=r"a.jsonl: line 2: .*broken_rows: skip"):
         read(path)
+
+
+def test_a_quote_is_an_ordinary_character_in_tsv(tmp_path: Path) -> None:
+    """A cell of a TSV file that begins with a quote ends where its cell ends, and keeps the quote."""
+    path = written(tmp_path / "a.tsv", b'text\tn\n"never closed\t1\n"closed"\t2\n')
+    assert ['"never closed', '"closed"'] == read(path)
 
 
 def test_csv_rows_are_numbered_by_lines(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def test_a_file_is_never_read_twice(tmp_path: Path) -> None:
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
-    """A folder that links to itself is entered once."""
+    """Folders that link to themselves are entered once; followed, two links would double the paths at every level."""
     touch(tmp_path, "in/a.txt")
-    (tmp_path / "in" / "again").symlink_to(tmp_path / "in", target_is_directory=True)
+    for name in ("again", "more"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in", target_is_directory=True)
     assert ["a.txt"] == names(Source(str(tmp_path)))

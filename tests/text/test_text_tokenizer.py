@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from bertwright.errors import DataError
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
+from bertwright.text.wordpiece import repeated
 
 WORDS = [a + b + c for a in ("ba", "ko", "Mi", "tu") for b in ("ri", "na", "so", "pe") for c in ("", "l", "ng", "ste")]
 TEXTS = [" ".join(WORDS[start::7]) + ", don't (stop)!" for start in range(7)]
@@ -109,11 +111,20 @@ def test_too_little_text_says_how_many_pieces(bert: Tokenizer) -> None:
 def test_a_small_vocabulary_keeps_the_frequent_characters() -> None:
     """Where characters alone would fill the vocabulary, rare ones go to [UNK] and the size stands."""
     rare = "".join(chr(code) for code in range(0x0400, 0x0450))
-    texts = ["aba ab ba " * 1000, " ".join(rare)]
+    texts = ["aba ab ba " * 100_000, " ".join(rare)]
     tokenizer = train_tokenizer(iter(texts), kind="wordpiece", vocabulary=12, lowercase=False)
     assert 12 == tokenizer.vocabulary
     assert tokenizer.unk_id not in tokenizer.encode(["abab"])[0]
-    assert [[tokenizer.unk_id]] == tokenizer.encode([rare[5]])
+    assert [[tokenizer.unk_id]] * len(rare) == tokenizer.encode(list(rare))
+
+
+def test_words_are_fed_as_often_as_they_are_counted() -> None:
+    """The trainer sees each word exactly as often as it was counted, also in several portions."""
+    counts = {"b": 100_000, "ab": 1, "c" * 40: 3333}
+    fed: Counter[str] = Counter()
+    for string in repeated(counts):
+        fed.update(string.split())
+    assert counts == fed
 
 
 def test_saved_folders_load_unchanged(tmp_path: Path, bert: Tokenizer, roberta: Path) -> None:
@@ -121,7 +132,9 @@ def test_saved_folders_load_unchanged(tmp_path: Path, bert: Tokenizer, roberta: 
     for name, tokenizer in {"bert": bert, "roberta": Tokenizer.load(roberta)}.items():
         tokenizer.save(tmp_path / name, max_length=64)
         assert tokenizer.identity() == Tokenizer.load(tmp_path / name).identity()
-    assert len(Tokenizer.load(roberta).encode([TEXTS[0]])[0]) > 8
+    long, short = Tokenizer.load(roberta).encode([TEXTS[0], "a"])
+    assert len(long) > 8
+    assert len(short) == 1
     assert bert.identity() != Tokenizer.load(roberta).identity()
 
 
@@ -180,4 +193,7 @@ def test_special_tokens_go_by_the_folders_word(tmp_path: Path, bert: Tokenizer) 
     bert.save(tmp_path, max_length=64)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": {"content": "[MASK]"}}))
-    assert 4 == Tokenizer.load(tmp_path).pad_id
+    loaded = Tokenizer.load(tmp_path)
+    assert 4 == loaded.pad_id
+    loaded.save(tmp_path / "again", max_length=64)
+    assert 4 == Tokenizer.load(tmp_path / "again").pad_id

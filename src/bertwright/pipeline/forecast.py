@@ -18,7 +18,7 @@ from bertwright.errors import InputError
 from bertwright.pipeline.executors import MemoryMeter
 from bertwright.pipeline.plan import Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
-from bertwright.screen import bytes_text
+from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, pretrain
 from bertwright.stages.prepare import files_of
 from bertwright.stages.work import Machine
@@ -40,6 +40,7 @@ class Prediction:
     memory_bytes: int
     disk_bytes: int
     scratch_bytes: int = 0
+    steps: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -158,10 +159,11 @@ class _Forecaster:
         micro_batches = -(-choice.batch // (rows * self.machine.devices))
         step = cost.micro_batch * micro_batches + cost.update
         seconds = _seconds_of(choice, step, choice.batch * length, self._rows(length))
+        steps = int(seconds / step)
         held_out = min(512, max(1, int(self._rows(length) * self._held_out()))) / rows * cost.micro_batch * _FORWARD
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
-        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, steps)
 
     def _one_finetune(self, stage: Stage) -> Prediction:
         options = stage.options

@@ -170,7 +170,12 @@ class _Planner:
                     inputs={"encoder": encoder, "tokenizer": tokenizer},
                     paths={"train": task.train},
                 )
-        scoring = {"task": task.options(), "max_length": options["max_length"], "precision": recipe.system.precision}
+        scoring = {
+            "task": task.options(),
+            "method": recipe.finetune.trainable,
+            "max_length": options["max_length"],
+            "precision": recipe.system.precision,
+        }
         paths = {"train": task.train, **{f"set {name}": path for name, path in task.sets.items()}}
         self.add(f"evaluate/{task.name}", "evaluate", scoring, inputs=inputs, paths=paths)
 
@@ -200,8 +205,9 @@ def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """Name the first thing in which two stages of one name differ: an option, an input or a file."""
-    for key in sorted(set(old["options"]) | set(new["options"])):
-        was, now = old["options"].get(key), new["options"].get(key)
+    options = _flat(old["options"]), _flat(new["options"])
+    for key in sorted({*options[0], *options[1]}):
+        was, now = options[0].get(key), options[1].get(key)
         if was != now:
             return f"{key} was {_short(was)}, is {_short(now)}"
     for role in sorted(set(old["inputs"]) | set(new["inputs"])):
@@ -219,6 +225,14 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         if was != now:
             return f"the content of {label} changed" if was and now else f"{label} was {'added' if now else 'removed'}"
     return None
+
+
+def _flat(options: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
+    """Return nested options under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flat(value, f"{stem}{key}.") if isinstance(value, Mapping) else {f"{stem}{key}": value}
+    return flat
 
 
 def resolve_task(choice: TaskChoice) -> Task:

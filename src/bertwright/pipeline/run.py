@@ -14,8 +14,8 @@ from bertwright.pipeline.executors import Job, execute
 from bertwright.pipeline.plan import KINDS, Due, Stage, plan, where
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
-from bertwright.report.page import write_report
-from bertwright.report.records import RunRecords
+from bertwright.reports.page import write_report
+from bertwright.reports.records import RunRecords
 from bertwright.stages.work import Machine
 from bertwright.store import Sealed, Store, now
 
@@ -25,15 +25,13 @@ Listener = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left: its folder, the sealed stages by name, and the report page (``None`` if switched off)."""
+    """What a run left: its folder, the sealed stages by name, the report page (``None`` if switched off), and all that
+    the page was made from."""
 
     folder: Path
     stages: Mapping[str, Sealed]
     report: Path | None
-
-    def records(self, kind: str | None = None) -> dict[str, dict[str, Any]]:
-        """Return the records by stage name, of one kind if asked."""
-        return {name: s.record for name, s in self.stages.items() if kind in (None, s.record["kind"])}
+    records: RunRecords
 
 
 @dataclass
@@ -65,7 +63,8 @@ def run(
     """
     recipe = as_recipe(source)
     listen = listen or (lambda _name, _fields: None)
-    stages = [stage for stage in plan(recipe) if KINDS.index(stage.kind) <= KINDS.index(until)]
+    planned = plan(recipe)
+    stages = [stage for stage in planned if KINDS.index(stage.kind) <= KINDS.index(until)]
     store = Store(recipe.store)
     folder = run_folder(recipe)
     before = pointers(folder)
@@ -74,13 +73,16 @@ def run(
     files.write_text(folder / "recipe.yaml", to_yaml(recipe))
     # The pointers are written before the work: garbage collection must never take a stage that this run needs.
     entries = {s.name: {"kind": s.kind, "identity": s.identity, "parts": s.parts} for s in stages}
-    files.write_json(folder / "stages.json", {**before, **entries})
+    kept = {stage.name: before[stage.name] for stage in planned if stage.name in before}
+    files.write_json(folder / "stages.json", {**kept, **entries})
     current = _Run(recipe, store, listen)
     for stage in stages:
         _one(current, stage, states[stage.name])
     _names(folder, current.done)
-    report = _report(recipe, folder, current.done, predicted, command) if recipe.report else None
-    return Result(folder, current.done, report)
+    reused = tuple(name for name, due in states.items() if due.state == "done")
+    records = records_of(recipe, current.done, predicted, command, reused)
+    page = write_report(records, folder).html if recipe.report else None
+    return Result(folder, current.done, page, records)
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -172,13 +174,13 @@ def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
         temporary.replace(link)
 
 
-def _report(
-    recipe: Recipe, folder: Path, done: Mapping[str, Sealed], predicted: Mapping[str, Any], command: str
-) -> Path:
-    return Path(write_report(records_of(recipe, done, predicted, command), folder).html)
-
-
-def records_of(recipe: Recipe, done: Mapping[str, Sealed], predicted: Mapping[str, Any], command: str) -> RunRecords:
+def records_of(
+    recipe: Recipe,
+    done: Mapping[str, Sealed],
+    predicted: Mapping[str, Any],
+    command: str,
+    reused: tuple[str, ...] | None = None,
+) -> RunRecords:
     """Return all that the report reads."""
     metrics = {
         name: files.read_json_lines(sealed.folder / "metrics.jsonl")
@@ -193,6 +195,7 @@ def records_of(recipe: Recipe, done: Mapping[str, Sealed], predicted: Mapping[st
         forecast=dict(predicted),
         command=command,
         created=now(),
+        reused=reused,
     )
 
 
@@ -202,7 +205,7 @@ def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = ""
     store, folder = Store(recipe.store), run_folder(recipe)
     done = {s.name: sealed for s in plan(recipe) if (sealed := store.sealed(s.kind, s.identity))}
     known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
-    return _report(recipe, folder, done, known, command)
+    return write_report(records_of(recipe, done, known, command), folder).html
 
 
 def prepare(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:

@@ -19,13 +19,13 @@ from bertwright import files
 from bertwright.encoder import families
 from bertwright.encoder.models import Classifier
 from bertwright.errors import DataError
-from bertwright.stages.finetune import encode_rows, read_rows
+from bertwright.stages.finetune import encode_rows
 from bertwright.stages.model_folder import MODEL
 from bertwright.stages.work import Work
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, decide, floor
-from bertwright.tasks.readers import Rows
+from bertwright.tasks.readers import Rows, read_rows
 from bertwright.tasks.statistics import compare, summarise
 from bertwright.tasks.task import Task
 from bertwright.text.tokenizer import Tokenizer
@@ -63,7 +63,17 @@ def evaluate(work: Work) -> dict[str, Any]:
         "headline": headline,
         "labels": list(labels.names or ()),
         "sets": {name: _facts(task, one, positive) for name, one in found.items()},
-        "variants": [_variant(task, found, variant, by_set, positive) for variant, by_set in answers.items()],
+        "protocol": "one setting a task, the weights of the last epoch, nothing selected on any set",
+        "variants": [
+            {
+                "variant": variant,
+                "method": work.options["method"],
+                "seeds": sorted(next(iter(by_set.values()))),
+                "settings_tried": 1,
+                "scores": _scores(task, found, by_set, positive),
+            }
+            for variant, by_set in answers.items()
+        ],
         "comparisons": _comparisons(task, found, answers, positive),
         "notes": list(labels.notes),
     }
@@ -133,13 +143,10 @@ def _facts(task: Task, one: _Set, positive: int | None) -> dict[str, Any]:
     return {"rows": len(one.rows), "floor": {metric: score.value for metric, score in floors.items()}}
 
 
-def _variant(
-    task: Task,
-    sets: Mapping[str, _Set],
-    variant: str,
-    by_set: Mapping[str, Mapping[int, np.ndarray]],
-    positive: int | None,
+def _scores(
+    task: Task, sets: Mapping[str, _Set], by_set: Mapping[str, Mapping[int, np.ndarray]], positive: int | None
 ) -> dict[str, Any]:
+    """Summarise each metric over seeds, set by set."""
     scores: dict[str, Any] = {}
     for name, by_seed in by_set.items():
         scores[name] = {}
@@ -155,8 +162,7 @@ def _variant(
                 "interval": summary.interval,
                 "notes": sorted({score.note for score in each if score.note}),
             }
-    seeds = sorted(next(iter(by_set.values())))
-    return {"variant": variant, "method": "all", "seeds": seeds, "settings_tried": 1, "scores": scores}
+    return scores
 
 
 def _comparisons(

@@ -22,7 +22,7 @@ from bertwright.stages.pretrain import as_budget
 from bertwright.stages.work import Work
 from bertwright.tasks.batches import Encoded, TrainBatches, encode
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.readers import Rows, read
+from bertwright.tasks.readers import Rows, read_rows
 from bertwright.tasks.task import Task
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
@@ -111,18 +111,6 @@ def finetune(work: Work) -> dict[str, Any]:
         "notes": list(labels.notes),
         "proof": proof,
     }
-
-
-def read_rows(task: Task, path: Path) -> Rows:
-    """Read a file of a task."""
-    return read(
-        path,
-        text=task.text,
-        label=task.label,
-        kind=task.kind,
-        none_label=task.none_label,
-        label_separator=task.label_separator,
-    )
 
 
 def encode_rows(rows: Rows, labels: LabelMap, tokenizer: Tokenizer, config: EncoderConfig, max_length: int) -> Encoded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,25 @@ def tokenizer(work: Work) -> dict[str, Any]:
     """Train a tokenizer on the sources. Sealed: an ordinary tokenizer folder."""
     options = work.options
     progress = Progress(work)
-    troubles = Troubles()
-
-    def texts() -> Iterator[str]:
-        for file in files_of(options, work.paths):
-            yield from documents(file, errors=options["errors"], broken_rows=options["broken_rows"], troubles=troubles)
-            progress.file_done(file)
 
     count = 0
 
-    def counted() -> Iterator[str]:
+    def texts() -> Iterator[str]:
         nonlocal count
-        for text in texts():
-            count += 1
-            yield text
+        for file in files_of(options, work.paths):
+            found = documents(
+                file,
+                errors=options["errors"],
+                broken_rows=options["broken_rows"],
+                troubles=Troubles(),
+                progress=progress.of_file(file),
+            )
+            for text in found:
+                count += 1
+                yield text
 
     trained = train_tokenizer(
-        counted(), kind=options["kind"], vocabulary=options["vocabulary"], lowercase=options["lowercase"]
+        texts(), kind=options["kind"], vocabulary=options["vocabulary"], lowercase=options["lowercase"]
     )
     trained.save(work.folder, max_length=_MAX_LENGTH)
     return {"kind": options["kind"], "vocabulary": trained.vocabulary, "bytes": progress.bytes, "documents": count}
@@ -89,11 +91,13 @@ class Progress:
     def __init__(self, work: Work) -> None:
         self._tell = work.tell
         self._total = max(1, sum(path.stat().st_size for path in work.paths.values()))
+        self._before = 0
         self.bytes = 0
 
-    def file_done(self, file: TextFile) -> None:
-        """Note a file that is read to its end."""
-        self.bytes_done(self.bytes + file.path.stat().st_size)
+    def of_file(self, file: TextFile) -> Callable[[int], None]:
+        """Return what is to be told how far a file is read; the files are read one behind the other."""
+        before, self._before = self._before, self._before + file.path.stat().st_size
+        return lambda count: self.bytes_done(before + count)
 
     def bytes_done(self, count: int) -> None:
         """Note how many bytes are read in all."""

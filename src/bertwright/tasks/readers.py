@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
+from bertwright.tasks.task import Task
 from bertwright.text.documents import ignore
 from bertwright.text.lines import lines
 from bertwright.text.sources import Source, text_file
@@ -60,6 +61,18 @@ def read(
     if not ids:
         raise DataError(f"{path} has no rows; a task needs some")
     return Rows(path, tuple(ids), tuple(texts), tuple(labels))
+
+
+def read_rows(task: Task, path: Path) -> Rows:
+    """Read a file of a task."""
+    return read(
+        path,
+        text=task.text,
+        label=task.label,
+        kind=task.kind,
+        none_label=task.none_label,
+        label_separator=task.label_separator,
+    )
 
 
 def _text(value: Any, column: str, place: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import tokenizers
 import xxhash
-from tokenizers import decoders
 
 from bertwright import files
 from bertwright.errors import DataError
@@ -56,11 +55,6 @@ class Tokenizer:
             | {number for number, token in added.items() if token.special}
         )
         self.lowercase = _lowercase(self._content().get("normalizer"))
-        self._decoder = backend.decoder
-        if self._content()["model"].get("type") == "WordPiece":
-            # BERT's decoder also "cleans up" and so changes words (" do not" to " don't"); ours only joins pieces.
-            prefix = self._content()["model"].get("continuing_subword_prefix", "##")
-            self._decoder = decoders.WordPiece(prefix=prefix, cleanup=False)
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -137,7 +131,8 @@ class Tokenizer:
     def _join(self, pieces: list[str]) -> str:
         if not pieces:
             return ""
-        text: str = self._decoder.decode(pieces) if self._decoder is not None else " ".join(pieces)
+        decoder = self._backend.decoder
+        text: str = decoder.decode(pieces) if decoder is not None else " ".join(pieces)
         return text
 
     def _piece(self, number: int) -> str:

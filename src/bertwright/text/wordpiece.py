@@ -41,7 +41,7 @@ def train_wordpiece(
         models.WordPiece(pieces, unk_token=special["unk"], max_input_chars_per_word=_LONGEST_WORD)
     )
     backend.normalizer, backend.pre_tokenizer = normalizer, splitter
-    backend.decoder = decoders.WordPiece(prefix=INSIDE, cleanup=False)
+    backend.decoder = decoders.WordPiece(prefix=INSIDE)
     cls, sep = special["cls"], special["sep"]
     backend.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}",
@@ -110,7 +110,7 @@ def _pieces(words: Mapping[str, int], special: list[str], vocabulary: int) -> di
     )
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token=special[0]))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    learner.train_from_iterator(_repeated(words), trainer)
+    learner.train_from_iterator(repeated(words), trainer)
     pieces: dict[str, int] = learner.get_vocab()
     if len(pieces) < vocabulary:
         found = len(pieces)
@@ -121,7 +121,7 @@ def _pieces(words: Mapping[str, int], special: list[str], vocabulary: int) -> di
     return dict(sorted(pieces.items(), key=lambda item: item[1]))
 
 
-def _repeated(words: Mapping[str, int]) -> Iterator[str]:
+def repeated(words: Mapping[str, int]) -> Iterator[str]:
     """Give each word as often as it was counted: the trainer takes text and no counts."""
     for word in sorted(words):
         string, left = f"{word} ", words[word]

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from bertwright.report.answer import answer, notes
-from bertwright.report.records import (
+from bertwright.reports.answer import answer, notes
+from bertwright.reports.records import (
     DifferenceRow,
     RunRecords,
     ScoreRow,
@@ -18,7 +18,7 @@ from bertwright.report.records import (
     score_rows,
     stage_rows,
 )
-from bertwright.report.words import (
+from bertwright.reports.words import (
     ABSENT,
     bytes_text,
     count_text,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.report.page import RunRecords, write_report
+from bertwright.reports.page import RunRecords, write_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.report.charts import charts, curves, score_chart, thinned
-from bertwright.report.records import RunRecords
+from bertwright.reports.charts import charts, curves, score_chart, thinned
+from bertwright.reports.records import RunRecords
 
 
 def test_drawings_take_the_colour_of_the_page(whole_run: RunRecords) -> None:

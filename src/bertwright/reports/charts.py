@@ -23,8 +23,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from bertwright.report.records import RunRecords, ScoreRow, score_rows
-from bertwright.report.words import in_points, metric_text
+from bertwright.reports.records import RunRecords, ScoreRow, score_rows
+from bertwright.reports.words import in_points, metric_text
 
 _WIDTH, _HEIGHT = 4.6, 2.9  # inches
 _DOTS_PER_INCH = 200

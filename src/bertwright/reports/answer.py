@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bertwright.report.records import RunRecords, ScoreRow, difference_rows, score_rows, stage_rows
-from bertwright.report.words import (
+from bertwright.reports.records import RunRecords, ScoreRow, difference_rows, score_rows, stage_rows
+from bertwright.reports.words import (
     count_text,
     interval_text,
     large_text,

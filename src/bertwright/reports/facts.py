@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bertwright.report.records import RunRecords
-from bertwright.report.words import bytes_text, count_text, seconds_text
+from bertwright.reports.records import RunRecords
+from bertwright.reports.words import bytes_text, count_text, seconds_text
 
 Writer = Callable[[Any], str]
 

@@ -10,12 +10,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from bertwright import files
-from bertwright.report import tables
-from bertwright.report.answer import answer, main_headlines, notes
-from bertwright.report.charts import Chart, charts
-from bertwright.report.facts import encoder_facts, machine_facts, text_facts
-from bertwright.report.records import RunRecords, difference_rows, score_rows, stage_rows
-from bertwright.report.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
+from bertwright.reports import tables
+from bertwright.reports.answer import answer, main_headlines, notes
+from bertwright.reports.charts import Chart, charts
+from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
+from bertwright.reports.records import RunRecords, difference_rows, score_rows, stage_rows
+from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
 __all__ = ["ReportFiles", "RunRecords", "write_report"]
 

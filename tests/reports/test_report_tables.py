@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from bertwright.report.answer import answer, notes
-from bertwright.report.facts import encoder_facts, machine_facts, text_facts
-from bertwright.report.records import DifferenceRow, RunRecords, stage_rows
-from bertwright.report.tables import (
+from bertwright.reports.answer import answer, notes
+from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
+from bertwright.reports.records import DifferenceRow, RunRecords, stage_rows
+from bertwright.reports.tables import (
     Table,
     difference_table,
     score_table,
@@ -22,7 +22,7 @@ from bertwright.report.tables import (
     summary_lines,
     verdict,
 )
-from bertwright.report.words import ABSENT, bytes_text, score_text, seconds_text, spread_text
+from bertwright.reports.words import ABSENT, bytes_text, score_text, seconds_text, spread_text
 
 
 def column(table: Table, name: str) -> list[str]:

@@ -1,0 +1,139 @@
+"""Recipe and data before any work: every fault at once, then one real step and what it all will cost."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import BertwrightError, Problem, RecipeError
+from bertwright.pipeline.plan import plan, resolve_task, where
+from bertwright.pipeline.run import as_recipe, machine, pointers, run_folder
+from bertwright.reading import Draft, draft_recipe
+from bertwright.recipe import Prepare, Recipe, Task
+from bertwright.reports.words import bytes_text, seconds_text
+from bertwright.store import Store
+from bertwright.tasks.labels import LabelMap
+from bertwright.tasks.readers import read_rows
+from bertwright.text.documents import Troubles, documents
+from bertwright.text.sources import Source, expand, passed_over
+
+# Below this many updates a schedule has hardly begun before it ends.
+_FEW_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a recipe will do and cost: a row a stage that is due, what was noticed, and the sums."""
+
+    stages: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...]
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+    def lines(self) -> list[str]:
+        """Return the forecast as a table, and the notes."""
+        width = max((len(name) for name in self.stages), default=5)
+        rows = [
+            f"{name:{width}}  {seconds_text(one['seconds']):>8}  {bytes_text(one['memory_bytes']):>9}"
+            f"  {bytes_text(one['disk_bytes'] + one['scratch_bytes']):>9}"
+            for name, one in self.stages.items()
+        ]
+        head = [f"{'stage':{width}}  {'time':>8}  {'memory':>9}  {'disk':>9}"] if rows else ["nothing is due"]
+        total = (
+            f"in all {seconds_text(self.seconds)}, at most {bytes_text(self.memory_bytes)} of memory, "
+            f"{bytes_text(self.disk_bytes)} of disk to keep"
+        )
+        return ["the recipe and its data are fine", *head, *rows, *([total] if rows else []), *self.notes]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "stages": {name: dict(one) for name, one in self.stages.items()},
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "memory_bytes": self.memory_bytes,
+            "disk_bytes": self.disk_bytes,
+        }
+
+
+def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Check:
+    """Check a recipe and its data, take one real step of each shape, and forecast what is due.
+
+    ``RecipeError`` lists all faults of recipe and data at once, each with its line; ``InputError`` what cannot fit.
+    """
+    if isinstance(source, str | Path):
+        draft = draft_recipe(source, overrides)
+    else:
+        recipe = as_recipe(source)
+        sections = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+        draft = Draft("recipe", (), sections, {}, recipe)
+    notes: list[str] = []
+    problems = [*draft.problems, *_data_problems(draft, notes)]
+    if problems or draft.recipe is None:
+        raise RecipeError(draft.source, sorted(problems, key=lambda p: p.line or 0))
+    recipe = draft.recipe
+    store, stages = Store(recipe.store), plan(recipe)
+    before = pointers(run_folder(recipe))
+    due = [stage for stage in stages if where(stage, store, before).state != "done"]
+    folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
+    # Torch comes with it, so it is loaded only once recipe and data are known to be fine.
+    forecast = importlib.import_module("bertwright.pipeline.forecast")
+    predicted = forecast.measure_stages(recipe, due, folders, machine(recipe)) if due else {}
+    forecast.refuse(predicted, recipe, store.root)
+    for name, one in predicted.items():
+        if one.steps is not None and one.steps < _FEW_STEPS and name == "pretrain":
+            notes.append(
+                f"note: pretraining will make about {one.steps} updates, which is few; "
+                "a smaller pretrain.batch makes more"
+            )
+    return Check(
+        {name: one.as_dict() for name, one in predicted.items()},
+        tuple(notes),
+        sum(one.seconds for one in predicted.values()),
+        max((one.memory_bytes for one in predicted.values()), default=0),
+        sum(one.disk_bytes for one in predicted.values()),
+    )
+
+
+def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
+    """Look into the files of every section that could be read, also where others have faults."""
+    problems: list[Problem] = []
+
+    def attempt(key: tuple[str | int, ...], look: Callable[[], None]) -> None:
+        try:
+            look()
+        except BertwrightError as error:
+            problems.append(draft.problem(key, str(error)))
+
+    prepare = draft.sections.get("prepare")
+    if isinstance(prepare, Prepare):
+        for index, source in enumerate(prepare.sources):
+            one = Source(str(source.path), source.format, source.column, source.boundary)
+            attempt(("prepare", "sources", index), lambda one=one: _first_documents(one, prepare, notes))  # type: ignore[misc]
+    for index, task in enumerate(draft.sections.get("tasks") or ()):
+        if isinstance(task, Task):
+            attempt(("tasks", index), lambda task=task: _task_rows(task, notes))  # type: ignore[misc]
+    return problems
+
+
+def _first_documents(source: Source, prepare: Prepare, notes: list[str]) -> None:
+    """Read the first document of every file: columns, encodings and packing show there."""
+    left = passed_over([source])
+    if left:
+        notes.append(f"note: {len(left)} files of {source.path} have a suffix that is not read, such as {left[0].name}")
+    for file in expand([source]):
+        next(documents(file, errors=prepare.errors, broken_rows=prepare.broken_rows, troubles=Troubles()), None)
+
+
+def _task_rows(choice: Task, notes: list[str]) -> None:
+    """Read all rows of a task's files and map their labels."""
+    task = resolve_task(choice)
+    rows = read_rows(task, task.train)
+    labels = LabelMap.from_rows(rows, task.kind)
+    notes += [f"note: task {task.name}: {note}" for note in labels.notes]
+    for path in task.sets.values():
+        labels.numbers(read_rows(task, path))
