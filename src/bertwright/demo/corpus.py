@@ -9,7 +9,22 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from bertwright.demo.language import A, ALSO, AND, BUT, IS, NOT, OF_KIND, THE, VERY, WHO, Action, Field, Lexicon, Pole
+from bertwright.demo.language import (
+    ALSO,
+    AND,
+    BUT,
+    IS,
+    NOT,
+    OF_KIND,
+    THE,
+    VERY,
+    WHO,
+    A,
+    Action,
+    Field,
+    Lexicon,
+    Pole,
+)
 
 CAST = 2  # nouns of each kind that an article is about
 SENTENCES = (10, 14)  # fewest and most sentences of an article

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-FIELDS = ("harbour", "kitchen", "forest", "market", "workshop", "hospital", "school", "court")
+FIELDS = ("harbour", "kitchen", "forest", "market", "workshop", "hospital")
 """Names of the fields, as the topic task labels them."""
 
-KINDS, NOUNS = 4, 20  # kinds a field, nouns a kind
-ACTIONS, VERBS = 4, 8  # actions a field, verbs an action
-SCALES, ADJECTIVES, SIGNS = 3, 20, 6  # scales, adjectives a pole, signs a pole
+KINDS, NOUNS = 2, 8  # kinds a field, nouns a kind
+ACTIONS, VERBS = 2, 4  # actions a field, verbs an action
+SCALES, ADJECTIVES, SIGNS = 2, 8, 3  # scales, adjectives a pole, signs a pole
 
 # Function words have at most three letters; invented words have four.
 THE, A, OF_KIND, IS, NOT, AND, BUT, WHO, VERY, ALSO = "lo", "un", "dek", "es", "nu", "ka", "mas", "ke", "zum", "tam"

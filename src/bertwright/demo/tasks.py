@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bertwright.demo.language import IS, NOT, THE, VERY, WHO, Action, Field, Lexicon, BUT
+from bertwright.demo.language import BUT, IS, NOT, THE, VERY, WHO, Action, Lexicon
 
 LABELS = ("entailment", "neutral", "contradiction")
 Row = dict[str, str | float]
@@ -62,30 +62,21 @@ def topic_rows(lexicon: Lexicon, *, seed: int, split: str, count: int) -> list[R
 
 
 def similarity_rows(lexicon: Lexicon, *, seed: int, split: str, count: int) -> list[Row]:
-    """Pairs of deeds with a score 0..5: how near subject, verb and object are, each in its own place."""
+    """Pairs of deeds with a score from 0 to 5: 5 where they mean the same, 2 where only the field is one, else 0."""
     words = _words(seed, "similarity", split)
+    draw = words.draw
 
     def row(number: int) -> Row:
-        field = words.draw.choice(lexicon.fields)
-        nearness = number % 3
-        first = words.draw.choice(field.actions)
-        second, home = first, field
-        if nearness == 1:
-            second = words.draw.choice([a for a in field.actions if a is not first])
-        elif nearness == 2:
-            home = words.draw.choice([f for f in lexicon.fields if f is not field])
-            second = words.draw.choice(home.actions)
-        pair = [_parts(words, first), _parts(words, second)]
-        for place in range(3):
-            if words.draw.random() < 0.25:
-                pair[1][place] = pair[0][place]
-        return {
-            "first": "",
-            "second": "",
-            "label": 0.0,
-        }
+        field = draw.choice(lexicon.fields)
+        first = draw.choice(field.actions)
+        score = (0.0, 2.0, 5.0)[number % 3]
+        if score == 0.0:
+            second = draw.choice(draw.choice([f for f in lexicon.fields if f is not field]).actions)
+        else:
+            second = first if score == 5.0 else draw.choice([a for a in field.actions if a is not first])
+        return {"first": _deed(words, first), "second": _deed(words, second), "label": score}
 
-    return _distinct(row, count, words.draw)
+    return _distinct(row, count, draw)
 
 
 def inference_rows(lexicon: Lexicon, *, seed: int, split: str, count: int, shortcuts: Shortcuts = USUAL) -> list[Row]:
