@@ -14,11 +14,14 @@ from bertwright.demo.language import (
     AND,
     BUT,
     IS,
+    MORE,
     NOT,
     OF_KIND,
+    SO,
     THE,
     VERY,
     WHO,
+    WRONG,
     A,
     Action,
     Field,
@@ -29,6 +32,7 @@ from bertwright.demo.language import (
 CAST = 2  # nouns of each kind that an article is about
 SENTENCES = (10, 14)  # fewest and most sentences of an article
 VERY_SHARE = 0.15  # of the adjectives after "is"
+DENIED_SHARE = 0.3  # of the properties told in a report
 
 
 @dataclass(frozen=True)
@@ -105,18 +109,25 @@ def _sign(article: Article, draw: random.Random) -> str:
 
 
 def _report(article: Article, draw: random.Random) -> str:
-    """Say a deed of somebody with a property, then the property in another word: how the inference task speaks."""
-    own, other = draw.choice(article.poles)
+    """Say a deed of somebody with a property, then what follows from it, what is new, or what is wrong.
+
+    A word at the head of the second sentence tells which: what the inference task asks, the corpus says in passing.
+    """
+    number = draw.randrange(len(article.poles))
+    own, _ = article.poles[number]
     action = draw.choice(article.field.actions)
     subject, verb, thing = _clause(article, action, draw)
-    denied = draw.random() < 0.3
-    said = (
-        f"{NOT} {_very(draw)}{draw.choice(other.adjectives)}" if denied else _very(draw) + draw.choice(own.adjectives)
-    )
-    named = draw.choice((subject, action.subject.word))
+    head = draw.choice((SO, MORE, WRONG))
+    if head == MORE:
+        number = draw.choice([other for other in range(len(article.poles)) if other != number])
+    denied = draw.random() < DENIED_SHARE
+    true, false = article.poles[number]
+    pole = false if denied != (head == WRONG) else true
+    said = f"{NOT + ' ' if denied else ''}{_very(draw)}{draw.choice(pole.adjectives)}"
+    named, what = draw.choice(((subject, thing), (action.subject.word, action.object.word)))
     first = f"{THE} {draw.choice(own.adjectives)} {subject} {verb} {THE} {thing}"
-    return f"{first}.\n{THE} {named} {WHO} {draw.choice(action.verbs)} {THE} {thing} {IS} {said}"
+    return f"{first}.\n{head} {THE} {named} {WHO} {draw.choice(action.verbs)} {THE} {what} {IS} {said}"
 
 
-FORMS = {_definition: 2, _deed: 1, _restated_deed: 2, _likeness: 2, _contrast: 2, _sign: 2, _report: 3}
+FORMS = {_definition: 2, _deed: 1, _restated_deed: 2, _likeness: 2, _contrast: 2, _sign: 2, _report: 5}
 """Sentence forms and how often each is drawn."""

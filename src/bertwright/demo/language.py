@@ -21,6 +21,7 @@ SCALES, ADJECTIVES, SIGNS = 2, 8, 3  # scales, adjectives a pole, signs a pole
 
 # Function words have at most three letters; invented words have four.
 THE, A, OF_KIND, IS, NOT, AND, BUT, WHO, VERY, ALSO = "lo", "un", "dek", "es", "nu", "ka", "mas", "ke", "zum", "tam"
+SO, MORE, WRONG = "sol", "erd", "mik"  # heads of a sentence: it follows, it is new, it is wrong
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ prepare:
   held_out: 2 %
 
 tokenizer:
-  vocabulary: 256
+  vocabulary: 384
 
 encoder:
   family: bert

@@ -28,7 +28,7 @@ def save_model(
     config = model.encoder.config
     special = {"cls": tokenizer.cls_id, "sep": tokenizer.sep_id, "bos": tokenizer.cls_id, "eos": tokenizer.sep_id}
     families.save(folder, model, special_ids=special, labels=labels, problem=problem)
-    tokenizer.save(folder, max_length=config.positions)
+    tokenizer.save(folder, max_length=config.positions, segments=config.segments > 1)
     ids, mask, segments = _probe(config, tokenizer)
     return families.prove(folder, model, ids, mask, segments)
 

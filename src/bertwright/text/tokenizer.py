@@ -101,17 +101,18 @@ class Tokenizer:
         content = json.dumps([self._content(), self._special], sort_keys=True, ensure_ascii=True)
         return xxhash.xxh3_128(content.encode()).hexdigest()
 
-    def save(self, folder: Path, *, max_length: int) -> None:
+    def save(self, folder: Path, *, max_length: int, segments: bool = True) -> None:
         """Write an ordinary tokenizer folder; ``max_length`` is the longest input, in tokens, that it announces.
 
-        A pair is ``[CLS] a [SEP] b [SEP]`` with segments 0 and 1, or whatever the loaded tokenizer.json says.
+        A pair is ``[CLS] a [SEP] b [SEP]`` with segments 0 and 1, or whatever the loaded tokenizer.json says;
+        ``segments`` false keeps segment ids from models that take none.
         """
         content = self._content()
         named = {f"{name}_token": token for name, token in self._special.items()}
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": max_length,
-            "model_input_names": _input_names(content),
+            "model_input_names": _input_names(content, segments=segments),
             "clean_up_tokenization_spaces": False,
             **({} if self.lowercase is None else {"do_lower_case": self.lowercase}),
             **named,
@@ -190,8 +191,8 @@ def _lowercase(normalizer: dict[str, Any] | None) -> bool | None:
     return False if normalizer["type"] in ("NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip", "Prepend") else None
 
 
-def _input_names(content: dict[str, Any]) -> list[str]:
+def _input_names(content: dict[str, Any], *, segments: bool) -> list[str]:
     """Return the inputs that a model of this tokenizer takes; segments only where the pair template has two of them."""
-    segments = '"type_id": 1' in json.dumps(content.get("post_processor"))
+    two = '"type_id": 1' in json.dumps(content.get("post_processor"))
     bert = (content.get("post_processor") or {}).get("type") == "BertProcessing"
-    return ["input_ids", *(["token_type_ids"] if segments or bert else []), "attention_mask"]
+    return ["input_ids", *(["token_type_ids"] if segments and (two or bert) else []), "attention_mask"]

@@ -1,0 +1,106 @@
+"""Metrics against scikit-learn and by hand; means, intervals and comparisons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from bertwright.tasks.metrics import METRICS, decide, floor
+from bertwright.tasks.statistics import compare, summarise
+
+
+def score(metric: str, gold: list[float], predicted: list[float], positive: int | None = None) -> float | None:
+    """Return a metric's value."""
+    return METRICS[metric].compute(np.array(gold), np.array(predicted), positive).value
+
+
+def test_classification_metrics_agree_with_scikit_learn() -> None:
+    """Accuracy, F1, macro F1 and Matthews on drawn answers."""
+    generator = np.random.default_rng(0)
+    gold, predicted = generator.integers(0, 2, 200), generator.integers(0, 2, 200)
+    expected = {
+        "accuracy": sklearn.metrics.accuracy_score(gold, predicted),
+        "f1": sklearn.metrics.f1_score(gold, predicted, pos_label=0),
+        "macro_f1": sklearn.metrics.f1_score(gold, predicted, average="macro"),
+        "matthews": sklearn.metrics.matthews_corrcoef(gold, predicted),
+    }
+    found = {name: METRICS[name].compute(gold, predicted, 0).value for name in expected}
+    assert pytest.approx(expected) == found
+
+
+def test_multi_label_and_correlations_agree_with_their_libraries() -> None:
+    """Micro F1 with scikit-learn, Pearson and Spearman with SciPy."""
+    generator = np.random.default_rng(1)
+    gold, predicted = generator.integers(0, 2, (50, 4)), generator.integers(0, 2, (50, 4))
+    assert (
+        pytest.approx(sklearn.metrics.f1_score(gold, predicted, average="micro"))
+        == METRICS["micro_f1"].compute(gold, predicted, None).value
+    )
+    a, b = generator.normal(size=50), generator.normal(size=50)
+    assert pytest.approx(scipy.stats.spearmanr(a, b)[0]) == METRICS["spearman"].compute(a, b, None).value
+    assert pytest.approx(scipy.stats.pearsonr(a, b)[0]) == METRICS["pearson"].compute(a, b, None).value
+
+
+def test_what_is_undefined_is_not_a_number() -> None:
+    """One class, equal scores and no positives have no value, and say why."""
+    assert score("matthews", [1, 1], [0, 1]) is None
+    assert score("spearman", [1.0, 2.0], [3.0, 3.0]) is None
+    assert score("pearson", [1.0, 1.0], [3.0, 4.0]) is None
+    assert score("f1", [0, 0], [0, 0], positive=1) is None
+    assert 0.0 == score("matthews", [0, 1], [1, 1])
+    assert "counts as 0" in str(METRICS["matthews"].compute(np.array([0, 1]), np.array([1, 1]), None).note)
+
+
+def test_floors_are_the_published_ones() -> None:
+    """MRPC's dev set: all `equivalent` gives accuracy 68.38 and F1 81.22."""
+    gold = np.array([0] * 279 + [1] * 129)
+    assert pytest.approx(0.6838, abs=5e-5) == floor(gold, "classification", "accuracy", 0).value
+    assert pytest.approx(0.8122, abs=5e-5) == floor(gold, "classification", "f1", 0).value
+
+
+def test_answers_of_each_kind() -> None:
+    """The largest logit, labels above one half, and the number itself."""
+    logits = np.array([[0.1, 2.0], [1.0, -1.0]])
+    assert [1, 0] == decide(logits, "classification").tolist()
+    assert [[1, 1], [1, 0]] == decide(logits, "multi-label").tolist()
+    assert [0.1, 1.0] == decide(logits, "regression").tolist()
+
+
+def test_a_mean_has_its_interval_by_students_t() -> None:
+    """Three seeds 1, 2, 3: mean 2, deviation 1, and 4.303 / sqrt(3) to each side; one seed has no interval."""
+    found = summarise([1.0, 2.0, 3.0])
+    assert (2.0, 1.0) == (found.mean, found.deviation)
+    assert pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5)) == found.interval
+    assert (5.0, None, None) == (summarise([5.0]).mean, summarise([5.0]).deviation, summarise([5.0]).interval)
+    assert summarise([]).mean is None
+
+
+def test_a_clear_difference_is_clear_and_none_is_not() -> None:
+    """Ninety against sixty right of a hundred is clear of 0; two equal systems are not; chance is covered."""
+    gold = np.zeros(100)
+    good, bad = np.repeat([0, 1], [90, 10]), np.repeat([0, 1], [60, 40])
+    found = compare(gold, [good, good], [bad, bad], metric="accuracy")
+    assert found is not None and found.clear
+    assert pytest.approx(0.3) == found.difference
+    assert found.interval[0] > 0.2
+    same = compare(gold, [good], [good[::-1]], metric="accuracy")
+    assert same is not None and not same.clear
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    """Two systems that are right with chance 0.7 and 0.6: of 60 intervals nearly all hold 0.1."""
+    generator, held = np.random.default_rng(0), 0
+    for trial in range(60):
+        first, second = (generator.random(300) >= 0.7).astype(int), (generator.random(300) >= 0.6).astype(int)
+        found = compare(np.zeros(300), [first], [second], metric="accuracy", samples=300, seed=trial)
+        assert found is not None
+        held += found.interval[0] <= 0.1 <= found.interval[1]
+    assert held >= 52
+
+
+def test_a_comparison_with_an_undefined_score_is_none() -> None:
+    """Where one seed's metric has no value, no difference is made up."""
+    gold = np.array([1.0, 2.0, 3.0])
+    assert compare(gold, [gold], [np.ones(3)], metric="spearman") is None
