@@ -45,9 +45,9 @@ pretrain:
   mask_rate: 20 %
 
 finetune:
-  epochs: 4
+  epochs: 6
   batch: 32
-  learning_rate: 5.0e-4
+  learning_rate: 2.0e-4
   max_length: 64
   seeds: 3
   baseline: true                  # the untrained encoder stands beside the pretrained one

@@ -10,15 +10,13 @@ from typing import Any
 
 from bertwright.errors import BertwrightError, Problem, RecipeError
 from bertwright.pipeline.plan import plan, resolve_task, where
+from bertwright.pipeline.preflight import look_into_source, look_into_task
 from bertwright.pipeline.run import as_recipe, machine, pointers, run_folder
 from bertwright.reading import Draft, draft_recipe
 from bertwright.recipe import Prepare, Recipe, Task
 from bertwright.reports.words import bytes_text, seconds_text
 from bertwright.store import Store
-from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.readers import read_rows
-from bertwright.text.documents import Troubles, documents
-from bertwright.text.sources import Source, expand, passed_over
+from bertwright.text.sources import Source
 
 # Below this many updates a schedule has hardly begun before it ends.
 _FEW_STEPS = 1000
@@ -113,27 +111,8 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
     if isinstance(prepare, Prepare):
         for index, source in enumerate(prepare.sources):
             one = Source(str(source.path), source.format, source.column, source.boundary)
-            attempt(("prepare", "sources", index), lambda one=one: _first_documents(one, prepare, notes))  # type: ignore[misc]
+            attempt(("prepare", "sources", index), lambda one=one: look_into_source(one, prepare, notes))  # type: ignore[misc]
     for index, task in enumerate(draft.sections.get("tasks") or ()):
         if isinstance(task, Task):
-            attempt(("tasks", index), lambda task=task: _task_rows(task, notes))  # type: ignore[misc]
+            attempt(("tasks", index), lambda task=task: look_into_task(resolve_task(task), notes))  # type: ignore[misc]
     return problems
-
-
-def _first_documents(source: Source, prepare: Prepare, notes: list[str]) -> None:
-    """Read the first document of every file: columns, encodings and packing show there."""
-    left = passed_over([source])
-    if left:
-        notes.append(f"note: {len(left)} files of {source.path} have a suffix that is not read, such as {left[0].name}")
-    for file in expand([source]):
-        next(documents(file, errors=prepare.errors, broken_rows=prepare.broken_rows, troubles=Troubles()), None)
-
-
-def _task_rows(choice: Task, notes: list[str]) -> None:
-    """Read all rows of a task's files and map their labels."""
-    task = resolve_task(choice)
-    rows = read_rows(task, task.train)
-    labels = LabelMap.from_rows(rows, task.kind)
-    notes += [f"note: task {task.name}: {note}" for note in labels.notes]
-    for path in task.sets.values():
-        labels.numbers(read_rows(task, path))

@@ -11,7 +11,8 @@ from typing import Any
 
 from bertwright import files
 from bertwright.pipeline.executors import Job, execute
-from bertwright.pipeline.plan import KINDS, Due, Stage, plan, where
+from bertwright.pipeline.plan import KINDS, Due, Stage, plan, resolve_task, where
+from bertwright.pipeline.preflight import look_into_task
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
@@ -69,6 +70,9 @@ def run(
     folder = run_folder(recipe)
     before = pointers(folder)
     states = {stage.name: where(stage, store, before) for stage in stages}
+    for choice in recipe.tasks:
+        if any(states[s.name].state != "done" for s in stages if s.options.get("task", {}).get("name") == choice.name):
+            look_into_task(resolve_task(choice), [])
     predicted = _forecast(recipe, stages, states, store, folder, listen)
     files.write_text(folder / "recipe.yaml", to_yaml(recipe))
     # The pointers are written before the work: garbage collection must never take a stage that this run needs.
