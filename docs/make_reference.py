@@ -1,0 +1,88 @@
+"""Write docs/commands.md from the live help and docs/recipe.md from the recipe's own sentences.
+
+`python docs/make_reference.py` writes them; with `--check` it only says whether they are up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from pydantic_core import PydanticUndefined
+
+from bertwright.cli import app
+from bertwright.recipe import Encoder, Finetune, Prepare, Pretrain, Recipe, Section, Source, System, Task, Tokenizer
+
+HERE = Path(__file__).parent
+SECTIONS: list[tuple[str, type[Section]]] = [
+    ("", Recipe),
+    ("system", System),
+    ("prepare", Prepare),
+    ("prepare.sources", Source),
+    ("tokenizer", Tokenizer),
+    ("encoder", Encoder),
+    ("pretrain", Pretrain),
+    ("finetune", Finetune),
+    ("tasks", Task),
+]
+
+
+def commands() -> str:
+    """Return the page of commands."""
+    parts = ["# Commands\n\nWritten from the live help by `make docs`.\n"]
+
+    def walk(name: str, command: Any) -> None:
+        if getattr(command, "commands", None):
+            for child, inner in command.commands.items():
+                walk(f"{name} {child}", inner)
+        else:
+            context = command.make_context(name, [], resilient_parsing=True, terminal_width=80)
+            parts.append(f"## {name}\n\n```\n{command.get_help(context).strip()}\n```\n")
+
+    walk("bertwright", typer.main.get_command(app))
+    return "\n".join(parts)
+
+
+def recipe() -> str:
+    """Return the page of every choice in a recipe."""
+    parts = [
+        "# The recipe\n\nWritten from the recipe's own sentences by `make docs`. A section that is left out, or set to "
+        "`off`, is off. Relative paths resolve against the recipe's folder. `section.key=value` on the command line "
+        "changes a recipe.\n"
+    ]
+    for name, section in SECTIONS:
+        title = f"`{name}`" if name else "At the top"
+        rows = ["| key | default | what it is |", "| --- | --- | --- |"]
+        for key, field in section.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            if default is PydanticUndefined:
+                shown = "must be given"
+            elif isinstance(default, Section):
+                shown = "see below"
+            elif default is None or default == () or default == {}:
+                shown = "off"
+            else:
+                shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
+            rows.append(f"| `{key}` | {shown} | {field.description} |")
+        parts.append(f"## {title}\n\n{(section.__doc__ or '').strip()}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def main(check: bool) -> int:
+    """Write the pages, or compare them; return the exit code."""
+    stale = []
+    for name, page in (("commands.md", commands()), ("recipe.md", recipe())):
+        path = HERE / name
+        if check:
+            stale += [name] if not path.exists() or path.read_text(encoding="utf-8") != page else []
+        else:
+            path.write_text(page, encoding="utf-8")
+    for name in stale:
+        print(f"docs/{name} is not what the live help says; `make docs` writes it anew")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv))

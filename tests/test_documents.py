@@ -1,0 +1,71 @@
+"""Documents keep their promises: references are fresh, links lead somewhere, shipped recipes are read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from bertwright.cli import app
+from bertwright.reading import draft_recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_references_are_what_the_live_help_says() -> None:
+    """docs/commands.md and docs/recipe.md are made by `make docs`, not by hand."""
+    command = [sys.executable, str(ROOT / "docs" / "make_reference.py"), "--check"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, "") == (found.returncode, found.stdout)
+
+
+def test_every_command_has_help() -> None:
+    """No command and no option without a sentence."""
+    group = typer.main.get_command(app)
+    assert all(command.help for command in group.commands.values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page is a file of the project."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readmes_recipe_is_a_recipe(tmp_path: Path) -> None:
+    """The first recipe of the README has no fault but the folders that a user has to fill in."""
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(text)
+    draft = draft_recipe(tmp_path / "recipe.yaml")
+    assert all("is not there" in problem.message for problem in draft.problems)
+
+
+def test_the_readmes_commands_exist() -> None:
+    """Every `bertwright` command in the README is one."""
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    used = set(re.findall(r"^\s*`?bertwright (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert used
+    assert used <= known
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("**/*.yaml")), ids=lambda p: p.name)
+def test_shipped_recipes_are_read(path: Path, shared_data: Path) -> None:
+    """A shipped recipe has no fault but a model folder that its first lines say how to make."""
+    assert shared_data
+    problems = draft_recipe(path).problems
+    assert all(problem.key == "encoder.folder" and "is not there" in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("**/*.yaml")), ids=lambda p: p.name)
+def test_shipped_recipes_say_what_is_missing(path: Path, tmp_path: Path) -> None:
+    """Without the real data beside the project, the missing paths are named with their lines."""
+    (tmp_path / "recipes").mkdir()
+    copy = tmp_path / "recipes" / path.name
+    copy.write_text(path.read_text())
+    draft = draft_recipe(copy)
+    assert draft.problems
+    assert all("is not there" in problem.message and problem.line for problem in draft.problems)
