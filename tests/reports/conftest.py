@@ -129,6 +129,7 @@ def variant(name: str, scores: dict[str, Any]) -> dict[str, Any]:
 TRIAGE = {
     "task": "triage",
     "kind": "single_label",
+    "protocol": "the weights of the last epoch",
     "headline": {"set": "dev", "metric": "accuracy"},
     "labels": ["routine", "soon", "urgent"],
     "sets": {

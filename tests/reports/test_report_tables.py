@@ -51,7 +51,15 @@ def test_answer_of_nothing_says_so(whole_run: RunRecords) -> None:
 def test_scores_say_what_they_are(whole_run: RunRecords) -> None:
     """A table of scores names seeds, sets with their rows, settings tried, the interval and the floor."""
     table = score_table(whole_run, "triage")
-    for part in ("3 seeds (0, 1, 2)", "dev (500 rows)", "night shift (120 rows)", "one setting", "95 %", "Floor"):
+    for part in (
+        "3 seeds (0, 1, 2)",
+        "dev (500 rows)",
+        "night shift (120 rows)",
+        "one setting",
+        "95 %",
+        "Floor",
+        "Protocol: the weights of",
+    ):
         assert part in table.caption
     assert ["pretrained", "untrained"] * 3 == column(table, "variant")
     assert frozenset({0, 1}) == table.strong

@@ -53,6 +53,7 @@ class ScoreRow:
     interval: tuple[float, float] | None
     seeds: tuple[int, ...]
     settings_tried: int
+    protocol: str
     rows: int | None
     floor: float | None
     headline: bool
@@ -117,6 +118,7 @@ def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
                     interval=_pair(score["interval"]),
                     seeds=tuple(variant["seeds"]),
                     settings_tried=variant["settings_tried"],
+                    protocol=results.get("protocol", ""),
                     rows=about.get("rows"),
                     floor=about.get("floor", {}).get(metric),
                     headline=(set_name, metric) == (headline["set"], headline["metric"]),

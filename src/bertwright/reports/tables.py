@@ -156,7 +156,7 @@ def _floor(row: ScoreRow) -> str:
 
 
 def _what(rows: Sequence[ScoreRow]) -> str:
-    """Say what the averages are: over which seeds, on which sets, after how many settings."""
+    """Say what the averages are: seeds, sets, number of settings tried, protocol."""
     if not rows:
         return ""
     seeds = sorted({seed for row in rows for seed in row.seeds})
@@ -164,10 +164,13 @@ def _what(rows: Sequence[ScoreRow]) -> str:
     places = ", ".join(sets) if len({row.task for row in rows}) == 1 else "the set named in each row"
     tried = max(row.settings_tried for row in rows)
     chosen = "one setting tried" if tried == 1 else f"up to {plural(tried, 'setting')} tried"
+    protocols = " and ".join(sorted({row.protocol for row in rows if row.protocol}))
+    protocol = f" Protocol: {protocols}." if protocols else ""
     scale = "" if all(row.metric.endswith("error") for row in rows) else " Scores are in points of 100."
     return (
         f"Mean and standard deviation over {plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))}) on {places}; "
-        f"95 % interval of the mean by Student's t; {chosen}. Floor: one and the same answer for every row.{scale}"
+        f"95 % interval of the mean by Student's t; {chosen}.{protocol} "
+        f"Floor: one and the same answer for every row.{scale}"
     )
 
 
