@@ -9,6 +9,8 @@ import pytest
 
 # Nothing in the tests may ask a network: a model or tokenizer that is not local has to fail at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Toy tensors gain nothing from a second thread, and lose much where the machine is shared.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -43,6 +43,7 @@ pretrain:
   batch: 8
   learning_rate: 1.0e-3
   mask_rate: 20 %
+  evaluations: 5
 
 finetune:
   epochs: 6

@@ -20,6 +20,7 @@ from bertwright.pipeline.plan import Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, pretrain
+from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.stages.prepare import files_of
 from bertwright.stages.work import Machine
 from bertwright.text.shards import Shards
@@ -160,7 +161,9 @@ class _Forecaster:
         step = cost.micro_batch * micro_batches + cost.update
         seconds = _seconds_of(choice, step, choice.batch * length, self._rows(length))
         steps = int(seconds / step)
-        held_out = min(512, max(1, int(self._rows(length) * self._held_out()))) / rows * cost.micro_batch * _FORWARD
+        held_out = (
+            min(HELD_OUT_ROWS, max(1, int(self._rows(length) * self._held_out()))) / rows * cost.micro_batch * _FORWARD
+        )
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
         return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, steps)

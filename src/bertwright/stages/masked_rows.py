@@ -16,7 +16,7 @@ from bertwright.training.losses import masked_lm_loss
 from bertwright.training.order import Order
 
 HELD_OUT_RATE = 0.15  # always the same, so that curves of different recipes compare
-HELD_OUT_ROWS = 512  # most rows that a held-out loss is measured on
+HELD_OUT_ROWS = 256  # most rows that a held-out loss is measured on
 _HELD_OUT_EPOCH = 2**31 - 1  # the "epoch" whose masks the held-out rows carry; training never gets there
 
 
@@ -87,7 +87,7 @@ def masked(
 def held_out_loss(
     model: nn.Module, rows: Shards, tokenizer: Tokenizer, *, micro_batch: int, device: torch.device
 ) -> float:
-    """Return the mean cross entropy, in nats, of at most 512 held-out rows at a fixed mask of 15 %."""
+    """Return the mean cross entropy, in nats, of at most 256 held-out rows at a fixed mask of 15 %."""
     count = min(HELD_OUT_ROWS, rows.rows("held_out"))
     chosen = np.linspace(0, rows.rows("held_out") - 1, count).astype(np.int64)
     total, labels = 0.0, 0
