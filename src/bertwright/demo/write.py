@@ -23,6 +23,9 @@ RECIPE = """\
 store: store
 seed: {seed}
 
+system:
+  threads: 1                      # tensors this small gain nothing from a second thread
+
 prepare:
   sources: [corpus]
   row_length: 64
@@ -86,7 +89,7 @@ def write_demo(folder: Path, *, seed: int = 0, documents: int = DOCUMENTS) -> Pa
         )
         rows = similarity_rows(lexicon, seed=seed, split=split, count=count)
         _write_json_lines(folder / "tasks" / "similarity" / f"{split}.jsonl", rows)
-    for split, count in (("train", 1500), ("dev", 400)):
+    for split, count in (("train", 800), ("dev", 400)):
         rows = inference_rows(lexicon, seed=seed, split=split, count=count)
         _write_json_lines(folder / "tasks" / "inference" / f"{split}.jsonl", rows)
     rows = inference_rows(lexicon, seed=seed, split="ood", count=400, shortcuts=REVERSED)
