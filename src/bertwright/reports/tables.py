@@ -286,7 +286,7 @@ def training_table(run: RunRecords, task: str) -> Table:
             count_text(runs[0]["steps"]),
             count_text(runs[0]["rows"]),
             count_text(max(one["rows_cut"] for one in runs)),
-            f"{_mean([one['train_loss'] for one in runs]):.3f}",
+            _mean_loss([one["train_loss"] for one in runs]),
             count_text(_mean([one["rows_per_second"] for one in runs])),
             seconds_text(sum(one["seconds"] for one in runs)),
         )
@@ -295,6 +295,12 @@ def training_table(run: RunRecords, task: str) -> Table:
     caption = "Train loss and rows/s are means over the runs (one run a seed); the time is that of all runs together."
     numeric = frozenset(columns[3:])
     return Table(f"Fine-tuning of {task}", columns, cells, caption, numeric)
+
+
+def _mean_loss(values: Sequence[float | None]) -> str:
+    """Return the mean; a run that a kill caught after its last step has no loss to tell when it is continued."""
+    known = [value for value in values if value is not None]
+    return f"{_mean(known):.3f}" if known else ABSENT
 
 
 def _mean(values: Sequence[float]) -> float:
