@@ -9,7 +9,8 @@ from typing import Any
 from bertwright.errors import DataError, InputError
 from bertwright.tasks.task import Task
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet")
+_PACKED = ("", ".gz", ".zst")
+_SUFFIXES = (*(kind + packed for kind in (".jsonl", ".csv", ".tsv") for packed in _PACKED), ".parquet")
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,11 @@ def listing() -> list[dict[str, Any]]:
 
 
 def _find(task: str, folder: Path, part: str) -> Path:
-    for suffix in _SUFFIXES:
-        if (path := folder / f"{part}{suffix}").is_file():
-            return path
+    found = [path for suffix in _SUFFIXES if (path := folder / f"{part}{suffix}").is_file()]
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"task {task}: {folder} has {names}, expected one file {part}; move the others elsewhere")
+    if found:
+        return found[0]
     there = ", ".join(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else "no such folder"
     raise DataError(f"task {task}: {folder} has no file {part} with suffix {', '.join(_SUFFIXES)} (found: {there})")

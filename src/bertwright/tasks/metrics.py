@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
-import sklearn.metrics
+
+from bertwright.errors import Diverged
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,24 @@ def _f1(gold: np.ndarray, predicted: np.ndarray, positive: int | None) -> Score:
     return Score(2 * true / (found + there))
 
 
+def _confusion(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count rows by gold class and predicted class, (C, C), over the classes that occur in either."""
+    classes, places = np.unique(np.concatenate([gold, predicted]), return_inverse=True)
+    size = len(classes)
+    pairs = places[: len(gold)] * size + places[len(gold) :]
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
 def _macro_f1(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
-    return Score(float(sklearn.metrics.f1_score(gold, predicted, average="macro", zero_division=0.0)))
+    # Counted here, not by scikit-learn: a bootstrap asks thousands of times, and its checks cost most of the time.
+    if gold.ndim == 2:
+        true, either = (gold * predicted).sum(axis=0), gold.sum(axis=0) + predicted.sum(axis=0)
+    else:
+        counts = _confusion(gold, predicted)
+        true, either = counts.diagonal(), counts.sum(axis=0) + counts.sum(axis=1)
+    idle = int(np.sum(either == 0))
+    note = f"{idle} label(s) in no row and never predicted: their F1 is undefined and counts as 0" if idle else None
+    return Score(float(np.mean(2 * true / np.maximum(either, 1))), note)
 
 
 def _micro_f1(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
@@ -54,19 +70,27 @@ def _matthews(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
         return Score(None, "the set holds one class only")
     if len(np.unique(predicted)) < 2:
         return Score(0.0, "every row got the same answer: the correlation is undefined and counts as 0")
-    return Score(float(sklearn.metrics.matthews_corrcoef(gold, predicted)))
+    # The correlation of two assignments to C classes (Gorodkin 2004); with two classes, Matthews' own.
+    counts = _confusion(gold, predicted).astype(np.float64)
+    rows, there, found = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
+    spread = (rows**2 - there @ there) * (rows**2 - found @ found)
+    return Score(float((counts.trace() * rows - there @ found) / np.sqrt(spread)))
 
 
-def _correlation(compute: Callable[[np.ndarray, np.ndarray], float]) -> Callable[..., Score]:
-    def score(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
-        for values, name in ((gold, "gold scores"), (predicted, "predictions")):
-            if len(values) < 2 or np.ptp(values) == 0:
-                return Score(None, f"all {name} are equal: the correlation is undefined")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.stats.NearConstantInputWarning)
-            return Score(float(compute(gold, predicted)))
+def _pearson(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
+    for values, name in ((gold, "gold scores"), (predicted, "predictions")):
+        if not np.isfinite(values).all():
+            return Score(None, f"some {name} are not finite numbers: the correlation is undefined")
+        if len(values) < 2 or np.ptp(values) == 0:
+            return Score(None, f"all {name} are equal: the correlation is undefined")
+    return Score(float(np.corrcoef(gold.astype(np.float64), predicted.astype(np.float64))[0, 1]))
 
-    return score
+
+def _spearman(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
+    # Ranks of values that are not finite would look like any others, so those are refused before ranking.
+    if not (np.isfinite(gold).all() and np.isfinite(predicted).all()):
+        return _pearson(gold, predicted, None)
+    return _pearson(scipy.stats.rankdata(gold), scipy.stats.rankdata(predicted), None)
 
 
 METRICS: dict[str, Metric] = {
@@ -75,15 +99,22 @@ METRICS: dict[str, Metric] = {
     "macro_f1": Metric(("classification", "multi-label"), _macro_f1, "mean of the labels' F1"),
     "micro_f1": Metric(("multi-label",), _micro_f1, "F1 over all pairs of row and label"),
     "matthews": Metric(("classification",), _matthews, "Matthews correlation"),
-    "pearson": Metric(("regression",), _correlation(lambda a, b: scipy.stats.pearsonr(a, b)[0]), "Pearson correlation"),
-    "spearman": Metric(
-        ("regression",), _correlation(lambda a, b: scipy.stats.spearmanr(a, b)[0]), "Spearman rank correlation"
-    ),
+    "pearson": Metric(("regression",), _pearson, "Pearson correlation"),
+    "spearman": Metric(("regression",), _spearman, "Spearman rank correlation"),
 }
 
 
 def decide(logits: np.ndarray, kind: str) -> np.ndarray:
-    """Return answers for logits (n, C): class numbers (n,), 0 or 1 for each label (n, C), or numbers (n,)."""
+    """Return answers for logits (n, C): class numbers (n,), 0 or 1 for each label (n, C), or numbers (n,).
+
+    ``Diverged`` where a logit is not finite: arg-max would turn it into an answer like any other.
+    """
+    broken = int(np.sum(~np.isfinite(logits).all(axis=-1)))
+    if broken:
+        raise Diverged(
+            f"the model gave numbers that are not finite for {broken} of {len(logits)} rows, expected finite logits; "
+            "train it again with a lower learning rate, or with `system.precision=fp32`"
+        )
     if kind == "classification":
         return np.asarray(logits.argmax(axis=-1))
     # A label is given where its probability is above one half.

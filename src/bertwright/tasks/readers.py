@@ -64,8 +64,8 @@ def read(
 
 
 def read_rows(task: Task, path: Path) -> Rows:
-    """Read a file of a task."""
-    return read(
+    """Read a file of a task; ``DataError`` where the training file has no row with the positive label."""
+    rows = read(
         path,
         text=task.text,
         label=task.label,
@@ -73,6 +73,14 @@ def read_rows(task: Task, path: Path) -> Rows:
         none_label=task.none_label,
         label_separator=task.label_separator,
     )
+    if path == task.train and task.positive is not None and task.kind != "regression":
+        known = {word for label in rows.labels for word in (label if isinstance(label, tuple) else (str(label),))}
+        if task.positive not in known:
+            raise DataError(
+                f"{path}: the positive label {task.positive!r} of task {task.name} is in no training row "
+                f"(found: {', '.join(sorted(known))}); set `positive` to one of these, or correct the labels"
+            )
+    return rows
 
 
 def _text(value: Any, column: str, place: str) -> str:
@@ -80,13 +88,20 @@ def _text(value: Any, column: str, place: str) -> str:
         raise DataError(
             f"{place}: column {column!r} holds {value!r}, not text; name the column with the text in `text`"
         )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # JSON can spell half of a character's surrogate pair; no tokenizer takes it.
+        raise DataError(
+            f"{place}: column {column!r} holds half a character at place {error.start} "
+            f"({value[error.start]!a}); write the whole character, or remove it"
+        ) from None
     return value
 
 
 def _label(value: Any, column: str, kind: str, none_label: str | None, separator: str, place: str) -> Label:
     if kind == "multi-label":
-        words = value if isinstance(value, list) else _words(value, none_label, separator)
-        return tuple(str(word) for word in words)
+        return _several(value, column, none_label, separator, place)
     if value is None or (isinstance(value, str) and not value.strip()) or value != value:
         raise DataError(f"{place}: column {column!r} is empty; every row needs a label")
     if kind == "regression":
@@ -94,16 +109,30 @@ def _label(value: Any, column: str, kind: str, none_label: str | None, separator
             number = float(value)
         except (TypeError, ValueError):
             raise DataError(f"{place}: label {value!r} is not a number; a regression needs numbers") from None
+        except OverflowError:
+            raise DataError(f"{place}: column {column!r} holds a number too large to use; scale the labels") from None
         if not math.isfinite(number):
             raise DataError(f"{place}: label {value!r} is not a finite number")
         return number
+    if isinstance(value, (list, dict)):
+        raise DataError(
+            f"{place}: column {column!r} holds {value!r}, expected one label; for several a row set `kind: multi-label`"
+        )
     return str(value)
 
 
-def _words(value: Any, none_label: str | None, separator: str) -> list[str]:
-    if value is None or value == none_label:
-        return []
-    return [word.strip() for word in str(value).split(separator) if word.strip()]
+def _several(value: Any, column: str, none_label: str | None, separator: str, place: str) -> tuple[str, ...]:
+    """Return a row's labels, none of them ``none_label``; a list is taken as it is, anything else is parted."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        value = [] if value == none_label else [word.strip() for word in str(value).split(separator) if word.strip()]
+    for word in value:
+        if word is None or isinstance(word, (list, dict)):
+            raise DataError(
+                f"{place}: column {column!r} holds {value!r}; expected a list of labels, none of them empty"
+            )
+    return tuple(str(word) for word in value if word != none_label)
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -126,6 +155,8 @@ def _jsonl(path: Path, content: Iterator[str], columns: Sequence[str]) -> Iterat
             row = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path}, row {number}: not valid JSON ({error})") from None
+        except RecursionError:
+            raise DataError(f"{path}, row {number}: JSON nested too deep; a row is an object of plain values") from None
         if not isinstance(row, dict):
             raise DataError(f"{path}, row {number}: found {type(row).__name__}, expected a JSON object a line")
         _check_columns(f"{path}, row {number}", row, columns)
@@ -145,6 +176,8 @@ def _csv(
             raise DataError(f"{path} is empty; a {kind} file needs a header with the names of its columns")
         _check_columns(str(path), header, columns)
         for number, cells in enumerate(reader, 1):
+            if not cells:  # a blank line, as many editors leave at the end
+                continue
             if len(cells) != len(header):
                 raise DataError(f"{path}, row {number}: found {len(cells)} cells, the header has {len(header)}")
             yield number, dict(zip(header, cells, strict=True))
