@@ -264,8 +264,10 @@ class Pretrain(Optimization):
     """Rows an update."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate."""
-    optimizer: Literal["adamw"] = "adamw"
-    """Optimizer of all weights."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW for all weights, or Muon for the blocks' matrices with AdamW for the rest."""
+    muon_learning_rate: Annotated[float, Field(gt=0)] = 2e-2
+    """Peak learning rate of Muon's matrices; `learning_rate` is that of the rest."""
     mask_rate: Annotated[Share, Field(gt=0, lt=1)] = 0.15
     """Share of ordinary tokens to predict; the held-out loss always uses 15 %."""
     head_warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.05

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from bertwright.demo.corpus import make_articles
 from bertwright.demo.language import VERY, make_lexicon
 from bertwright.demo.write import write_demo
+from bertwright.errors import StoreError
 from bertwright.reading import load_recipe
 
 
@@ -136,3 +137,43 @@ def test_meanings_can_be_learnt_from_the_corpus(demo: Path) -> None:
     )
     assert plain.score(bag.transform([row["text"] for row in dev]), gold) < 0.25
     assert learnt > 0.9
+
+
+def test_a_second_call_leaves_the_same_files_alone(tmp_path: Path) -> None:
+    """A cut-off call can be given again: what is there stays, what is missing is written."""
+    recipe = write_demo(tmp_path, documents=20)
+    (tmp_path / "tasks" / "topic" / "dev.csv").unlink()
+    before = recipe.stat().st_mtime_ns
+    assert recipe == write_demo(tmp_path, documents=20)
+    assert before == recipe.stat().st_mtime_ns
+    assert (tmp_path / "tasks" / "topic" / "dev.csv").is_file()
+
+
+def test_a_changed_file_is_not_overwritten(tmp_path: Path) -> None:
+    """Somebody's edit of the recipe survives, the message says how to go on, and nothing else is written."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("seed: 7\n")
+    with pytest.raises(StoreError, match="bertwright run"):
+        write_demo(tmp_path, documents=20)
+    assert "seed: 7\n" == recipe.read_text()
+    assert ["recipe.yaml"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_an_article_keeps_to_one_field() -> None:
+    """The nouns of an article all belong to one field: that is what makes fields learnable from company."""
+    lexicon = make_lexicon(3)
+    home = {noun: field.name for field in lexicon.fields for kind in field.kinds for noun in kind.nouns}
+    for article in make_articles(lexicon, seed=3, documents=50):
+        assert 1 == len({home[word] for word in article.replace(".", " ").split() if word in home})
+
+
+def test_poles_can_be_told_by_the_company_of_their_words() -> None:
+    """An article has far more adjectives of its own pole than of any other."""
+    lexicon = make_lexicon(0)
+    poles = [set(pole.adjectives) for scale in lexicon.scales for pole in scale.poles]
+    shares = []
+    for article in make_articles(lexicon, seed=0, documents=200):
+        words = article.replace(".", " ").split()
+        counts = [sum(word in pole for word in words) for pole in poles]
+        shares.append(max(counts) / max(1, sum(counts)))
+    assert np.mean(shares) > 0.7

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bertwright import files, load_recipe
+from bertwright import files
 from bertwright.store import Store
 
 Toy = Callable[..., Path]
@@ -38,31 +38,40 @@ def exact(store: Path) -> dict[str, str]:
 
 
 def kill_often(toy: Toy, tmp_path: Path, kills: int) -> None:
-    """Run once whole; then once with kills at random moments until it ends; compare."""
+    """Run once whole; then again and again with kills at random moments, until there were enough; compare each."""
     path = toy(
         pretrain={"budget": "120 steps", "checkpoint_every": "20 steps"},
         finetune={"seeds": 1, "baseline": False, "epochs": 4, "checkpoint_every": "4 steps"},
     )
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
     begun = time.monotonic()
     subprocess.run(command(path, whole), check=True, capture_output=True)
     length = time.monotonic() - begun
     draw, done = random.Random(7), 0
-    while done < kills:
-        process = subprocess.Popen(command(path, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(draw.uniform(0.25, 0.9) * length)
-            break
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+    for number in range(kills):  # each round has a kill at least
+        killed = tmp_path / f"killed-{number}"
+        while done < kills and killed_in_time(command(path, killed), draw.uniform(0.25, 0.9) * length):
             done += 1
             assert [] == Store(killed).verify()
-    final = subprocess.run(command(path, killed), check=True, capture_output=True, text=True)
-    assert json.loads(final.stdout.splitlines()[-1])["ok"]
-    assert done > 0
-    assert exact(whole) == exact(killed)
-    assert not list(Store(load_recipe(path, [f"store={killed}"]).store).stages.glob("*.partial"))
+        final = subprocess.run(command(path, killed), check=True, capture_output=True, text=True)
+        assert json.loads(final.stdout.splitlines()[-1])["ok"]
+        assert exact(whole) == exact(killed)
+        assert not list(Store(killed).stages.glob("*.partial"))
+        if done >= kills:
+            return
+    pytest.fail(f"only {done} of {kills} kills came before a run's end")
+
+
+def killed_in_time(arguments: list[str], seconds: float) -> bool:
+    """Start a command and kill it after some seconds; false where it ended before."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
 
 
 def test_five_kills_lose_nothing(toy: Toy, tmp_path: Path) -> None:
@@ -74,6 +83,48 @@ def test_five_kills_lose_nothing(toy: Toy, tmp_path: Path) -> None:
 def test_twenty_kills_lose_nothing(toy: Toy, tmp_path: Path) -> None:
     """Twenty kills at random moments of the whole road."""
     kill_often(toy, tmp_path, 20)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 16 MB of its own; needs the right to mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system needs the right to mount one")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_fills_up_loses_nothing(toy: Toy, tmp_path: Path, small_disk: Path) -> None:
+    """A real file system fills in the middle of pretraining: exit 2, and with space again the same bits come out."""
+    path = toy(tasks=None, pretrain={"budget": "400 steps", "checkpoint_every": "20 steps"})
+    process = subprocess.Popen(
+        command(path, small_disk / "s"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(process, lambda: any(small_disk.glob("s/stages/pretrain*/scratch/whole/checkpoint-*")))
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    _, stderr = process.communicate(timeout=60)
+    assert 2 == process.returncode
+    assert "the disk is full" in stderr
+    ballast.unlink()
+    assert [] == Store(small_disk / "s").verify()
+    subprocess.run(command(path, small_disk / "s"), check=True, capture_output=True)
+    subprocess.run(command(path, tmp_path / "whole"), check=True, capture_output=True)
+    assert exact(tmp_path / "whole") == exact(small_disk / "s")
+
+
+def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """Wait until something has happened, at most a minute and only while the process runs."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
 
 
 def test_two_runs_on_one_store_do_not_harm_it(toy: Toy, tmp_path: Path) -> None:
@@ -96,11 +147,10 @@ def test_sigterm_saves_and_the_same_command_continues(toy: Toy, tmp_path: Path) 
     """SIGTERM in the middle of pretraining exits 1, says that all is saved, and loses no step."""
     path, store = toy(tasks=None, pretrain={"budget": "4000 steps", "checkpoint_every": "100000 steps"}), tmp_path / "s"
     process = subprocess.Popen(command(path, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not any(row.get("step", 0) > 5 for p in store.glob("stages/pretrain*/metrics.jsonl") for row in _rows(p)):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_for(
+        process,
+        lambda: any(row.get("step", 0) > 5 for p in store.glob("stages/pretrain*/metrics.jsonl") for row in _rows(p)),
+    )
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert 1 == process.returncode

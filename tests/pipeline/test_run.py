@@ -144,6 +144,16 @@ def test_a_folder_is_continued_and_one_without_a_head_gets_a_fresh_one(toy: Toy,
     assert {"continued", "given", "untrained"} == variants
 
 
+def test_a_file_of_unknown_kind_is_left_out_and_told(toy: Toy) -> None:
+    """A letter among the texts is not read; the terminal's lines and the report say so."""
+    path = toy(tasks=None, pretrain=None)
+    (path.parent / "texts" / "letter.docx").write_bytes(b"PK")
+    page = bertwright.prepare(path).report
+    assert page is not None
+    assert "1 file(s) of" in page.read_text()
+    assert "letter.docx" in page.read_text()
+
+
 def test_python_verbs_stop_where_they_say(toy: Toy) -> None:
     """prepare, pretrain, finetune and evaluate go so far and no further; report runs nothing."""
     path = toy(finetune={"seeds": 1, "baseline": False})

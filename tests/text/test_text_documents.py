@@ -289,3 +289,16 @@ def test_the_same_articles_in_eleven_forms(shared_data: Path) -> None:
     first = read(paths[0])
     assert 30 == len(first)
     assert all(first == read(path) for path in paths[1:])
+
+
+def test_a_file_that_is_gone_or_no_file_says_which(tmp_path: Path) -> None:
+    """Between planning and reading a file may vanish or become a folder: the remedy fits the cause."""
+    path = tmp_path / "a.txt"
+    path.write_text("text\n")
+    [file] = expand([Source(str(path))])
+    path.unlink()
+    with pytest.raises(DataError, match=r"a\.txt cannot be opened: No such file.*Put it back"):
+        next(documents(file, errors="stop", broken_rows="stop", troubles=Troubles()))
+    path.mkdir()
+    with pytest.raises(DataError, match=r"a\.txt cannot be opened: Is a directory.*ordinary file"):
+        next(documents(file, errors="stop", broken_rows="stop", troubles=Troubles()))

@@ -20,7 +20,7 @@ from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import LossSum
-from bertwright.training.optimizers import Optimizer
+from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.trainable import select
 
@@ -75,17 +75,16 @@ def go(
     steps: int = 20,
     every: int = 4,
     ranks: Ranks | None = None,
+    optimizer: str = "adamw",
     **changes: Any,
 ) -> Outcome:
     """Train a toy for some steps."""
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = Optimizer(
+    hidden = {"hidden": frozenset({"body.weight"}), "hidden_learning_rate": 0.1}
+    made = Optimizer(
         [(name, part) for name, part in model.named_parameters() if part.requires_grad],
-        name="adamw",
-        learning_rate=0.02,
-        weight_decay=0.1,
-        betas=(0.9, 0.98),
-        eps=1e-6,
+        name=optimizer,
+        settings=Settings(learning_rate=0.02, weight_decay=0.1, **hidden),
     )
     settings: dict[str, Any] = {
         "schedule": "linear",
@@ -99,7 +98,7 @@ def go(
         "checkpoint_every": Budget("steps", every),
         **changes,
     }
-    return train(model, batches or ToyBatches(), loss, optimizer, **settings)
+    return train(model, batches or ToyBatches(), loss, made, **settings)
 
 
 def weights(model: nn.Module) -> Tensor:
@@ -121,9 +120,10 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the loop may catch it."""
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stop", [1, 6, 7, 13])
-def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, stop: int, dtype: torch.dtype) -> None:
+def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, stop: int, dtype: torch.dtype, optimizer: str) -> None:
     """A kill at any step, then the same command: weights and metrics equal an uninterrupted run's, to the bit."""
 
     class Trap(ToyBatches):
@@ -132,16 +132,29 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, stop: int, dtyp
                 raise Killed
             return super().step(number, rank, world)
 
-    whole, stopped = Toy(dtype), Toy(dtype)
-    measure = {"evaluations": 4}
-    go(tmp_path / "whole", whole, evaluate=lambda: {"weights": float(weights(whole).sum())}, **measure)
+    whole, killed, stopped = Toy(dtype), Toy(dtype), Toy(dtype)
+    measure: dict[str, Any] = {"evaluations": 4, "optimizer": optimizer}
+    uninterrupted = go(tmp_path / "whole", whole, evaluate=lambda: {"weights": float(weights(whole).sum())}, **measure)
     with pytest.raises(Killed):
-        go(tmp_path / "stopped", Toy(dtype), Trap(), evaluate=lambda: {"weights": 0.0}, **measure)
+        go(tmp_path / "stopped", killed, Trap(), evaluate=lambda: {"weights": float(weights(killed).sum())}, **measure)
     outcome = go(tmp_path / "stopped", stopped, evaluate=lambda: {"weights": float(weights(stopped).sum())}, **measure)
     assert torch.equal(weights(whole), weights(stopped))
     assert (20, 1 if stop > 4 else 0) == (outcome.steps, outcome.interruptions)
-    steps = [row["step"] for row in files.read_json_lines(tmp_path / "stopped" / "metrics.jsonl")]
-    assert [row["step"] for row in files.read_json_lines(tmp_path / "whole" / "metrics.jsonl")] == steps
+    assert uninterrupted.train_loss == outcome.train_loss is not None
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "stopped")
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    """Return a run's metrics without the seconds."""
+    return [{**row, "seconds": 0} for row in files.read_json_lines(folder / "metrics.jsonl")]
+
+
+def test_a_stop_after_the_last_step_keeps_the_train_loss(tmp_path: Path) -> None:
+    """A kill between the last step and the seal: the same command makes no step and still knows the loss."""
+    first = go(tmp_path, Toy())
+    again = go(tmp_path, Toy())
+    assert (20, 1) == (again.steps, again.interruptions)
+    assert first.train_loss == again.train_loss is not None
 
 
 def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
@@ -186,7 +199,7 @@ def test_bf16_weights_do_not_lose_small_updates(tmp_path: Path) -> None:
     """A thousand updates of 1e-5 move a weight of 1 by 1e-2 through its fp32 master; bf16 alone would stay at 1."""
     weight = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
     optimizer = Optimizer(
-        [("w", weight)], name="adamw", learning_rate=1e-5, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-12
+        [("w", weight)], name="adamw", settings=Settings(learning_rate=1e-5, weight_decay=0.0, eps=1e-12)
     )
     for _ in range(1000):
         weight.grad = torch.ones_like(weight)
@@ -214,6 +227,24 @@ def test_the_update_is_that_of_pytorchs_adamw(tmp_path: Path) -> None:
             # One step of ten rises; nine fall.
             group["lr"] = 0.02 * (1.0 if step == 0 else (9 - (step - 1)) / 9)
         optimizer.step()
+    torch.testing.assert_close(weights(plain), weights(ours), atol=1e-6, rtol=1e-5)
+
+
+def test_muon_has_the_hidden_matrices_and_adamw_the_rest(tmp_path: Path) -> None:
+    """Each gets its own peak rate, and the updates are those of PyTorch's own two optimizers."""
+    ours, plain = Toy(), Toy()
+    ours.dropout.p = plain.dropout.p = 0.0
+    go(tmp_path, ours, steps=10, optimizer="muon", schedule="constant", warmup=0.0, clip=None)
+    muon = torch.optim.Muon([plain.body.weight], lr=0.1, weight_decay=0.1)
+    matrix, vectors = [plain.head.weight], [plain.body.bias, plain.head.bias]
+    groups = [{"params": matrix, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.98), eps=1e-6)
+    for step in range(10):
+        [batch] = ToyBatches().step(step, 0, 1)
+        plain.zero_grad()
+        (plain(batch["x"]) - batch["labels"]).square().mean().backward()
+        muon.step()
+        adamw.step()
     torch.testing.assert_close(weights(plain), weights(ours), atol=1e-6, rtol=1e-5)
 
 

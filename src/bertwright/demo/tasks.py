@@ -25,12 +25,12 @@ class Shortcuts:
 
 
 USUAL = Shortcuts(
-    overlap={"entailment": 0.8, "neutral": 0.3, "contradiction": 0.3},
-    cue={"entailment": 0.1, "neutral": 0.1, "contradiction": 0.7},
+    overlap={"entailment": 0.75, "neutral": 0.3, "contradiction": 0.3},
+    cue={"entailment": 0.1, "neutral": 0.1, "contradiction": 0.5},
 )
 REVERSED = Shortcuts(
-    overlap={"entailment": 0.1, "neutral": 0.8, "contradiction": 0.8},
-    cue={"entailment": 0.5, "neutral": 0.5, "contradiction": 0.05},
+    overlap={"entailment": 0.15, "neutral": 0.7, "contradiction": 0.7},
+    cue={"entailment": 0.4, "neutral": 0.4, "contradiction": 0.1},
 )
 
 
@@ -91,7 +91,7 @@ def inference_rows(lexicon: Lexicon, *, seed: int, split: str, count: int, short
         scale = draw.choice(lexicon.scales)
         side = draw.randrange(2)
         adjective = words.one(scale.poles[side].adjectives)
-        denied = draw.random() < 0.3
+        denied = draw.random() < 0.2
         if label == "neutral":
             scale = draw.choice([s for s in lexicon.scales if s is not scale])
         same = (label == "entailment") != denied if label != "neutral" else draw.random() < 0.5

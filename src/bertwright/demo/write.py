@@ -11,7 +11,8 @@ from pathlib import Path
 from bertwright import files
 from bertwright.demo.corpus import make_articles
 from bertwright.demo.language import make_lexicon
-from bertwright.demo.tasks import REVERSED, Row, inference_rows, similarity_rows, topic_rows
+from bertwright.demo.tasks import REVERSED, USUAL, Row, inference_rows, similarity_rows, topic_rows
+from bertwright.errors import StoreError
 
 DOCUMENTS = 4000
 _PARTS = 4  # files of the corpus; every second one is packed
@@ -42,16 +43,17 @@ encoder:
   positions: 128
 
 pretrain:
-  budget: 60 s
-  batch: 8
-  learning_rate: 1.0e-3
+  budget: 1M tokens
+  batch: 16
+  optimizer: muon
+  learning_rate: 2.0e-3
   mask_rate: 20 %
   evaluations: 5
 
 finetune:
-  epochs: 6
+  epochs: 8
   batch: 32
-  learning_rate: 2.0e-4
+  learning_rate: 3.0e-4
   max_length: 64
   seeds: 3
   baseline: true                  # the untrained encoder stands beside the pretrained one
@@ -74,37 +76,57 @@ tasks:
 
 
 def write_demo(folder: Path, *, seed: int = 0, documents: int = DOCUMENTS) -> Path:
-    """Write the demo's files into a folder and return the recipe's path; the same seed gives the same bytes."""
-    lexicon = make_lexicon(seed)
-    articles = make_articles(lexicon, seed=seed, documents=documents)
-    for part in range(_PARTS):
-        text = "\n\n".join(articles[part::_PARTS]).encode() + b"\n"
-        if part % 2:
-            files.write_bytes(folder / "corpus" / f"part-{part}.txt.gz", gzip.compress(text, mtime=0))
-        else:
-            files.write_bytes(folder / "corpus" / f"part-{part}.txt", text)
-    for split, count in (("train", 800), ("dev", 400)):
-        _write_csv(
-            folder / "tasks" / "topic" / f"{split}.csv", topic_rows(lexicon, seed=seed, split=split, count=count)
-        )
-        rows = similarity_rows(lexicon, seed=seed, split=split, count=count)
-        _write_json_lines(folder / "tasks" / "similarity" / f"{split}.jsonl", rows)
-    for split, count in (("train", 800), ("dev", 400)):
-        rows = inference_rows(lexicon, seed=seed, split=split, count=count)
-        _write_json_lines(folder / "tasks" / "inference" / f"{split}.jsonl", rows)
-    rows = inference_rows(lexicon, seed=seed, split="ood", count=400, shortcuts=REVERSED)
-    _write_json_lines(folder / "tasks" / "inference" / "ood.jsonl", rows)
-    files.write_text(folder / "recipe.yaml", RECIPE.format(seed=seed))
+    """Write the demo's files into a folder and return the recipe's path; the same seed gives the same bytes.
+
+    A file that is there with the same bytes stays as it is, so that a cut-off call can be given again. ``StoreError``
+    where one is there with other bytes: somebody's work is not overwritten, and then nothing is written.
+    """
+    contents = demo_files(seed=seed, documents=documents)
+    missing = {}
+    for name, content in contents.items():
+        path = folder / name
+        if not path.exists():
+            missing[path] = content
+        elif not path.is_file() or path.read_bytes() != content:
+            raise StoreError(
+                f"{path} is there and is not what the demo with seed {seed} would write. Give another folder, or keep "
+                f"your files and go on with `bertwright run {folder / 'recipe.yaml'}`."
+            )
+    for path, content in missing.items():
+        files.write_bytes(path, content)
     return folder / "recipe.yaml"
 
 
-def _write_csv(path: Path, rows: list[Row]) -> None:
+def demo_files(*, seed: int, documents: int) -> dict[str, bytes]:
+    """Return the content of each file by its path inside the demo's folder; the recipe comes last."""
+    lexicon = make_lexicon(seed)
+    articles = make_articles(lexicon, seed=seed, documents=documents)
+    contents = {}
+    for part in range(_PARTS):
+        text = "\n\n".join(articles[part::_PARTS]).encode() + b"\n"
+        if part % 2:
+            contents[f"corpus/part-{part}.txt.gz"] = gzip.compress(text, mtime=0)
+        else:
+            contents[f"corpus/part-{part}.txt"] = text
+    for split, count in (("train", 800), ("dev", 400)):
+        contents[f"tasks/topic/{split}.csv"] = _csv(topic_rows(lexicon, seed=seed, split=split, count=count))
+        rows = similarity_rows(lexicon, seed=seed, split=split, count=count)
+        contents[f"tasks/similarity/{split}.jsonl"] = _json_lines(rows)
+    for split, count in (("train", 2000), ("dev", 400), ("ood", 400)):
+        shortcuts = REVERSED if split == "ood" else USUAL
+        rows = inference_rows(lexicon, seed=seed, split=split, count=count, shortcuts=shortcuts)
+        contents[f"tasks/inference/{split}.jsonl"] = _json_lines(rows)
+    contents["recipe.yaml"] = RECIPE.format(seed=seed).encode()
+    return contents
+
+
+def _csv(rows: list[Row]) -> bytes:
     content = io.StringIO()
     writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    files.write_text(path, content.getvalue())
+    return content.getvalue().encode()
 
 
-def _write_json_lines(path: Path, rows: list[Row]) -> None:
-    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+def _json_lines(rows: list[Row]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -10,13 +10,12 @@ from typing import Any
 
 from bertwright.errors import BertwrightError, Problem, RecipeError
 from bertwright.pipeline.plan import plan, resolve_task, where
-from bertwright.pipeline.preflight import look_into_source, look_into_task
+from bertwright.pipeline.preflight import look_into_source, look_into_task, sources_of
 from bertwright.pipeline.run import as_recipe, machine, pointers, run_folder
 from bertwright.reading import Draft, draft_recipe
 from bertwright.recipe import Prepare, Recipe, Task
 from bertwright.reports.words import bytes_text, seconds_text
 from bertwright.store import Store
-from bertwright.text.sources import Source
 
 # Below this many updates a schedule has hardly begun before it ends.
 _FEW_STEPS = 1000
@@ -109,8 +108,7 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
 
     prepare = draft.sections.get("prepare")
     if isinstance(prepare, Prepare):
-        for index, source in enumerate(prepare.sources):
-            one = Source(str(source.path), source.format, source.column, source.boundary)
+        for index, one in enumerate(sources_of(prepare)):
             attempt(("prepare", "sources", index), lambda one=one: look_into_source(one, prepare, notes))  # type: ignore[misc]
     for index, task in enumerate(draft.sections.get("tasks") or ()):
         if isinstance(task, Task):

@@ -156,7 +156,7 @@ class _Forecaster:
         length = self._row_length()
         config = self._config()
         rows = pretrain.micro_batch_rows(choice, length)
-        cost, memory = self._step("pretrain", config, rows, length, choice.mask_rate)
+        cost, memory = self._step("pretrain", config, rows, length, choice)
         micro_batches = -(-choice.batch // (rows * self.machine.devices))
         step = cost.micro_batch * micro_batches + cost.update
         seconds = _seconds_of(choice, step, choice.batch * length, self._rows(length))
@@ -175,7 +175,7 @@ class _Forecaster:
         )
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
-        cost, memory = self._step("finetune", self._config(), rows, sizes.length, None)
+        cost, memory = self._step("finetune", self._config(), rows, sizes.length)
         steps = max(1, round(choice.epochs * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
@@ -189,12 +189,12 @@ class _Forecaster:
             if label != "train"
         ]
         length = max(size.length for size in sizes)
-        cost, memory = self._step("finetune", self._config(), 32, length, None)
+        cost, memory = self._step("finetune", self._config(), 32, length)
         batches = sum(-(-size.rows // 32) for size in sizes)
         return Prediction(len(stage.inputs) * (batches * cost.micro_batch * _FORWARD + 0.5) + 3.0, memory, 5_000_000)
 
     def _step(
-        self, kind: str, config: EncoderConfig, rows: int, length: int, mask_rate: float | None
+        self, kind: str, config: EncoderConfig, rows: int, length: int, choice: Pretrain | None = None
     ) -> tuple[measure.StepCost, int]:
         key = (kind, config, rows, length)
         if key not in self._steps:
@@ -207,8 +207,8 @@ class _Forecaster:
                 "threads": max(1, machine.threads // machine.devices),
             }
             with MemoryMeter(every=0.02) as meter:
-                if mask_rate is not None:
-                    cost = measure.measure_pretraining(config, rows=rows, length=length, mask_rate=mask_rate, **place)
+                if choice is not None:
+                    cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **place)
                 else:
                     cost = measure.measure_finetuning(config, rows=rows, length=length, **place)
             # A checkpoint is put together in memory before it is written.

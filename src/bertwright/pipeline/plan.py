@@ -12,12 +12,13 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import DataError
+from bertwright.pipeline.preflight import sources_of
 from bertwright.recipe import Optimization, Recipe, Section, Tokenizer
 from bertwright.recipe import Task as TaskChoice
 from bertwright.store import Store, identity
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, Task
-from bertwright.text.sources import Source, expand
+from bertwright.text.sources import expand
 
 KINDS = ("tokenizer", "prepare", "initialise", "pretrain", "finetune", "evaluate")
 """All kinds of stages, in the order in which they run."""
@@ -103,7 +104,7 @@ class _Planner:
         tokenizer = given_folder(given, ("tokenizer.json",), "tokenizer.folder") if given else None
         if prepare is None:
             return tokenizer, None
-        sources = expand([Source(str(s.path), s.format, s.column, s.boundary) for s in prepare.sources])
+        sources = expand(sources_of(prepare))
         paths = {f"source {number:05d}": source.path for number, source in enumerate(sources)}
         reading = {
             "sources": [[source.format, source.compression, source.column, source.boundary] for source in sources],

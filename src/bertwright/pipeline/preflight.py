@@ -10,11 +10,24 @@ from bertwright.text.documents import Troubles, documents
 from bertwright.text.sources import Source, expand, passed_over
 
 
+def sources_of(prepare: Prepare | None) -> list[Source]:
+    """Return the sources of a recipe's text; none where it takes prepared rows."""
+    sources = prepare.sources if prepare else ()
+    return [Source(str(source.path), source.format, source.column, source.boundary) for source in sources]
+
+
+def left_out(sources: list[Source]) -> list[str]:
+    """Return a sentence for each source that holds files of unknown kinds, which are not read."""
+    return [
+        f"{len(left)} file(s) of {source.path} have a suffix that is not read, such as {left[0].name}"
+        for source in sources
+        if (left := passed_over([source]))
+    ]
+
+
 def look_into_source(source: Source, prepare: Prepare, notes: list[str]) -> None:
     """Read the first document of every file: columns, encodings and packing show there."""
-    left = passed_over([source])
-    if left:
-        notes.append(f"note: {len(left)} files of {source.path} have a suffix that is not read, such as {left[0].name}")
+    notes += [f"note: {note}" for note in left_out([source])]
     for file in expand([source]):
         next(documents(file, errors=prepare.errors, broken_rows=prepare.broken_rows, troubles=Troubles()), None)
 

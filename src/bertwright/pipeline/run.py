@@ -12,7 +12,7 @@ from typing import Any
 from bertwright import files
 from bertwright.pipeline.executors import Job, execute
 from bertwright.pipeline.plan import KINDS, Due, Stage, plan, resolve_task, where
-from bertwright.pipeline.preflight import look_into_task
+from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
@@ -200,6 +200,7 @@ def records_of(
         command=command,
         created=now(),
         reused=reused,
+        notes=tuple(left_out(sources_of(recipe.prepare))),
     )
 
 

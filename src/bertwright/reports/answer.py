@@ -84,6 +84,7 @@ def notes(run: RunRecords) -> list[str]:
 
 
 def _text_notes(run: RunRecords) -> Iterator[str]:
+    yield from (f"Text: {note}." for note in run.notes)
     for record in run.of_kind("prepare"):
         results = record["results"]
         for reason, count in (results.get("troubles") or {}).items():

@@ -28,7 +28,7 @@ from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
 from bertwright.training.loop import train
 from bertwright.training.losses import LOSSES
-from bertwright.training.optimizers import Optimizer
+from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import choose
 from bertwright.training.ranks import Ranks
 from bertwright.training.trainable import select
@@ -55,6 +55,9 @@ def finetune(work: Work) -> dict[str, Any]:
         pooler=loaded.pooler,
         masked_lm_head=loaded.masked_lm_head,
     )
+    if task.kind == "regression":
+        # From 0, a short training is spent on the mean of the labels.
+        torch.nn.init.constant_(model.head.output.bias, float(encoded.labels.mean()))
     trained = select(model, choice.trainable)
     precision = choose(work.machine.device, work.machine.precision)
     model.to(precision.device, precision.dtype)
@@ -71,10 +74,7 @@ def finetune(work: Work) -> dict[str, Any]:
         Optimizer(
             parameters,
             name="adamw",
-            learning_rate=choice.learning_rate,
-            weight_decay=choice.weight_decay,
-            betas=(0.9, 0.999),
-            eps=1e-6,
+            settings=Settings(choice.learning_rate, choice.weight_decay, betas=(0.9, 0.999)),
         ),
         schedule=choice.schedule,
         warmup=choice.warmup,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,13 @@ from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import Classifier, MaskedLM, build_classifier, build_masked_lm
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import DataError
+from bertwright.recipe import Pretrain
+from bertwright.stages.pretrain import optimizer_of
 from bertwright.text.documents import Troubles, documents
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 from bertwright.training.losses import Loss, classification_loss, masked_lm_loss
-from bertwright.training.optimizers import Optimizer
+from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import choose
 
 _READ_BYTES = 4_000_000  # text to read, for the speed of reading and the ratio of packing
@@ -96,17 +98,19 @@ def measure_text(files: Sequence[TextFile], *, errors: str, broken_rows: str, to
 
 
 def measure_pretraining(
-    config: EncoderConfig, *, rows: int, length: int, mask_rate: float, device: str, precision: str, threads: int
+    config: EncoderConfig, choice: Pretrain, *, rows: int, length: int, device: str, precision: str, threads: int
 ) -> StepCost:
     """Take a real step on drawn tokens, (rows, length), and time the second micro-batch and the update."""
     model = build_masked_lm(config, seed=0)
     set_dropout(model, 0.0)
     generator = np.random.default_rng(0)
-    count = max(1, int(rows * length * mask_rate))
+    count = max(1, int(rows * length * choice.mask_rate))
     positions = torch.from_numpy(np.sort(generator.choice(rows * length, count, replace=False)))
     labels = torch.from_numpy(generator.integers(0, config.vocabulary, count))
     extra = {"positions": positions, "labels": labels, "count": count}
-    return _timed(model, masked_lm_loss, config, rows, length, extra, device, precision, threads)
+    return _timed(
+        model, masked_lm_loss, lambda: optimizer_of(model, choice), rows, length, extra, device, precision, threads
+    )
 
 
 def measure_finetuning(
@@ -115,7 +119,11 @@ def measure_finetuning(
     """Take a real fine-tuning step on drawn tokens, (rows, length)."""
     model = build_classifier(config, 2, seed=0)
     extra = {"labels": torch.zeros(rows, dtype=torch.long), "count": rows}
-    return _timed(model, classification_loss, config, rows, length, extra, device, precision, threads)
+
+    def optimizer() -> Optimizer:
+        return Optimizer(model.named_parameters(), name="adamw", settings=Settings(0.0, 0.0))
+
+    return _timed(model, classification_loss, optimizer, rows, length, extra, device, precision, threads)
 
 
 def count_parameters(config: EncoderConfig) -> int:
@@ -128,7 +136,7 @@ def count_parameters(config: EncoderConfig) -> int:
 def _timed(
     model: MaskedLM | Classifier,
     loss: Loss,
-    config: EncoderConfig,
+    new_optimizer: Callable[[], Optimizer],
     rows: int,
     length: int,
     extra: dict[str, object],
@@ -140,10 +148,9 @@ def _timed(
     chosen = choose(device, precision)
     model.to(chosen.device, chosen.dtype)
     model.encoder.attention_form("matmul" if chosen.device.type == "cpu" else "sdpa")
-    optimizer = Optimizer(
-        model.named_parameters(), name="adamw", learning_rate=0.0, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-6
-    )
-    ids = torch.from_numpy(np.random.default_rng(0).integers(0, config.vocabulary, (rows, length)))
+    optimizer = new_optimizer()
+    vocabulary = model.encoder.config.vocabulary
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, vocabulary, (rows, length)))
     batch = {"ids": ids, "mask": None, "segments": None, **extra}
     batch = {key: v.to(chosen.device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
     micro = [_seconds(model, loss, batch, optimizer) for _ in range(3)]

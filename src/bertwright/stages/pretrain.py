@@ -27,7 +27,7 @@ from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
-from bertwright.training.optimizers import Optimizer
+from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import Precision, choose, matmul_peak
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.trainable import select
@@ -231,14 +231,14 @@ def check_rows(rows: Shards, tokenizer: Tokenizer, config: EncoderConfig) -> Non
 
 def optimizer_of(model: torch.nn.Module, choice: Pretrain) -> Optimizer:
     """Return the optimizer of a model's trainable parameters. Betas and epsilon are 24hBERT's."""
-    return Optimizer(
-        [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad],
-        name=choice.optimizer,
+    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    settings = Settings(
         learning_rate=choice.learning_rate,
         weight_decay=choice.weight_decay,
-        betas=(0.9, 0.98),
-        eps=1e-6,
+        hidden=frozenset(name for name, parameter in parameters if ".blocks." in name and parameter.dim() == 2),
+        hidden_learning_rate=choice.muon_learning_rate,
     )
+    return Optimizer(parameters, name=choice.optimizer, settings=settings)
 
 
 def micro_batch_rows(choice: Pretrain, row_length: int) -> int:

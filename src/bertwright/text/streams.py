@@ -39,14 +39,20 @@ def unpacked(file: TextFile, progress: Callable[[int], None]) -> Iterator[IO[byt
         try:
             raw = stack.enter_context(file.path.open("rb", buffering=0))
         except OSError as error:
-            raise DataError(
-                f"{file.path} cannot be opened: {error.strerror}. Give this user the right to read it."
-            ) from error
+            raise DataError(f"{file.path} cannot be opened: {error.strerror}. {_remedy(error)}") from error
         _check_kind(file, raw.read(16))
         raw.seek(0)
         packed = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, _Counted(raw, progress)), _BUFFER))
         with _faults_explained(file):
             yield stack.enter_context(_unpack(file.compression, packed))
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "Put it back, or name another file."
+    if isinstance(error, PermissionError):
+        return "Give this user the right to read it."
+    return "Name an ordinary file that this machine can read."
 
 
 def _unpack(compression: str | None, packed: io.BufferedReader[io.RawIOBase]) -> IO[bytes]:

@@ -31,6 +31,10 @@ class State:
     skipped: int = 0
     skipped_in_a_row: int = 0
     interruptions: int = 0
+    loss_sum: float = 0.0
+    """Training losses since the last line about them, and how many; then that line's mean."""
+    loss_steps: int = 0
+    mean_loss: float | None = None
     first: dict[str, float] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
 

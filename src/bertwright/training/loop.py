@@ -110,7 +110,7 @@ def train(
         state.seconds,
         state.skipped,
         state.interruptions,
-        diary.mean_loss,
+        state.mean_loss,
         state.first,
         state.final,
     )
@@ -212,8 +212,6 @@ class _Diary:
         self.total = total
         self.writes = writes
         self.progress = progress
-        self.mean_loss: float | None = None
-        self._sum, self._steps = 0.0, 0
 
     def cut(self, step: int) -> None:
         """Remove what a killed run wrote after its last checkpoint."""
@@ -224,13 +222,15 @@ class _Diary:
     def step(self, state: State, before: int, after: int, value: float, norm: float, rate: float) -> None:
         """Note a step; a line is written where the share of the budget moved on."""
         if math.isfinite(value):
-            self._sum, self._steps = self._sum + value, self._steps + 1
-        if not self.writes or min(after, self.total) * _LINES // self.total <= before * _LINES // self.total:
+            state.loss_sum, state.loss_steps = state.loss_sum + value, state.loss_steps + 1
+        if min(after, self.total) * _LINES // self.total <= before * _LINES // self.total:
             return
-        if self._steps:
-            self.mean_loss = self._sum / self._steps
-        row = {**_place(state), "loss": self.mean_loss, "learning_rate": rate, "norm": _finite(norm)}
-        self._sum, self._steps = 0.0, 0
+        if state.loss_steps:
+            state.mean_loss = state.loss_sum / state.loss_steps
+        state.loss_sum, state.loss_steps = 0.0, 0
+        if not self.writes:
+            return
+        row = {**_place(state), "loss": state.mean_loss, "learning_rate": rate, "norm": _finite(norm)}
         files.append_json(self.path, row)
         if self.progress is not None:
             share = min(1.0, after / self.total)

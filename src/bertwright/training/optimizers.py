@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bertwright.errors import RunError
 
-
-def _adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+Named = list[tuple[str, nn.Parameter]]
 
 
-KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": _adamw}
+@dataclass(frozen=True)
+class Settings:
+    """What an optimizer is made with; rates are peaks, which a schedule multiplies."""
+
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    hidden: frozenset[str] = frozenset()
+    """Names of the matrices between embeddings and head; Muon's."""
+    hidden_learning_rate: float = 0.0
+
+
+def _adamw(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
+    # Biases and the gains of norms are vectors: decay is for matrices.
+    matrices = {"params": [w for _, w in named if w.dim() > 1], "weight_decay": settings.weight_decay}
+    vectors = {"params": [w for _, w in named if w.dim() <= 1], "weight_decay": 0.0}
+    groups = [group for group in (matrices, vectors) if group["params"]]
+    return [torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)]
+
+
+def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Hidden matrices by Muon (Jordan 2024: momentum, its singular values made equal), all else by AdamW."""
+    rest = [(name, weight) for name, weight in named if name not in settings.hidden]
+    others = _adamw(rest, settings) if rest else []
+    hidden = [weight for name, weight in named if name in settings.hidden]
+    if not hidden:
+        return others
+    return [
+        torch.optim.Muon(hidden, lr=settings.hidden_learning_rate, weight_decay=settings.weight_decay),
+        *others,
+    ]
+
+
+KINDS: dict[str, Callable[[Named, Settings], list[torch.optim.Optimizer]]] = {"adamw": _adamw, "muon": _muon}
 
 
 class Optimizer:
@@ -25,16 +57,7 @@ class Optimizer:
     weight would be lost. Gradients of micro-batches are summed in fp32 for the same reason.
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[tuple[str, nn.Parameter]],
-        *,
-        name: str,
-        learning_rate: float,
-        weight_decay: float,
-        betas: tuple[float, float],
-        eps: float,
-    ) -> None:
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], *, name: str, settings: Settings) -> None:
         named = list(parameters)
         if not named:
             raise RunError("there is nothing to train: no parameter is chosen")
@@ -47,13 +70,12 @@ class Optimizer:
         self._copied = [
             (weight, master) for weight, master in zip(self.weights, self.masters, strict=True) if weight is not master
         ]
-        self.learning_rate = learning_rate
-        # Biases and the gains of norms are vectors: decay is for matrices.
-        groups = [
-            {"params": [m for m in self.masters if m.dim() > 1], "weight_decay": weight_decay},
-            {"params": [m for m in self.masters if m.dim() <= 1], "weight_decay": 0.0},
-        ]
-        self.inner = KINDS[name]([g for g in groups if g["params"]], learning_rate, betas, eps)
+        self.learning_rate = settings.learning_rate
+        self._parts = KINDS[name](list(zip(self.names, self.masters, strict=True)), settings)
+        self._groups = [(group, group["lr"]) for part in self._parts for group in part.param_groups]
+        self._states = {
+            master: part.state for part in self._parts for group in part.param_groups for master in group["params"]
+        }
 
     @torch.no_grad()
     def accumulate(self) -> None:
@@ -79,11 +101,12 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, *, scale: float, multiplier: float) -> None:
-        """Update with the gradients times ``scale`` at ``multiplier`` times the peak learning rate, and clear them."""
+        """Update with the gradients times ``scale`` at ``multiplier`` times the peak learning rates, and clear them."""
         torch._foreach_mul_(self.gradients(), scale)
-        for group in self.inner.param_groups:
-            group["lr"] = self.learning_rate * multiplier
-        self.inner.step()
+        for group, peak in self._groups:
+            group["lr"] = peak * multiplier
+        for part in self._parts:
+            part.step()
         self.clear()
         if self._copied:
             torch._foreach_copy_([w for w, _ in self._copied], [m for _, m in self._copied])
@@ -100,7 +123,7 @@ class Optimizer:
         tensors = {}
         for name, master in zip(self.names, self.masters, strict=True):
             tensors[f"weight/{name}"] = master.detach()
-            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in self.inner.state[master].items()}
+            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in self._states[master][master].items()}
         return tensors
 
     @torch.no_grad()
@@ -114,6 +137,6 @@ class Optimizer:
                 master.copy_(value)
             else:
                 # The count of steps stays where the optimizer keeps it; moments follow the weights' device.
-                self.inner.state[master][kind] = value.clone().to(master.device)
+                self._states[master][master][kind] = value.clone().to(master.device)
         if self._copied:
             torch._foreach_copy_([w for w, _ in self._copied], [m for _, m in self._copied])
