@@ -23,6 +23,9 @@ encoder:
 
 pretrain:
   budget: 20 min                  # or steps, epochs, tokens
+  batch: 32                       # in a short budget many small updates learn more than few large ones
+  optimizer: muon                 # for a fresh encoder; to continue one: adamw, with a learning rate of 2.0e-4
+  learning_rate: 2.0e-3
 
 finetune:
   epochs: 3

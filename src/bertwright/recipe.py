@@ -149,6 +149,8 @@ class System(Section):
     """CPU threads; off: one a core."""
     devices: Positive = 1
     """Processes to train with: one a GPU, or CPU processes that share the cores."""
+    runs: Positive = 1
+    """Fine-tuning runs at once, each in a process of its own; they share the threads."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -16,16 +16,19 @@ _EVERY = 10.0
 
 
 class Screen:
-    """Listens to a run and shows it; a context manager, so that the live line is put away whatever happens."""
+    """Listens to a run and shows it; a context manager, so that the live lines are put away whatever happens.
+
+    Stages that work side by side have a line each.
+    """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False)
         self._quiet = quiet
         self._verbose = verbose
         self._live: Progress | None = None
-        self._bar: TaskID | None = None
-        self._shown = 0.0
-        self._begun = 0.0
+        self._bars: dict[str, TaskID] = {}
+        self._shown: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
 
     def __enter__(self) -> Screen:
         """Start the live line where there is a terminal."""
@@ -56,28 +59,27 @@ class Screen:
             self.console.print(f"{stage}: {fields['why']}")
 
     def _begin(self, stage: str, why: str) -> None:
-        self._begun = self._shown = time.monotonic()
+        self._begun[stage] = self._shown[stage] = time.monotonic()
         if self._live is not None:
-            self._bar = self._live.add_task(stage, total=1.0, figures="")
+            self._bars[stage] = self._live.add_task(stage, total=1.0, figures="")
         elif stage != "forecast" or self._verbose:
             self.console.print(f"{stage}: {why}")
 
     def _work(self, stage: str, fields: dict[str, Any]) -> None:
         figures = figures_line(fields)
-        if self._live is not None and self._bar is not None:
-            self._live.update(self._bar, completed=fields.get("share") or 0.0, figures=figures)
-        elif time.monotonic() - self._shown >= _EVERY:
-            self._shown = time.monotonic()
+        if self._live is not None:
+            self._live.update(self._bars[stage], completed=fields.get("share") or 0.0, figures=figures)
+        elif time.monotonic() - self._shown[stage] >= _EVERY:
+            self._shown[stage] = time.monotonic()
             self.console.print(f"{stage}: {figures}")
 
     def _end(self, stage: str, fields: dict[str, Any]) -> None:
-        if self._live is not None and self._bar is not None:
-            self._live.remove_task(self._bar)
-            self._bar = None
+        if self._live is not None:
+            self._live.remove_task(self._bars.pop(stage))
         if stage == "forecast":
             self.console.print(f"forecast: {seconds_text(fields['seconds'])} of work")
         else:
-            self.console.print(f"{stage}: done in {seconds_text(time.monotonic() - self._begun)}")
+            self.console.print(f"{stage}: done in {seconds_text(time.monotonic() - self._begun[stage])}")
 
 
 def figures_line(fields: dict[str, Any]) -> str:

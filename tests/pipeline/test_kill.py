@@ -23,6 +23,10 @@ Toy = Callable[..., Path]
 EXACT = (".safetensors", ".bin")
 
 
+# Long enough to be stopped in the middle.
+LONG_RUNS = {"seeds": 2, "baseline": False, "epochs": 5000, "checkpoint_every": "200 steps"}
+
+
 def command(path: Path, store: Path) -> list[str]:
     """Return the command that runs a recipe into a store."""
     return [sys.executable, "-m", "bertwright.cli", "run", str(path), f"store={store}", "--quiet", "--json"]
@@ -37,11 +41,12 @@ def exact(store: Path) -> dict[str, str]:
     }
 
 
-def kill_often(toy: Toy, tmp_path: Path, kills: int) -> None:
+def kill_often(toy: Toy, tmp_path: Path, kills: int, runs: int = 1) -> None:
     """Run once whole; then again and again with kills at random moments, until there were enough; compare each."""
     path = toy(
         pretrain={"budget": "120 steps", "checkpoint_every": "20 steps"},
-        finetune={"seeds": 1, "baseline": False, "epochs": 4, "checkpoint_every": "4 steps"},
+        finetune={"seeds": runs, "baseline": False, "epochs": 4, "checkpoint_every": "4 steps"},
+        system={"runs": runs},
     )
     whole = tmp_path / "whole"
     begun = time.monotonic()
@@ -80,9 +85,34 @@ def test_five_kills_lose_nothing(toy: Toy, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_twenty_kills_lose_nothing(toy: Toy, tmp_path: Path) -> None:
-    """Twenty kills at random moments of the whole road."""
-    kill_often(toy, tmp_path, 20)
+@pytest.mark.parametrize("runs", [1, 2])
+def test_twenty_kills_lose_nothing(toy: Toy, tmp_path: Path, runs: int) -> None:
+    """Twenty kills at random moments of the whole road, also where two runs go side by side."""
+    kill_often(toy, tmp_path, 20, runs)
+
+
+def test_a_kill_of_two_runs_at_once_loses_nothing(toy: Toy, tmp_path: Path) -> None:
+    """The workers die with the process that started them, and leave no lock behind."""
+    path, store = toy(pretrain=None, finetune=LONG_RUNS, system={"runs": 2}), tmp_path / "s"
+    process = subprocess.Popen(command(path, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(process, lambda: len(list(store.glob("stages/finetune*.partial/scratch/checkpoint-*"))) > 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    again = [*command(path, store), "finetune.epochs=1"]
+    assert 0 == subprocess.run(again, capture_output=True, check=False).returncode
+
+
+def test_sigterm_reaches_runs_side_by_side(toy: Toy, tmp_path: Path) -> None:
+    """Two runs at once save and leave when the command is asked to stop."""
+    path, store = toy(pretrain=None, finetune=LONG_RUNS, system={"runs": 2}), tmp_path / "s"
+    process = subprocess.Popen(command(path, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(process, lambda: len(list(store.glob("stages/finetune*.partial/metrics.jsonl"))) == 2)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert 1 == process.returncode
+    assert "the same command continues" in stderr
+    saved = list(store.glob("stages/finetune*.partial/scratch/checkpoint-*/state.json"))
+    assert 2 == len({path.parents[2] for path in saved})
 
 
 @pytest.fixture

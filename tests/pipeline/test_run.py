@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import transformers
 import yaml
 
 import bertwright
+from bertwright import files
 from bertwright.cli import call
-from bertwright.errors import DataError, RecipeError
+from bertwright.errors import DataError, LockHeld, RecipeError
 from bertwright.pipeline.plan import plan, where
 from bertwright.pipeline.run import pointers, run_folder
 from bertwright.store import Store
@@ -186,6 +188,32 @@ def test_two_devices_train_one_model(toy: Toy) -> None:
     )
     assert one["tokens"] == two["tokens"]
     assert pytest.approx(one["held_out_loss"], abs=1e-3) == two["held_out_loss"]
+
+
+def test_runs_side_by_side_give_the_same_bits(toy: Toy, tmp_path: Path) -> None:
+    """Two runs at once, each in a process of its own, are those of one after the other; all are scored."""
+    path = toy()
+    results = [
+        bertwright.run(bertwright.load_recipe(path, [f"store={tmp_path / str(runs)}", f"system.runs={runs}"]))
+        for runs in (1, 2)
+    ]
+    weights = [
+        [files.checksum(s.folder / "model" / "model.safetensors") for name, s in r.stages.items() if "/seed" in name]
+        for r in results
+    ]
+    assert 4 == len(weights[0])
+    assert weights[0] == weights[1]
+    scores = [result.stages["evaluate/height"].record["results"] for result in results]
+    assert scores[0] == scores[1]
+
+
+def test_a_runs_own_fault_arrives_from_its_process(toy: Toy, tmp_path: Path) -> None:
+    """An error of a worker has its kind and its words; the other runs are ended."""
+    recipe = bertwright.load_recipe(toy(pretrain=None), ["system.runs=2", f"store={tmp_path / 's'}"])
+    [first, *_] = [stage for stage in plan(recipe) if stage.kind == "finetune"]
+    with Store(recipe.store).lock(first.kind, first.identity), pytest.raises(LockHeld, match=f"process {os.getpid()}"):
+        bertwright.run(recipe)
+    assert bertwright.run(recipe).report is not None
 
 
 def test_check_finds_three_planted_mistakes_at_once(

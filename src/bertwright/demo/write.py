@@ -25,7 +25,8 @@ store: store
 seed: {seed}
 
 system:
-  threads: 1                      # tensors this small gain nothing from a second thread
+  threads: 1                      # tensors this small gain nothing from a second thread,
+  runs: 2                         # but two runs go side by side
 
 prepare:
   sources: [corpus]
@@ -43,7 +44,7 @@ encoder:
   positions: 128
 
 pretrain:
-  budget: 1M tokens
+  budget: 800k tokens
   batch: 16
   optimizer: muon
   learning_rate: 2.0e-3
@@ -51,7 +52,7 @@ pretrain:
   evaluations: 5
 
 finetune:
-  epochs: 8
+  epochs: 6
   batch: 32
   learning_rate: 3.0e-4
   max_length: 64

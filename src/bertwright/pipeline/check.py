@@ -11,7 +11,7 @@ from typing import Any
 from bertwright.errors import BertwrightError, Problem, RecipeError
 from bertwright.pipeline.plan import plan, resolve_task, where
 from bertwright.pipeline.preflight import look_into_source, look_into_task, sources_of
-from bertwright.pipeline.run import as_recipe, machine, pointers, run_folder
+from bertwright.pipeline.run import as_recipe, pointers, run_folder
 from bertwright.reading import Draft, draft_recipe
 from bertwright.recipe import Prepare, Recipe, Task
 from bertwright.reports.words import bytes_text, seconds_text
@@ -79,7 +79,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
     # Torch comes with it, so it is loaded only once recipe and data are known to be fine.
     forecast = importlib.import_module("bertwright.pipeline.forecast")
-    predicted = forecast.measure_stages(recipe, due, folders, machine(recipe)) if due else {}
+    predicted = forecast.measure_stages(recipe, due, folders) if due else {}
     forecast.refuse(predicted, recipe, store.root)
     for name, one in predicted.items():
         if one.steps is not None and one.steps < _FEW_STEPS and name == "pretrain":
@@ -90,7 +90,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     return Check(
         {name: one.as_dict() for name, one in predicted.items()},
         tuple(notes),
-        sum(one.seconds for one in predicted.values()),
+        forecast.duration(predicted, recipe),
         max((one.memory_bytes for one in predicted.values()), default=0),
         sum(one.disk_bytes for one in predicted.values()),
     )

@@ -12,15 +12,20 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bertwright import __version__, files
-from bertwright.stages.work import Machine, Tell, Work, silent
+from bertwright.processes import Tell, silent
+from bertwright.recipe import Recipe
+from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
+
+SIDE_BY_SIDE = ("finetune", "evaluate")
+"""Kinds of stages of which several may work at once."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,20 @@ class Job:
     parts: Mapping[str, Any]
     machine: Machine
     recipe: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the job as plain values, for another process or machine."""
+        content = asdict(self)
+        for name in ("inputs", "paths"):
+            content[name] = {key: str(path) for key, path in content[name].items()}
+        return {**content, "store": str(self.store)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Job:
+        """Return the job that ``as_json`` described."""
+        folders = {name: {key: Path(path) for key, path in content[name].items()} for name in ("inputs", "paths")}
+        places = {"store": Path(content["store"]), "machine": Machine(**content["machine"]), **folders}
+        return cls(**{**content, **places})
 
 
 def execute(job: Job, tell: Tell = silent) -> Sealed:
@@ -63,6 +82,26 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                 "results": results,
             }
             return store.seal(job.kind, job.identity, record)
+
+
+def carry_out(content: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Do one stage from its plain values, in another process; what is sealed then lies in the store."""
+    tell({"event": "begin"})
+    execute(Job.from_json(content), lambda fields: tell({"event": "work", **fields}))
+    return {}
+
+
+def machine(recipe: Recipe, kind: str | None = None) -> Machine:
+    """Return where to work; a kind of stage that goes side by side has its share of the threads."""
+    system = recipe.system
+    threads = system.threads or len(os.sched_getaffinity(0))
+    return Machine(
+        threads=max(1, threads // system.runs) if kind in SIDE_BY_SIDE else threads,
+        devices=system.devices,
+        device=system.device,
+        precision=system.precision,
+        memory=system.memory,
+    )
 
 
 def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:

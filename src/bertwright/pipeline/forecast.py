@@ -15,14 +15,13 @@ import psutil
 
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
-from bertwright.pipeline.executors import MemoryMeter
+from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine
 from bertwright.pipeline.plan import Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, pretrain
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.stages.prepare import files_of
-from bertwright.stages.work import Machine
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 
@@ -48,19 +47,27 @@ class Prediction:
         return asdict(self)
 
 
-def measure_stages(
-    recipe: Recipe, stages: Sequence[Stage], folders: Mapping[str, Path], machine: Machine
-) -> dict[str, Prediction]:
+def measure_stages(recipe: Recipe, stages: Sequence[Stage], folders: Mapping[str, Path]) -> dict[str, Prediction]:
     """Predict the stages that are due; ``folders`` are those of sealed stages by name."""
-    return _Forecaster(recipe, folders, machine).predict(stages)
+    return _Forecaster(recipe, folders).predict(stages)
+
+
+def duration(predictions: Mapping[str, Prediction], recipe: Recipe) -> float:
+    """Return the seconds from start to end: the sum of the stages, where runs go side by side their share."""
+    return sum(one.seconds / at_once(name, recipe) for name, one in predictions.items())
+
+
+def at_once(name: str, recipe: Recipe) -> int:
+    """Return how many stages such as this one work at the same time."""
+    return recipe.system.runs if name.partition("/")[0] in SIDE_BY_SIDE else 1
 
 
 def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -> None:
     """Raise ``InputError`` where a stage needs more memory, or all stages more disk, than there is."""
     for name, one in predictions.items():
-        _refuse_memory(name, one.memory_bytes, recipe.system.memory)
+        _refuse_memory(name, one.memory_bytes * at_once(name, recipe), recipe.system.memory)
     needed = sum(p.disk_bytes for p in predictions.values())
-    needed += max((p.scratch_bytes for p in predictions.values()), default=0)
+    needed += max((p.scratch_bytes for p in predictions.values()), default=0) * recipe.system.runs
     place = store
     while not place.exists():
         place = place.parent
@@ -85,8 +92,8 @@ def _refuse_memory(name: str, needed: int, limit: int | None) -> None:
 class _Forecaster:
     """Measures each thing once and turns it into predictions."""
 
-    def __init__(self, recipe: Recipe, folders: Mapping[str, Path], machine: Machine) -> None:
-        self.recipe, self.folders, self.machine = recipe, folders, machine
+    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
+        self.recipe, self.folders = recipe, folders
         self._text: measure.TextSpeed | None = None
         self._tokenizer: Tokenizer | None = None
         self._sizes: dict[tuple[str, int], finetune.Sizes] = {}
@@ -157,7 +164,7 @@ class _Forecaster:
         config = self._config()
         rows = pretrain.micro_batch_rows(choice, length)
         cost, memory = self._step("pretrain", config, rows, length, choice)
-        micro_batches = -(-choice.batch // (rows * self.machine.devices))
+        micro_batches = -(-choice.batch // (rows * self.recipe.system.devices))
         step = cost.micro_batch * micro_batches + cost.update
         seconds = _seconds_of(choice, step, choice.batch * length, self._rows(length))
         steps = int(seconds / step)
@@ -200,17 +207,18 @@ class _Forecaster:
         if key not in self._steps:
             parameters = measure.count_parameters(config)
             _refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
-            machine = self.machine
-            place: dict[str, Any] = {
-                "device": machine.device,
-                "precision": machine.precision,
-                "threads": max(1, machine.threads // machine.devices),
+            place = machine(self.recipe, kind)
+            devices = place.devices if kind == "pretrain" else 1
+            where: dict[str, Any] = {
+                "device": place.device,
+                "precision": place.precision,
+                "threads": max(1, place.threads // devices),
             }
             with MemoryMeter(every=0.02) as meter:
                 if choice is not None:
-                    cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **place)
+                    cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
                 else:
-                    cost = measure.measure_finetuning(config, rows=rows, length=length, **place)
+                    cost = measure.measure_finetuning(config, rows=rows, length=length, **where)
             # A checkpoint is put together in memory before it is written.
             self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
         return self._steps[key]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bertwright import files
-from bertwright.pipeline.executors import Job, execute
+from bertwright.errors import RunError
+from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
 from bertwright.pipeline.plan import KINDS, Due, Stage, plan, resolve_task, where
 from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
+from bertwright.processes import Processes
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
-from bertwright.stages.work import Machine
 from bertwright.store import Sealed, Store, now
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -80,8 +82,9 @@ def run(
     kept = {stage.name: before[stage.name] for stage in planned if stage.name in before}
     files.write_json(folder / "stages.json", {**kept, **entries})
     current = _Run(recipe, store, listen)
-    for stage in stages:
-        _one(current, stage, states[stage.name])
+    _work_through(current, stages, states)
+    # Side by side they end in any order; all that follows reads them in the order of the plan.
+    current.done = {stage.name: current.done[stage.name] for stage in stages}
     _names(folder, current.done)
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = records_of(recipe, current.done, predicted, command, reused)
@@ -101,40 +104,73 @@ def pointers(folder: Path) -> dict[str, Any]:
     return content
 
 
-def machine(recipe: Recipe) -> Machine:
-    """Return where to work."""
-    system = recipe.system
-    return Machine(
-        threads=system.threads or len(os.sched_getaffinity(0)),
-        devices=system.devices,
-        device=system.device,
-        precision=system.precision,
-        memory=system.memory,
-    )
+def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, Due]) -> None:
+    """Do each stage after its inputs: in this process, or runs and scores side by side in several."""
+    beside = [s for s in stages if s.kind in SIDE_BY_SIDE and states[s.name].state != "done"]
+    at_once = min(current.recipe.system.runs, len(beside))
+    if at_once < 2:
+        for stage in stages:
+            _here(current, stage, states[stage.name].why)
+        return
+    waiting, working = list(stages), dict[Future[dict[str, Any]], Stage]()
+    with Processes(at_once, threads=machine(current.recipe, "finetune").threads) as processes:
+        while waiting or working:
+            for stage in [s for s in waiting if _ready(current, s)]:
+                waiting.remove(stage)
+                if stage in beside:
+                    working[_submit(processes, current, stage, states[stage.name].why)] = stage
+                else:
+                    _here(current, stage, states[stage.name].why)
+            for future in wait(working, return_when=FIRST_COMPLETED).done:
+                future.result()
+                _done(current, working.pop(future))
 
 
-def _one(current: _Run, stage: Stage, due: Due) -> None:
+def _ready(current: _Run, stage: Stage) -> bool:
+    return all(entry.stage is None or entry.stage in current.done for entry in stage.inputs.values())
+
+
+def _here(current: _Run, stage: Stage, why: str) -> None:
+    """Take a sealed stage as it is, or do it in this process."""
     if sealed := current.store.sealed(stage.kind, stage.identity):
-        current.listen(stage.name, {"event": "skip", "kind": stage.kind, "why": due.why})
-    else:
-        current.listen(stage.name, {"event": "begin", "kind": stage.kind, "why": due.why})
-        inputs = {role: _folder(current, entry) for role, entry in stage.inputs.items()}
-        job = Job(
-            store=current.store.root,
-            name=stage.name,
-            kind=stage.kind,
-            identity=stage.identity,
-            options=stage.options,
-            settings=stage.settings,
-            inputs=inputs,
-            paths=stage.paths,
-            parts=stage.parts,
-            machine=machine(current.recipe),
-            recipe=to_yaml(current.recipe),
-        )
-        sealed = execute(job, lambda fields: current.listen(stage.name, {"event": "work", **fields}))
-        current.listen(stage.name, {"event": "done", "kind": stage.kind, "record": sealed.record})
+        current.listen(stage.name, {"event": "skip", "kind": stage.kind, "why": why})
+        current.done[stage.name] = sealed
+        return
+    current.listen(stage.name, {"event": "begin", "kind": stage.kind, "why": why})
+    execute(_job(current, stage), lambda fields: current.listen(stage.name, {"event": "work", **fields}))
+    _done(current, stage)
+
+
+def _submit(processes: Processes, current: _Run, stage: Stage, why: str) -> Future[dict[str, Any]]:
+    def tell(fields: dict[str, Any]) -> None:
+        beginning = {"kind": stage.kind, "why": why} if fields["event"] == "begin" else {}
+        current.listen(stage.name, {**fields, **beginning})
+
+    return processes.submit(carry_out, _job(current, stage).as_json(), tell)
+
+
+def _done(current: _Run, stage: Stage) -> None:
+    sealed = current.store.sealed(stage.kind, stage.identity)
+    if sealed is None:
+        raise RunError(f"{stage.name} was finished and is gone from the store; give the same command again")
+    current.listen(stage.name, {"event": "done", "kind": stage.kind, "record": sealed.record})
     current.done[stage.name] = sealed
+
+
+def _job(current: _Run, stage: Stage) -> Job:
+    return Job(
+        store=current.store.root,
+        name=stage.name,
+        kind=stage.kind,
+        identity=stage.identity,
+        options=stage.options,
+        settings=stage.settings,
+        inputs={role: _folder(current, entry) for role, entry in stage.inputs.items()},
+        paths=stage.paths,
+        parts=stage.parts,
+        machine=machine(current.recipe, stage.kind),
+        recipe=to_yaml(current.recipe),
+    )
 
 
 def _folder(current: _Run, entry: Any) -> Path:
@@ -156,11 +192,11 @@ def _forecast(
         forecast = importlib.import_module("bertwright.pipeline.forecast")
         listen("forecast", {"event": "begin", "kind": "forecast", "why": "work is due"})
         folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
-        measured = forecast.measure_stages(recipe, fresh, folders, machine(recipe))
+        measured = forecast.measure_stages(recipe, fresh, folders)
         forecast.refuse(measured, recipe, store.root)
         known |= {s.name: {"identity": s.identity, **measured[s.name].as_dict()} for s in fresh if s.name in measured}
         files.write_json(path, known)
-        total = sum(one.seconds for one in measured.values())
+        total = forecast.duration(measured, recipe)
         listen("forecast", {"event": "done", "kind": "forecast", "seconds": total})
     return {s.name: known[s.name] for s in stages if s.name in known and known[s.name]["identity"] == s.identity}
 

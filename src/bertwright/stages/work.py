@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bertwright import store
-
-Tell = Callable[[dict[str, Any]], None]
-"""Receives what a stage has to say while it works: ``share`` done (0 to 1) and any figures, by name."""
-
-
-def silent(_: dict[str, Any]) -> None:
-    """Tell nobody."""
+from bertwright.processes import Tell, silent
 
 
 @dataclass(frozen=True)
@@ -34,6 +28,7 @@ class Work:
 
     ``options`` are in the stage's identity, ``settings`` are not. ``inputs`` are folders by role, ``paths`` the user's
     files by label. The stage writes what is to be kept into ``folder`` and what only a restart needs into ``scratch``.
+    ``tell`` hears the ``share`` done (0 to 1) and any figures, by name.
     """
 
     name: str

@@ -6,11 +6,8 @@ step. So any loss works, whatever it does inside, and the number of ranks change
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -26,9 +23,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bertwright.errors import RunError
+from bertwright.processes import die_with, named
 
 _PATIENCE = timedelta(minutes=30)
-_PARENT_DEATH = 1  # Linux: prctl's PR_SET_PDEATHSIG
 
 
 class Ranks:
@@ -132,13 +129,9 @@ def _free_port() -> int:
 
 
 def _main(target: str, argument: str, parent: str) -> None:
-    """Be one rank: die with the process that started it, so that a killed run leaves nobody behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
-    if os.getppid() != int(parent):
-        sys.exit(1)
-    module, _, function = target.partition(":")
-    getattr(importlib.import_module(module), function)(json.loads(Path(argument).read_text(encoding="utf-8")))
+    """Be one rank."""
+    die_with(int(parent))
+    named(target)(json.loads(Path(argument).read_text(encoding="utf-8")))
     if dist.is_initialized():
         dist.destroy_process_group()
 

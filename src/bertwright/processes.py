@@ -1,0 +1,166 @@
+"""Local processes that call functions by name; arguments, news and results are lines of JSON.
+
+Not the pool of ``multiprocessing``: that would import the user's own script once more in each process, and pickle. A
+process dies with the one that started it, so that a killed run leaves nobody behind with a lock in his hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bertwright import errors
+from bertwright.errors import BertwrightError, RunError
+
+Tell = Callable[[dict[str, Any]], None]
+"""Receives what a function has to say while it works, as plain values."""
+
+Function = Callable[[Mapping[str, Any], Tell], dict[str, Any]]
+"""What can be called: a function at the top of a module, plain values in and out."""
+
+_PARENT_DEATH = 1  # PR_SET_PDEATHSIG
+
+
+def silent(_: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+class Processes:
+    """Some processes behind ``submit``, in the sense of ``concurrent.futures``; a context manager.
+
+    They end with the block. Where it ends by an error, one that is at work is asked to save and leave, and what has
+    not begun does not begin.
+    """
+
+    def __init__(self, count: int, *, threads: int = 1) -> None:
+        self._count = count
+        self._environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
+        self._idle: queue.SimpleQueue[tuple[subprocess.Popen[str], Path]] = queue.SimpleQueue()
+        self._all: list[subprocess.Popen[str]] = []
+        self._threads = ThreadPoolExecutor(count)
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Processes:
+        """Start the processes; they come up while the caller goes on."""
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bertwright-processes-")))
+        for number in range(self._count):
+            said = folder / f"stderr-{number}"
+            with said.open("wb") as stderr:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", __name__, str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=self._environment,
+                    encoding="utf-8",
+                )
+            self._all.append(process)
+            self._idle.put((process, said))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the processes and wait for them."""
+        if kind is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        else:
+            self._threads.shutdown()
+        for process in self._all:
+            process.terminate()
+        self._threads.shutdown()
+        for process in self._all:
+            for pipe in (process.stdin, process.stdout):
+                # What could not be sent to a process that has ended is lost with it.
+                with contextlib.suppress(BrokenPipeError):
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
+        self._stack.close()
+
+    def submit(self, function: Function, argument: Mapping[str, Any], tell: Tell = silent) -> Future[dict[str, Any]]:
+        """Call a function in the next idle process; ``tell`` is called in a thread of this one.
+
+        The future raises what the function raised, and ``RunError`` with the end of its stderr where a process died.
+        """
+        return self._threads.submit(self._call, f"{function.__module__}:{function.__qualname__}", argument, tell)
+
+    def _call(self, target: str, argument: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+        process, said = self._idle.get()
+        try:
+            for kind, content in _answers(process, {"target": target, "argument": argument}):
+                if kind == "tell":
+                    tell(content)
+                elif kind == "done":
+                    return dict(content)
+                else:
+                    raise getattr(errors, kind, RunError)(content)
+            code = process.wait()
+            end = said.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
+            raise RunError(
+                f"a process ended with code {code} while it worked at {target}. What was saved is kept and the same "
+                f"command continues. It said:\n{end}"
+            )
+        finally:
+            self._idle.put((process, said))
+
+
+def _answers(process: subprocess.Popen[str], call: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Send a call and give the answers, kind and content; they end early where the process dies."""
+    if process.stdin is None or process.stdout is None:
+        return
+    try:
+        print(json.dumps(call), file=process.stdin, flush=True)
+    except BrokenPipeError:
+        return
+    for line in process.stdout:
+        kind, content = json.loads(line)
+        yield kind, content
+
+
+def die_with(parent: int) -> None:
+    """Let this process die with the one that started it (on Linux); end it where that one is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def named(target: str) -> Any:
+    """Return what ``module:function`` names."""
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def serve(parent: int) -> None:
+    """Be one process: answer calls from stdin until it ends."""
+    die_with(parent)
+    # Libraries print to stdout as they like; the answers have a door of their own.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(kind: str, content: Any) -> None:
+        print(json.dumps([kind, content]), file=answers, flush=True)
+
+    for line in sys.stdin:
+        call = json.loads(line)
+        try:
+            result = named(call["target"])(call["argument"], lambda fields: answer("tell", fields))
+        except BertwrightError as error:
+            answer(type(error).__name__, str(error))
+        else:
+            answer("done", result)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
