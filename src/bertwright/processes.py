@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bertwright import errors
 from bertwright.errors import BertwrightError, RunError
@@ -27,14 +27,21 @@ from bertwright.errors import BertwrightError, RunError
 Tell = Callable[[dict[str, Any]], None]
 """Receives what a function has to say while it works, as plain values."""
 
-Function = Callable[[Mapping[str, Any], Tell], dict[str, Any]]
-"""What can be called: a function at the top of a module, plain values in and out."""
-
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG
 
 
 def silent(_: dict[str, Any]) -> None:
     """Tell nobody."""
+
+
+class Function(Protocol):
+    """What can be called: a function at the top of a module, plain values in and out."""
+
+    __module__: str
+    __qualname__: str
+
+    def __call__(self, argument: Mapping[str, Any], tell: Tell = ...) -> dict[str, Any]:
+        """Do the work and tell of it."""
 
 
 class Processes:

@@ -185,6 +185,18 @@ class Prepare(Section):
     """Tokens a row, with [CLS] and [SEP]."""
     held_out: Annotated[Share, Field(gt=0, le=0.5)] = 0.005
     """Share of the documents kept back to measure the loss; at least one document."""
+    rows: Literal["contiguous", "packed"] = "contiguous"
+    """One stream cut into full rows, or whole documents laid beside each other in a row."""
+    duplicates: Literal["remove", "keep"] = "remove"
+    """Documents whose normalised text came before: left out and listed, or kept."""
+    nfc: bool = False
+    """Compose characters (Unicode's NFC)."""
+    control_characters: Literal["keep", "remove"] = "keep"
+    """Control characters and invisible ones that only direct or join others."""
+    shortest: Positive = 1
+    """Fewest characters of a document; a shorter one is left out and counted."""
+    longest: Positive | None = None
+    """Most characters of a document; a longer one is left out and counted."""
     errors: Literal["stop", "replace"] = "stop"
     """Bytes that are not UTF-8: stop and name them, or replace and count them."""
     broken_rows: Literal["stop", "skip"] = "stop"

@@ -91,6 +91,7 @@ def figures_line(fields: dict[str, Any]) -> str:
         ("step", "step {:,.0f}"),
         ("loss", "loss {:.3f}"),
         ("held_out_loss", "held-out loss {:.3f}"),
+        ("bytes_per_second", "{:,.0f} bytes/s"),
         ("tokens_per_second", "{:,.0f} tokens/s"),
         ("rows_per_second", "{:,.0f} rows/s"),
         ("learning_rate", "rate {:.2e}"),

@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import tempfile
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertwright.errors import DataError
+from bertwright.text import documents as documents_module
+from bertwright.text import lines as lines_module
 from bertwright.text.documents import Troubles, documents, normalise
+from bertwright.text.parts import parts_of
 from bertwright.text.sources import Source, expand
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -302,3 +306,74 @@ def test_a_file_that_is_gone_or_no_file_says_which(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(DataError, match=r"a\.txt cannot be opened: Is a directory.*ordinary file"):
         next(documents(file, errors="stop", broken_rows="stop", troubles=Troubles()))
+
+
+# Lines that are blank, hold only whitespace, end in \r\n, are long or hold characters of several bytes.
+LINES = st.lists(
+    st.sampled_from(["", " \t", "\u00a0", "a b", "c", "d\u00e9 \u4e2d\u6587", "e " * 20, "f\r"]), max_size=30
+)
+
+
+BLOCK = st.sampled_from([3, 17, 1 << 20])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    LINES,
+    st.integers(1, 40),
+    st.sampled_from(["blank_line", "row"]),
+    st.sampled_from(["", ".gz"]),
+    st.booleans(),
+    BLOCK,
+)
+def test_parts_of_a_file_give_its_documents(
+    lines: list[str], size: int, boundary: str, suffix: str, end: bool, block: int
+) -> None:
+    """Wherever a file is cut into parts, packed or not, they give the documents of the whole, once and in order."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / f"a.txt{suffix}"
+        content = ("\n".join(lines) + ("\n" if end else "")).encode()
+        path.write_bytes(gzip.compress(content) if suffix else content)
+        [file] = expand([Source(str(path), boundary=boundary)])
+        whole = list(documents(file, errors="stop", broken_rows="stop", troubles=Troubles()))
+        found: list[str] = []
+        with unittest.mock.patch.object(lines_module, "_BLOCK", block):
+            for part in parts_of(0, file, size):
+                span = part.span()
+                found += documents(file, errors="stop", broken_rows="stop", troubles=Troubles(), span=span)
+                if span.ended:
+                    break
+    runs = [[]] if boundary == "blank_line" else []
+    for line in content.decode().split("\n"):
+        if boundary == "row" or not line.split():
+            runs.append([])
+        runs[-1] += line.split()
+    assert [" ".join(run) for run in runs if run] == whole == found
+
+
+def test_rows_of_parts_keep_their_numbers(tmp_path: Path) -> None:
+    """A broken line's number is that in the file, whatever part it is in; parquet's parts are row groups."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" if n % 7 else "{\n" for n in range(1, 50)))
+    [file] = expand([Source(str(path))])
+    troubles, texts = Troubles(), []
+    for part in parts_of(0, file, 100):
+        texts += documents(file, errors="stop", broken_rows="skip", troubles=troubles, span=part.span())
+    assert list(range(7, 50, 7)) == [row.row for row in troubles.rows]
+    assert [f"text {n}" for n in range(1, 50) if n % 7] == texts
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=5)
+    [table] = expand([Source(str(tmp_path / "a.parquet"))])
+    parts = list(parts_of(0, table, 100))
+    assert len(parts) > 3
+    spans = [part.span() for part in parts]
+    reads = [documents(table, errors="stop", broken_rows="stop", troubles=Troubles(), span=span) for span in spans]
+    assert texts == [text for read in reads for text in read]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text("ab \t\n\u00a0\u2028\x1c", max_size=200))
+def test_a_long_text_is_normalised_like_a_short_one(text: str) -> None:
+    """In pieces, for the memory's sake, and with the same result."""
+    long = unittest.mock.patch.object(documents_module, "_LONG", 5)
+    with long:
+        assert " ".join(text.split()) == normalise(text)

@@ -84,10 +84,10 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
             return store.seal(job.kind, job.identity, record)
 
 
-def carry_out(content: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def carry_out(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
     """Do one stage from its plain values, in another process; what is sealed then lies in the store."""
     tell({"event": "begin"})
-    execute(Job.from_json(content), lambda fields: tell({"event": "work", **fields}))
+    execute(Job.from_json(argument), lambda fields: tell({"event": "work", **fields}))
     return {}
 
 

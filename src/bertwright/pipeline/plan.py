@@ -115,7 +115,8 @@ class _Planner:
             wanted = recipe.tokenizer or Tokenizer()
             options = {**reading, **plain(wanted, leave={"folder"})}
             tokenizer = self.add("tokenizer", "tokenizer", options, paths=paths)
-        options = {**reading, "row_length": prepare.row_length, "held_out": prepare.held_out, "seed": recipe.seed}
+        own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows"})
+        options = {**reading, **own, "seed": recipe.seed}
         return tokenizer, self.add("prepare", "prepare", options, inputs={"tokenizer": tokenizer}, paths=paths)
 
     def encoders(self, tokenizer: Input, rows: Input | None) -> list[tuple[str, Input]]:

@@ -115,12 +115,15 @@ def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, D
     waiting, working = list(stages), dict[Future[dict[str, Any]], Stage]()
     with Processes(at_once, threads=machine(current.recipe, "finetune").threads) as processes:
         while waiting or working:
-            for stage in [s for s in waiting if _ready(current, s)]:
+            ready = [stage for stage in waiting if _ready(current, stage)]
+            alone = [stage for stage in ready if stage not in beside]
+            # A stage that goes alone has the machine to itself: it neither starts beside others nor they beside it.
+            for stage in alone if not working else ():
                 waiting.remove(stage)
-                if stage in beside:
-                    working[_submit(processes, current, stage, states[stage.name].why)] = stage
-                else:
-                    _here(current, stage, states[stage.name].why)
+                _here(current, stage, states[stage.name].why)
+            for stage in ready if not alone else ():
+                waiting.remove(stage)
+                working[_submit(processes, current, stage, states[stage.name].why)] = stage
             for future in wait(working, return_when=FIRST_COMPLETED).done:
                 future.result()
                 _done(current, working.pop(future))

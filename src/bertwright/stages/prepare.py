@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bertwright import files
+from bertwright.errors import InputError
+from bertwright.processes import Processes
 from bertwright.stages.work import Work
+from bertwright.text.cleaning import Cleaning
+from bertwright.text.corpus import Choices
 from bertwright.text.documents import Troubles, documents
-from bertwright.text.shards import prepare_rows
+from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import TextFile
-from bertwright.text.tokenizer import Tokenizer, train_tokenizer
+from bertwright.text.tokenizer import train_tokenizer
 
+# Memory where the recipe sets no limit; what one process takes at most; text that one process does sooner alone.
+_MEMORY, _PROCESS_MEMORY, _WORTH_PROCESSES = 4_000_000_000, 300_000_000, 8_000_000
 # What a tokenizer's folder says is the longest input; an encoder folder states its own.
 _MAX_LENGTH = 512
 
@@ -50,19 +58,50 @@ def prepare(work: Work) -> dict[str, Any]:
     """Encode the sources into rows. Sealed: shards with their manifest, and the tokenizer's folder beside them."""
     options = work.options
     progress = Progress(work)
-    summary = prepare_rows(
-        files_of(options, work.paths),
-        Tokenizer.load(work.inputs["tokenizer"]),
-        work.folder,
+    choices = Choices(
         row_length=options["row_length"],
         held_out=options["held_out"],
         seed=options["seed"],
         errors=options["errors"],
         broken_rows=options["broken_rows"],
-        progress=progress.bytes_done,
+        layout=options["rows"],
+        duplicates=options["duplicates"],
+        cleaning=Cleaning(
+            nfc=options["nfc"],
+            control=options["control_characters"] == "remove",
+            shortest=options["shortest"],
+            longest=options["longest"],
+        ),
     )
+    memory = work.machine.memory or _MEMORY
+    with contextlib.ExitStack() as stack:
+        at_once = processes_for(work, memory)
+        summary = prepare_rows(
+            files_of(options, work.paths),
+            work.inputs["tokenizer"],
+            work.folder,
+            choices,
+            scratch=work.scratch,
+            executor=stack.enter_context(Processes(at_once)) if at_once > 1 else None,
+            at_once=at_once,
+            memory=memory,
+            progress=progress.encoded,
+        )
     copy_tokenizer(work.inputs["tokenizer"], work.folder / "tokenizer")
     return summary.as_dict()
+
+
+def processes_for(work: Work, memory: int) -> int:
+    """Return how many processes are worth their start and fit into the memory."""
+    if sum(path.stat().st_size for path in work.paths.values()) < _WORTH_PROCESSES:
+        return 1
+    room = memory // _PROCESS_MEMORY - 1
+    if room < 1:
+        raise InputError(
+            f"system.memory allows {memory / 1e6:.0f} MB and preparing text needs {2 * _PROCESS_MEMORY / 1e6:.0f} MB; "
+            "allow so much, or leave it out"
+        )
+    return max(1, min(work.machine.threads, room))
 
 
 def files_of(options: Mapping[str, Any], paths: Mapping[str, Path]) -> list[TextFile]:
@@ -93,6 +132,7 @@ class Progress:
         self._total = max(1, sum(path.stat().st_size for path in work.paths.values()))
         self._before = 0
         self.bytes = 0
+        self._begun = time.monotonic()
 
     def of_file(self, file: TextFile) -> Callable[[int], None]:
         """Return what is to be told how far a file is read; the files are read one behind the other."""
@@ -103,3 +143,9 @@ class Progress:
         """Note how many bytes are read in all."""
         self.bytes = count
         self._tell({"share": min(1.0, count / self._total), "bytes": count})
+
+    def encoded(self, read: int, text: int) -> None:
+        """Note how many bytes of the files are read and how many bytes of text are encoded."""
+        share, seconds = min(1.0, read / self._total), time.monotonic() - self._begun
+        left = seconds * (1 - share) / share if share else None
+        self._tell({"share": share, "bytes_per_second": text / max(seconds, 1e-9), "seconds_left": left})

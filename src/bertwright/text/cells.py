@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
-from bertwright.text.lines import lines
+from bertwright.text.lines import lines, lines_before
 from bertwright.text.troubles import Reading
 
 # The csv module refuses cells over 128 KiB unless told; a gibibyte still keeps an unclosed quote from all the memory.
@@ -36,6 +36,7 @@ def cells(reading: Reading) -> Iterator[str]:
 
 
 def _json_cells(reading: Reading) -> Iterator[str]:
+    before: int | None = None
     for number, line in enumerate(lines(reading), 1):
         if not line.strip():
             yield ""
@@ -52,7 +53,9 @@ def _json_cells(reading: Reading) -> Iterator[str]:
             # Only the message is the same for all rows of a kind; the place in the line is not.
             fault = f"not JSON ({getattr(error, 'msg', 'too deep or too long a value').removesuffix(' at')})"
         if fault:
-            reading.broken(number, fault)
+            # Counted only where it has to be told: it means reading all that stands before.
+            before = lines_before(reading.file, reading.span.first) if before is None else before
+            reading.broken(before + number, fault)
         else:
             yield text or ""
 
@@ -144,8 +147,11 @@ def _parquet_cells(reading: Reading) -> Iterator[str]:
     try:
         with pq.ParquetFile(path) as table:
             _check_parquet_column(reading, table.schema_arrow)
-            size, rows, done = path.stat().st_size, max(1, table.metadata.num_rows), 0
-            for batch in table.iter_batches(_PARQUET_ROWS, columns=[reading.file.column], use_threads=False):
+            size, rows, span = path.stat().st_size, max(1, table.metadata.num_rows), reading.span
+            end = table.num_row_groups if span.end is None else span.end
+            done = sum(table.metadata.row_group(group).num_rows for group in range(span.start))
+            wanted = {"row_groups": range(span.start, end), "columns": [reading.file.column]}
+            for batch in table.iter_batches(_PARQUET_ROWS, **wanted, use_threads=False):
                 # As bytes, so that wrong UTF-8 meets the same rules as anywhere else.
                 for content in batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
                     done += 1

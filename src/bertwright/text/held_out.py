@@ -1,66 +1,43 @@
-"""Which documents are kept back to measure the loss: by the hash of a document's number, at least one of them."""
+"""Which documents are kept back to measure the loss: by the hash of their text, at least one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import xxhash
+import numpy as np
+import numpy.typing as npt
 
-from bertwright.text.rows import Ids
+from bertwright.text.shuffle import mix
 
-_WHOLE = 1 << 64
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rule of one corpus: ``share`` of the documents, or ``only`` the one of this number.
+    """The documents held out, (n,); with a single document ``tail`` is set, and its last rows are held out instead."""
 
-    With a single document ``tail`` is set: then it is the last rows of that document, and no whole one.
+    documents: Flags
+    tail: bool
+
+
+def choose_held_out(hashes: npt.NDArray[np.uint64], there: Flags, *, seed: int, share: float) -> HeldOut:
+    """Hold out about ``share`` of the documents that are ``there``, at least one, and leave at least one.
+
+    It hangs on a document's own text (``hashes``, n x 2) and the seed: so it is the same in whatever order and beside
+    whatever other documents a text stands, and two copies of a text are never on both sides.
     """
-
-    seed: int
-    share: float
-    only: int | None = None
-    tail: bool = False
-
-    def takes(self, number: int) -> bool:
-        """Return whether the document of this number (from 0) is kept back."""
-        if self.tail:
-            return False
-        return number == self.only if self.only is not None else draw(self.seed, number) < self.share
-
-    def deal(self, number: int, ids: Ids, piece: int) -> dict[str, Ids]:
-        """Return a document's ids by split; ``piece`` is the number of them that a row takes.
-
-        Of a single document the share of its rows, and at least the last one, is held out.
-        """
-        if not self.tail:
-            return {"held_out" if self.takes(number) else "train": ids}
-        rows = -(-len(ids) // piece)
-        cut = max(0, rows - max(1, round(self.share * rows))) * piece
-        return {"train": ids[:cut], "held_out": ids[cut:]}
+    drawn = mix(hashes[:, 0] ^ mix(np.array([seed], dtype=np.uint64))) / 2.0**64
+    held = (drawn < share) & there
+    places = np.flatnonzero(there)
+    if len(places) < 2:
+        return HeldOut(np.zeros(len(there), dtype=bool), tail=True)
+    if not held.any():
+        held[places[np.argmin(drawn[places])]] = True
+    elif held[places].all():
+        held[places[np.argmax(drawn[places])]] = False
+    return HeldOut(held, tail=False)
 
 
-def draw(seed: int, number: int) -> float:
-    """Return a number of [0, 1) that hangs on the seed and the document's number alone."""
-    return xxhash.xxh3_64_intdigest(f"{seed}:{number}".encode()) / _WHOLE
-
-
-def choose_held_out(documents: Iterable[object], *, seed: int, share: float) -> HeldOut:
-    """Return a rule that leaves at least one document on each side, or cuts a single one.
-
-    Looks at documents only until both sides have one, which is soon in all but small corpora.
-    """
-    plain = HeldOut(seed, share)
-    seen = [False, False]
-    least, lowest = 0, 2.0
-    number = -1
-    for number, _ in enumerate(documents):
-        drawn = draw(seed, number)
-        seen[drawn < share] = True
-        if all(seen):
-            return plain
-        if drawn < lowest:
-            least, lowest = number, drawn
-    return HeldOut(seed, share, only=least) if number > 0 else HeldOut(seed, share, tail=True)
+def tail_rows(rows: int, share: float) -> int:
+    """Return how many of a single document's rows are held out: the share, and at least one."""
+    return max(1, round(share * rows))

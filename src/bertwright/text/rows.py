@@ -1,54 +1,117 @@
-"""Documents' ids to rows of one length: contiguous, nothing dropped, nothing repeated."""
+"""Documents' ids to rows of one length.
+
+``contiguous``: documents are joined by [SEP] and the stream is cut into rows ``[CLS] piece [SEP]``; nothing is dropped
+or repeated, and only the very last row is padded. ``packed``: each row holds whole documents,
+``[CLS] a [SEP] b [SEP]``, padded at its end; a document too long for a row is cut into full rows and a rest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.unsignedinteger]
+Ids = npt.NDArray[np.unsignedinteger[Any]]
+Counts = npt.NDArray[np.integer[Any]]
 
 
-class ContiguousRows:
-    """Joins documents by [SEP] and cuts the stream into rows ``[CLS] piece [SEP]`` of T ids.
+@dataclass(frozen=True)
+class Frame:
+    """What is around the text of a row: its length in ids, special tokens included, and their ids."""
 
-    All pieces are T - 2 ids long but the last one, whose row is padded. How the documents are handed in (one by one or
-    many at once) does not change the rows.
+    row_length: int
+    cls_id: int
+    sep_id: int
+    pad_id: int
+
+    @property
+    def piece(self) -> int:
+        """Ids of text in a full contiguous row."""
+        return self.row_length - 2
+
+
+def stream_of(ids: Ids, lengths: Counts, kept: npt.NDArray[np.bool_], sep_id: int) -> Ids:
+    """Return the kept documents' ids with [SEP] behind each; documents without ids give nothing.
+
+    ``ids`` (N,) are those of all documents, ``lengths`` and ``kept`` are (n,).
     """
+    kept = kept & (lengths > 0)
+    chosen = ids if kept.all() else ids[np.repeat(kept, lengths)]
+    own = lengths[kept].astype(np.int64)
+    stream = np.full(int(own.sum()) + len(own), sep_id, dtype=ids.dtype)
+    text = np.ones(len(stream), dtype=bool)
+    text[np.cumsum(own + 1) - 1] = False
+    stream[text] = chosen
+    return stream
 
-    def __init__(self, *, row_length: int, cls_id: int, sep_id: int, pad_id: int, dtype: npt.DTypeLike) -> None:
-        self._piece = row_length - 2
-        self._frame = np.full(row_length, pad_id, dtype=dtype)
-        self._frame[0] = cls_id
-        self._sep_id = sep_id
-        self._joint = np.array([sep_id], dtype=dtype)
-        self._rest: Ids = np.empty(0, dtype=dtype)
-        self._begun = False
 
-    def add(self, documents: Sequence[Ids]) -> Ids:
-        """Take documents' ids and return the rows that are full now (B x T, B may be 0)."""
-        parts = [self._rest]
-        for document in documents:
-            if self._begun:
-                parts.append(self._joint)
-            parts.append(document)
-            self._begun = True
-        stream = np.concatenate(parts)
-        full = len(stream) // self._piece
-        # A copy, so that the few ids left over do not keep the whole stream in memory.
-        self._rest = stream[full * self._piece :].copy()
-        return self._framed(stream[: full * self._piece].reshape(full, self._piece))
+def contiguous(stream: Ids, frame: Frame) -> Ids:
+    """Cut a stream (N,) into rows, (B, T); the last one is padded where the stream does not come out even."""
+    piece = frame.piece
+    rows = np.full((-(-len(stream) // piece), frame.row_length), frame.pad_id, dtype=stream.dtype)
+    rows[:, 0] = frame.cls_id
+    full = len(stream) // piece
+    rows[:full, 1:-1] = stream[: full * piece].reshape(full, piece)
+    rows[:full, -1] = frame.sep_id
+    if full < len(rows):
+        rest = stream[full * piece :]
+        rows[-1, 1 : 1 + len(rest)] = rest
+        rows[-1, 1 + len(rest)] = frame.sep_id
+    return rows
 
-    def finish(self) -> Ids:
-        """Return the last row, padded (1 x T), or none (0 x T) where the rows came out even."""
-        last = self._rest[None] if len(self._rest) else self._rest.reshape(0, 0)
-        self._rest = self._rest[:0]
-        return self._framed(last)
 
-    def _framed(self, pieces: Ids) -> Ids:
-        rows = np.tile(self._frame, (len(pieces), 1))
-        rows[:, 1 : 1 + pieces.shape[1]] = pieces
-        if len(pieces):
-            rows[:, 1 + pieces.shape[1]] = self._sep_id
-        return rows
+def packed(ids: Ids, lengths: Counts, kept: npt.NDArray[np.bool_], frame: Frame) -> Ids:
+    """Lay whole documents into rows, (B, T), by best fit, longest first, in time linear in their number."""
+    kept = kept & (lengths > 0)
+    room = frame.row_length - 1  # behind [CLS]; each piece takes its ids and a [SEP]
+    starts, sizes = _pieces(np.cumsum(lengths)[kept] - lengths[kept], lengths[kept].astype(np.int64), room - 1)
+    bins = best_fit((sizes + 1).tolist(), room)
+    rows = np.full((max(bins, default=-1) + 1, frame.row_length), frame.pad_id, dtype=ids.dtype)
+    rows[:, 0] = frame.cls_id
+    filled = np.ones(len(rows), dtype=np.int64)
+    for start, size, place in zip(starts.tolist(), sizes.tolist(), bins, strict=True):
+        at = filled[place]
+        rows[place, at : at + size] = ids[start : start + size]
+        rows[place, at + size] = frame.sep_id
+        filled[place] += size + 1
+    return rows
+
+
+def _pieces(starts: Counts, sizes: Counts, most: int) -> tuple[Counts, Counts]:
+    """Cut documents of more than ``most`` ids into pieces; return where each begins and its size."""
+    counts = -(-sizes // most)
+    of = np.repeat(np.arange(len(sizes)), counts)
+    number = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = starts[of] + number * most
+    return begin, np.minimum(sizes[of] - number * most, most)
+
+
+def best_fit(sizes: Sequence[int], room: int) -> list[int]:
+    """Return the bin of each item: the longest items first, each into the open bin that it leaves least room in.
+
+    Open bins are kept by the room they have left, and which rooms there are as the bits of one number: so the best bin
+    is found in constant time.
+    """
+    order = np.argsort(-np.asarray(sizes, dtype=np.int64), kind="stable").tolist()
+    open_bins: list[list[int]] = [[] for _ in range(room + 1)]
+    there, count = 0, 0
+    bins = [0] * len(sizes)
+    for item in order:
+        size = sizes[item]
+        fitting = there >> size
+        if fitting:
+            left = size + (fitting & -fitting).bit_length() - 1
+            place = open_bins[left].pop()
+            if not open_bins[left]:
+                there ^= 1 << left
+        else:
+            left, place, count = room, count, count + 1
+        bins[item] = place
+        left -= size
+        if left > 1:  # less than one id and its [SEP] is no room
+            open_bins[left].append(place)
+            there |= 1 << left
+    return bins

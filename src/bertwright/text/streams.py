@@ -29,8 +29,8 @@ _MAGIC = {
 
 
 @contextlib.contextmanager
-def unpacked(file: TextFile, progress: Callable[[int], None]) -> Iterator[IO[bytes]]:
-    """Open a file for reading its uncompressed bytes as a stream, all members and frames of it.
+def unpacked(file: TextFile, progress: Callable[[int], None], *, skip: int = 0) -> Iterator[IO[bytes]]:
+    """Open a file for reading its uncompressed bytes as a stream, all members and frames of it, from byte ``skip`` on.
 
     ``progress`` is told how many bytes of the file, as it lies on the disk, are read. ``DataError`` names the file
     where it cannot be opened, is cut off, is damaged, or is not what its suffix says.
@@ -41,10 +41,15 @@ def unpacked(file: TextFile, progress: Callable[[int], None]) -> Iterator[IO[byt
         except OSError as error:
             raise DataError(f"{file.path} cannot be opened: {error.strerror}. {_remedy(error)}") from error
         _check_kind(file, raw.read(16))
-        raw.seek(0)
-        packed = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, _Counted(raw, progress)), _BUFFER))
+        raw.seek(skip if file.compression is None else 0)
+        packed = stack.enter_context(
+            io.BufferedReader(cast(io.RawIOBase, _Counted(raw, progress, raw.tell())), _BUFFER)
+        )
         with _faults_explained(file):
-            yield stack.enter_context(_unpack(file.compression, packed))
+            stream = stack.enter_context(_unpack(file.compression, packed))
+            if file.compression is not None:
+                _discard(stream, skip)
+            yield stream
 
 
 def _remedy(error: OSError) -> str:
@@ -68,6 +73,12 @@ def _unpack(compression: str | None, packed: io.BufferedReader[io.RawIOBase]) ->
             cast(io.RawIOBase, pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd")), _BUFFER
         )
     return packed
+
+
+def _discard(stream: IO[bytes], count: int) -> None:
+    """Read ``count`` bytes and forget them."""
+    while count > 0 and (content := stream.read(min(count, _BUFFER))):
+        count -= len(content)
 
 
 def _check_kind(file: TextFile, start: bytes) -> None:
@@ -98,10 +109,10 @@ def _faults_explained(file: TextFile) -> Iterator[None]:
 class _Counted(io.RawIOBase):
     """A file that tells how far it has been read."""
 
-    def __init__(self, raw: BinaryIO | io.FileIO, progress: Callable[[int], None]) -> None:
+    def __init__(self, raw: BinaryIO | io.FileIO, progress: Callable[[int], None], done: int) -> None:
         self._raw = raw
         self._progress = progress
-        self._done = 0
+        self._done = done
 
     def readable(self) -> bool:
         """Return True: this is for reading."""

@@ -54,6 +54,7 @@ class Tokenizer:
             {self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id}
             | {number for number, token in added.items() if token.special}
         )
+        self.added_tokens: tuple[str, ...] = tuple(token.content for token in added.values())
         self.lowercase = _lowercase(self._content().get("normalizer"))
 
     @classmethod
@@ -100,6 +101,10 @@ class Tokenizer:
         """Return a hash (32 hexadecimal digits) of all that decides a text's ids, and of the special tokens."""
         content = json.dumps([self._content(), self._special], sort_keys=True, ensure_ascii=True)
         return xxhash.xxh3_128(content.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return tokenizer.json's content; truncation and padding are off."""
+        return json.dumps(self._content(), ensure_ascii=False)
 
     def save(self, folder: Path, *, max_length: int, segments: bool = True) -> None:
         """Write an ordinary tokenizer folder; ``max_length`` is the longest input, in tokens, that it announces.

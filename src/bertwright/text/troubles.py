@@ -45,9 +45,22 @@ class Troubles:
             self.rows.append(row)
 
 
+@dataclass
+class Span:
+    """The part of a file from ``start`` to ``end`` (bytes, unpacked; in parquet row groups), to its end where None.
+
+    Reading sets ``first``, the byte at which its own text begins, and ``ended``, where the file's end was met.
+    """
+
+    start: int = 0
+    end: int | None = None
+    first: int = 0
+    ended: bool = False
+
+
 @dataclass(frozen=True)
 class Reading:
-    """How one file is read: what becomes of faults, where they are noted, who is told how far it is.
+    """How a file, or a part of it, is read: what becomes of faults, where they are noted, who is told how far it is.
 
     ``errors`` is ``stop`` or ``replace``, ``broken_rows`` is ``stop`` or ``skip``; ``progress`` takes the number of
     bytes read of the file as it lies on the disk.
@@ -58,6 +71,7 @@ class Reading:
     broken_rows: str
     troubles: Troubles
     progress: Callable[[int], None]
+    span: Span = field(default_factory=Span)
 
     def decode(self, content: bytes, *, place: str, offset: int = 0) -> str:
         """Return UTF-8 bytes as text; the first of them is number ``offset`` of ``place``.

@@ -1,0 +1,38 @@
+"""What may be done to a document's text before it is encoded; each thing is off unless the recipe asks for it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+# C0 and C1 controls but for whitespace, and the invisible characters that only direct or join others.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+TOO_SHORT, TOO_LONG = "documents shorter than asked for, left out", "documents longer than asked for, left out"
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """``nfc`` composes characters (Unicode's NFC); ``control`` removes control characters; lengths are in characters.
+
+    A document shorter than ``shortest`` or longer than ``longest`` (None: any) is left out and counted.
+    """
+
+    nfc: bool = False
+    control: bool = False
+    shortest: int = 1
+    longest: int | None = None
+
+    def clean(self, text: str) -> str:
+        """Return a normalised text as the recipe wants it; it is normalised again where something was removed."""
+        if self.nfc and not unicodedata.is_normalized("NFC", text):
+            text = unicodedata.normalize("NFC", text)
+        if self.control and _CONTROL.search(text):
+            text = " ".join(_CONTROL.sub("", text).split())
+        return text
+
+    def fault(self, text: str) -> str | None:
+        """Return why a text is left out, or None."""
+        if len(text) < self.shortest:
+            return TOO_SHORT
+        return TOO_LONG if self.longest is not None and len(text) > self.longest else None

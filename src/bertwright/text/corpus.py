@@ -1,0 +1,330 @@
+"""Files of text to shuffled rows of ids: the road from the sources to the shards, in bounded memory.
+
+encode (a part at a time) -> leave out repeats -> hold out documents -> cut rows (a part at a time, ordered by bucket)
+-> write shards (a bucket at a time, each sorted). What each step leaves lies in ``scratch``, so that a killed run goes
+on where it stood; the same input gives the same bytes with any number of processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bertwright import files
+from bertwright.errors import DataError
+from bertwright.processes import Function
+from bertwright.text.cleaning import Cleaning
+from bertwright.text.documents import Troubles, documents
+from bertwright.text.duplicates import Repeats, find_repeats
+from bertwright.text.encoded_parts import DOCUMENTS, IDS, PartJob, encode_part, id_type
+from bertwright.text.engine import Engine
+from bertwright.text.held_out import choose_held_out, tail_rows
+from bertwright.text.parts import PART_BYTES, Part, parts_of
+from bertwright.text.rows import Frame
+from bertwright.text.segments import PARTS, SELECTION, Layout, Split, cut_rows, write_shard
+from bertwright.text.shards import SHARD_ROWS, SPLITS, Shard
+from bertwright.text.sources import TextFile
+from bertwright.text.tokenizer import Tokenizer
+
+Thing = TypeVar("Thing")
+_SAMPLE = 1 << 18  # characters of the user's own text that both libraries encode before the work
+_SAMPLE_FILES = 32
+
+
+def unheard(_read: int, _text: int) -> None:
+    """Take a report of progress and do nothing."""
+
+
+class Answer(Protocol):
+    """What ``submit`` gives: a future, of ``concurrent.futures``, Dask or another."""
+
+    def result(self) -> dict[str, Any]:
+        """Wait for the result, or raise what the call raised."""
+
+
+class Executor(Protocol):
+    """Where pieces of work go."""
+
+    def submit(self, function: Function, argument: Mapping[str, Any], /) -> Answer:
+        """Call a function of plain values somewhere."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """An answer that is there."""
+
+    content: dict[str, Any]
+
+    def result(self) -> dict[str, Any]:
+        """Return it."""
+        return self.content
+
+
+class Here:
+    """An executor that does everything in this process, at once."""
+
+    def submit(self, function: Function, argument: Mapping[str, Any], /) -> Done:
+        """Call a function now."""
+        return Done(function(argument))
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the recipe says of rows."""
+
+    row_length: int
+    held_out: float
+    seed: int
+    errors: str = "stop"
+    broken_rows: str = "stop"
+    layout: str = "contiguous"
+    duplicates: str = "remove"
+    cleaning: Cleaning = field(default_factory=Cleaning)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What encoding found, part by part, in the order of the text."""
+
+    parts: tuple[Part, ...]
+    counts: tuple[Mapping[str, Any], ...]
+    engine: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which documents are in which split, (n,) each; their ids' counts; where the parts' documents end, but the last.
+
+    ``tail`` says that there is one document, whose last rows are held out.
+    """
+
+    flags: Mapping[str, npt.NDArray[np.bool_]]
+    tokens: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    tail: bool
+    repeats: Repeats | None
+
+    def streams(self, split: str) -> list[int]:
+        """Return where each part's stream begins in a split, and where the last ends; [SEP] is behind each document."""
+        mine = np.where(self.flags[split] & (self.tokens > 0), self.tokens + 1, 0)
+        sizes = [int(part.sum()) for part in np.split(mine, self.ends)]
+        return [0, *itertools.accumulate(sizes)]
+
+
+class Corpus:
+    """The steps from files to shards; each leaves its result in ``scratch`` and is taken up from there."""
+
+    def __init__(
+        self,
+        text_files: Sequence[TextFile],
+        tokenizer: Path,
+        choices: Choices,
+        *,
+        scratch: Path,
+        executor: Executor,
+        at_once: int = 1,
+        memory: int = 1 << 30,
+        progress: Callable[[int, int], None] = unheard,
+        shard_rows: int = SHARD_ROWS,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self._files, self._choices, self._scratch = tuple(text_files), choices, scratch
+        self._tokenizer_folder, self._tokenizer = tokenizer, Tokenizer.load(tokenizer)
+        self._executor, self._at_once, self._memory, self._progress = executor, at_once, memory, progress
+        self._shard_rows, self._part_bytes = shard_rows, part_bytes
+        special = (self._tokenizer.cls_id, self._tokenizer.sep_id, self._tokenizer.pad_id)
+        self._frame = Frame(choices.row_length, *special)
+
+    def encode(self) -> Found:
+        """Encode all parts, with tokie where it gives the right ids for the user's own text."""
+        engine = Engine(self._tokenizer)
+        engine.prove(self._sample())
+        before = [_stamp(file.path) for file in self._files]
+        parts, counts = self._encode_parts(fast=engine.name == "tokie")
+        reason = next((one["disagreement"] for one in counts if "disagreement" in one), engine.reason)
+        if reason and engine.name == "tokie":
+            files.remove(self._scratch / PARTS)
+            parts, counts = self._encode_parts(fast=False)
+        for file, stamp in zip(self._files, before, strict=True):
+            if _stamp(file.path) != stamp:
+                raise DataError(
+                    f"{file.path} changed while it was read. Give the same command again when it is at rest."
+                )
+        told = {
+            "name": "tokenizers" if reason else "tokie",
+            "reason": reason,
+            "compared": engine.compared + sum(one["compared"] for one in counts),
+            "by_tokenizers": sum(one["by_tokenizers"] for one in counts),
+        }
+        return Found(tuple(parts), tuple(counts), told)
+
+    def _encode_parts(self, *, fast: bool) -> tuple[list[Part], list[dict[str, Any]]]:
+        ended: set[int] = set()
+        wrong: list[dict[str, Any]] = []
+
+        def wanted() -> Iterator[Part]:
+            for number, file in enumerate(self._files):
+                for part in parts_of(number, file, self._part_bytes):
+                    if number in ended or wrong:
+                        break
+                    yield part
+
+        found: list[tuple[Part, dict[str, Any]]] = []
+        sizes = [0, *itertools.accumulate(file.path.stat().st_size for file in self._files)]
+        text = 0
+        for part, counts in self._each(encode_part, wanted(), lambda part: self._job(part, fast=fast)):
+            if "disagreement" in counts:
+                wrong.append(counts)
+            if wrong or part.file in ended:
+                continue  # begun before it was known that the file ends earlier, or that all is to be done again
+            if counts["ended"]:
+                ended.add(part.file)
+            found.append((part, counts))
+            text += counts["bytes"]
+            self._progress(sizes[part.file] + counts["position"], text)
+        return [part for part, _ in found], wrong or [counts for _, counts in found]
+
+    def select(self, found: Found) -> Selection:
+        """Leave out repeats and hold out documents; what is kept of each part is written for the jobs that follow."""
+        records = [self._records(part) for part in found.parts]
+        hashes = [part["hash"] for part in records]
+        repeats = None
+        kept = np.ones(sum(map(len, records)), dtype=bool)
+        if self._choices.duplicates == "remove":
+            repeats = find_repeats(hashes, memory=self._memory // 4)
+            kept &= ~repeats.repeated
+        tokens = np.concatenate([part["tokens"] for part in records]) if records else np.empty(0, dtype=np.uint64)
+        all_hashes = np.concatenate(hashes) if hashes else np.empty((0, 2), dtype=np.uint64)
+        choices = self._choices
+        held = choose_held_out(all_hashes, kept & (tokens > 0), seed=choices.seed, share=choices.held_out)
+        ends = np.cumsum([len(part) for part in records])[:-1]
+        train = kept if held.tail else kept & ~held.documents
+        flags = {"train": train, "held_out": kept if held.tail else held.documents}
+        for split, mine in flags.items():
+            for part, one in zip(found.parts, np.split(mine, ends), strict=True):
+                with files.writing(self._scratch / SELECTION / split / f"{part.name}.npy") as stream:
+                    np.save(stream, one)
+        return Selection(flags, tokens.astype(np.int64), ends, held.tail, repeats)
+
+    def _records(self, part: Part) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = np.load(self._scratch / PARTS / part.name / DOCUMENTS)
+        return found
+
+    def lay_out(self, found: Found, selection: Selection) -> tuple[Layout, list[Split]]:
+        """Say where each part's rows are in each split; ``DataError`` where there is too little text."""
+        choices, piece = self._choices, self._frame.piece
+        splits = []
+        streams = {split: selection.streams(split) for split in SPLITS}
+        windows = {split: (0, max(0, starts[-1] - 1)) for split, starts in streams.items()}
+        if selection.tail:
+            total = windows["train"][1]
+            rows = -(-total // piece)
+            cut = max(0, rows - tail_rows(rows, choices.held_out)) * piece
+            windows = {"train": (0, cut), "held_out": (cut, total)}
+        _check_enough(windows, choices.row_length)
+        for number, split in enumerate(SPLITS):
+            low, high = windows[split]
+            buckets = max(1, -(-(high - low) // (piece * self._shard_rows)))
+            layout = "contiguous" if selection.tail else choices.layout
+            splits.append(
+                Split(split, layout, tuple(streams[split]), windows[split], buckets, 2 * choices.seed + number)
+            )
+        names = tuple(part.name for part in found.parts)
+        return Layout(self._scratch, names, id_type(self._tokenizer).str, self._frame), splits
+
+    def write(self, layout: Layout, splits: Sequence[Split], folder: Path) -> tuple[list[Shard], dict[str, int]]:
+        """Cut rows and write the shards; return them, and how many places of each split's rows are filled."""
+        plain = layout.as_json()
+        filled = dict.fromkeys(SPLITS, 0)
+        for split in splits:
+            for _, done in self._each(
+                cut_rows,
+                range(len(layout.parts)),
+                lambda n, s=split: {"layout": plain, "split": asdict(s), "part": n},  # type: ignore[misc]
+            ):
+                filled[split.name] += done["filled"]
+        for part in layout.parts:
+            # All their ids are in rows now: the disk has to hold them once more in the shards.
+            files.remove(self._scratch / PARTS / part / IDS)
+        shards = [
+            Shard(**shard)
+            for split in splits
+            for _, shard in self._each(
+                write_shard,
+                range(split.buckets),
+                lambda n, s=split: {"layout": plain, "split": asdict(s), "bucket": n, "folder": str(folder)},  # type: ignore[misc]
+            )
+        ]
+        return [shard for shard in shards if shard.rows], filled
+
+    def _job(self, part: Part, *, fast: bool) -> dict[str, Any]:
+        choices = self._choices
+        return PartJob(
+            part=part,
+            file=self._files[part.file],
+            folder=self._scratch / PARTS,
+            tokenizer=self._tokenizer_folder,
+            fast=fast,
+            errors=choices.errors,
+            broken_rows=choices.broken_rows,
+            cleaning=choices.cleaning,
+        ).as_json()
+
+    def _each(
+        self, function: Function, things: Iterable[Thing], argument: Callable[[Thing], Mapping[str, Any]]
+    ) -> Iterator[tuple[Thing, dict[str, Any]]]:
+        """Call a function for each thing, a few ahead, and give the results in order."""
+        waiting: deque[tuple[Thing, Answer]] = deque()
+        for thing in things:
+            waiting.append((thing, self._executor.submit(function, argument(thing))))
+            if len(waiting) > 2 * self._at_once:
+                first, answer = waiting.popleft()
+                yield first, answer.result()
+        while waiting:
+            first, answer = waiting.popleft()
+            yield first, answer.result()
+
+    def _sample(self) -> list[str]:
+        """Return some of the user's own text: the beginnings of documents of some files."""
+        choices = self._choices
+        sample: list[str] = []
+        some = self._files[:: max(1, len(self._files) // _SAMPLE_FILES)]
+        share = _SAMPLE // max(1, len(some))
+        for file in some:
+            size = 0
+            texts = documents(
+                file,
+                errors=choices.errors,
+                broken_rows=choices.broken_rows,
+                troubles=Troubles(),
+                span=next(iter(parts_of(0, file, self._part_bytes))).span(),
+            )
+            for text in texts:
+                sample.append(choices.cleaning.clean(text[: share + 1]))
+                size += len(sample[-1])
+                if size > share:
+                    break
+        return sample
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _check_enough(windows: Mapping[str, tuple[int, int]], row_length: int) -> None:
+    """Refuse a corpus without one full row to train on, or without a token to measure on."""
+    train, held = (windows[split][1] - windows[split][0] for split in SPLITS)
+    if train >= row_length - 2 and held > 0:
+        return
+    raise DataError(
+        f"The sources give {train} tokens to train on and {held} to measure on; at least one row of {row_length - 2} "
+        "and one token are needed. Add text, or make `prepare.row_length` or `prepare.held_out` smaller."
+    )

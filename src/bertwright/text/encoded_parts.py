@@ -1,0 +1,218 @@
+"""One part of the sources as ids on the disk: all that can be done to it alone, done once.
+
+A part's folder holds ``ids.bin`` (all documents' ids, one behind the other), ``documents.npy`` (a record for each) and
+``part.json`` (counts). It appears whole, by one rename, and that is the mark that it is done.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from bertwright import files
+from bertwright.processes import Tell, silent
+from bertwright.text.cleaning import Cleaning
+from bertwright.text.documents import Span, Troubles, documents
+from bertwright.text.engine import Disagreement, Engine
+from bertwright.text.parts import Part
+from bertwright.text.sources import TextFile
+from bertwright.text.tokenizer import Tokenizer
+
+IDS, DOCUMENTS, COUNTS = "ids.bin", "documents.npy", "part.json"
+RECORD = np.dtype([("tokens", "<u8"), ("bytes", "<u8"), ("hash", "<u8", 2)])
+"""What is known of each document: its ids, the bytes of its normalised text in UTF-8, and that text's hash."""
+
+# Characters that go to the tokenizer at once; a longer document goes in pieces of that size.
+_BATCH = 1 << 21
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """All that another process needs to encode a part."""
+
+    part: Part
+    file: TextFile
+    folder: Path
+    tokenizer: Path
+    fast: bool
+    errors: str
+    broken_rows: str
+    cleaning: Cleaning
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        file = {**asdict(self.file), "path": str(self.file.path)}
+        places = {"file": file, "folder": str(self.folder), "tokenizer": str(self.tokenizer)}
+        return {**asdict(self), **places}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PartJob:
+        """Return what ``as_json`` described."""
+        file = TextFile(**{**content["file"], "path": Path(content["file"]["path"])})
+        return cls(
+            part=Part(**content["part"]),
+            file=file,
+            folder=Path(content["folder"]),
+            tokenizer=Path(content["tokenizer"]),
+            fast=content["fast"],
+            errors=content["errors"],
+            broken_rows=content["broken_rows"],
+            cleaning=Cleaning(**content["cleaning"]),
+        )
+
+
+def encode_part(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
+    """Read, clean and encode a part, unless that was done already; return its counts.
+
+    ``disagreement`` in the counts says that tokie gave wrong ids for a text; then nothing is kept.
+    """
+    job = PartJob.from_json(argument)
+    folder = job.folder / job.part.name
+    if (folder / COUNTS).is_file():
+        counts: dict[str, Any] = files.read_json(folder / COUNTS)
+        return counts
+    try:
+        with files.writing_folder(folder) as partial:
+            return _Writer(job, partial).write()
+    except Disagreement as error:
+        return {"disagreement": str(error)}
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, fast: bool, _written: int) -> tuple[Tokenizer, Engine]:
+    """Return a tokenizer and its engine; the parts of one corpus share them, with what was learnt of characters."""
+    tokenizer = Tokenizer.load(folder)
+    return tokenizer, Engine(tokenizer, allow_fast=fast)
+
+
+class _Writer:
+    """Writes one part's files as its documents come."""
+
+    def __init__(self, job: PartJob, folder: Path) -> None:
+        self._job, self._folder = job, folder
+        written = (job.tokenizer / "tokenizer.json").stat().st_mtime_ns
+        self._tokenizer, self._engine = _loaded(job.tokenizer, job.fast, written)
+        self._engine.begin()
+        self._dtype = id_type(self._tokenizer)
+        self._troubles = Troubles()
+        self._words = self._unknown = self._position = 0
+
+    def write(self) -> dict[str, Any]:
+        """Write the part and return its counts."""
+        span = self._job.part.span()
+        records = [np.empty(0, dtype=RECORD)]
+        with (self._folder / IDS).open("wb") as stream:
+            for batch in _batches(self._texts(span)):
+                records.append(self._add(batch, stream))
+        found = np.concatenate(records)
+        np.save(self._folder / DOCUMENTS, found)
+        counts = {
+            "documents": len(found),
+            "tokens": int(found["tokens"].sum()),
+            "bytes": int(found["bytes"].sum()),
+            "position": self._position,
+            "longest": int(found["tokens"].max(initial=0)),
+            "words": self._words,
+            "unknown": self._unknown,
+            "ended": span.ended or self._job.part.end is None,
+            "troubles": dict(self._troubles.counts),
+            "broken": [[row.row, row.reason] for row in self._troubles.rows],
+            "compared": self._engine.compared,
+            "by_tokenizers": self._engine.by_tokenizers,
+        }
+        files.write_json(self._folder / COUNTS, counts)
+        return counts
+
+    def _texts(self, span: Span) -> Iterator[str]:
+        job = self._job
+        found = documents(
+            job.file,
+            errors=job.errors,
+            broken_rows=job.broken_rows,
+            troubles=self._troubles,
+            progress=self._reached,
+            span=span,
+        )
+        for text in found:
+            clean = job.cleaning.clean(text)
+            fault = job.cleaning.fault(clean)
+            if fault:
+                self._troubles.count(fault)
+            else:
+                yield clean
+
+    def _reached(self, position: int) -> None:
+        self._position = position
+
+    def _add(self, texts: list[str], stream: IO[bytes]) -> npt.NDArray[np.void]:
+        """Encode some documents, write their ids, return their records."""
+        records = np.zeros(len(texts), dtype=RECORD)
+        contents = [text.encode() for text in texts]
+        records["bytes"] = [len(content) for content in contents]
+        digests = b"".join(xxhash.xxh3_128_digest(content) for content in contents)
+        records["hash"] = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
+        del contents
+        self._words += sum(text.count(" ") + 1 for text in texts)
+        for owners, pieces in _groups(texts):
+            found = self._engine.encode(pieces)
+            np.add.at(records["tokens"], owners, found.lengths.astype(np.uint64))
+            self._unknown += int(np.count_nonzero(found.ids == self._tokenizer.unk_id))
+            stream.write(found.ids.astype(self._dtype).tobytes())
+        return records
+
+
+def id_type(tokenizer: Tokenizer) -> np.dtype[Any]:
+    """Return the number type of a tokenizer's ids on the disk."""
+    return np.dtype("<u2" if tokenizer.vocabulary <= 1 << 16 else "<u4")
+
+
+def pieces_of(text: str, size: int = _BATCH) -> list[str]:
+    """Cut a long text before spaces, so that the tokenizer's time and memory stay in proportion to it.
+
+    The space stays with the word behind it, as byte-level tokenizers need; a text without spaces is not cut.
+    """
+    cuts = [0]
+    while len(text) - cuts[-1] > size:
+        cut = text.find(" ", cuts[-1] + size)
+        if cut < 0:
+            break
+        cuts.append(cut)
+    return [text[start:end] for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Give texts in lists of about a batch's characters."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _groups(texts: list[str]) -> Iterator[tuple[list[int], list[str]]]:
+    """Give the texts' pieces, each with its text's number, in groups of about a batch's characters."""
+    owners: list[int] = []
+    group: list[str] = []
+    size = 0
+    for number, text in enumerate(texts):
+        for piece in pieces_of(text):
+            owners.append(number)
+            group.append(piece)
+            size += len(piece)
+            if size >= _BATCH:
+                yield owners, group
+                owners, group, size = [], [], 0
+    if group:
+        yield owners, group

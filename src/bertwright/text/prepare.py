@@ -1,0 +1,185 @@
+"""The whole of it: files of text to a folder of shards with a manifest, a summary, and lists of what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright import files
+from bertwright.text.corpus import Choices, Corpus, Executor, Found, Here, Selection, unheard
+from bertwright.text.parts import PART_BYTES
+from bertwright.text.shards import MANIFEST, SHARD_ROWS, SPLITS, manifest, write_manifest
+from bertwright.text.sources import TextFile
+from bertwright.text.tokenizer import Tokenizer
+
+TROUBLES, DUPLICATES = "troubles.jsonl", "duplicates.jsonl"
+_MOST_LISTED = 100_000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a corpus.
+
+    ``bytes`` (UTF-8), ``words`` (runs without a space), ``tokens`` and ``unknown`` ([UNK] among them) are of normalised
+    text: [CLS], [SEP] and padding are in none of them. ``documents``, ``bytes``, ``words`` and ``unknown`` are of all
+    that was read, ``duplicates`` of those were left out; ``tokens`` and ``rows`` are of train alone. ``without_tokens``
+    are documents that the tokenizer cleans away wholly. ``full`` is the share of the rows' places that hold text or
+    [SEP]. ``troubles`` counts, by reason, what was left out, empty or replaced. ``engine`` says which library encoded
+    and why, how many texts both did, and how many went to the slower one.
+    """
+
+    bytes: int
+    documents: int
+    duplicates: int
+    held_out_documents: int
+    without_tokens: int
+    rows: int
+    held_out_rows: int
+    tokens: int
+    held_out_tokens: int
+    words: int
+    unknown: int
+    tokens_per_word: float
+    row_length: int
+    full: float
+    mean_document_tokens: float
+    longest_document_tokens: int
+    troubles: dict[str, int]
+    engine: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as plain values."""
+        return asdict(self)
+
+
+def prepare_rows(
+    text_files: Sequence[TextFile],
+    tokenizer: Path,
+    folder: Path,
+    choices: Choices,
+    *,
+    scratch: Path,
+    executor: Executor | None = None,
+    at_once: int = 1,
+    memory: int = 1 << 30,
+    shard_rows: int = SHARD_ROWS,
+    part_bytes: int = PART_BYTES,
+    progress: Callable[[int, int], None] = unheard,
+) -> Summary:
+    """Encode files into rows of ``row_length`` ids and write them with a manifest; the same input gives the same bytes.
+
+    About ``held_out`` of the documents (by ``seed``), and at least one, are kept back; of a single document its last
+    rows. ``executor`` takes the pieces of work (none: this process) and has ``at_once`` places. ``progress`` is told
+    how many bytes of the files, as they lie on the disk, are read, and how many bytes of text they gave. What is in
+    ``scratch`` from an interrupted try with the same arguments is taken up. Files are read in parts of about
+    ``part_bytes``; shards have about ``shard_rows`` rows. ``DataError`` where a file cannot be read or the text is too
+    little for a full row.
+    """
+    # What an earlier try left: with fewer shards this time its last ones would stay.
+    for path in [*folder.glob("*.bin"), *(folder / name for name in (MANIFEST, TROUBLES, DUPLICATES))]:
+        files.remove(path)
+    corpus = Corpus(
+        text_files,
+        tokenizer,
+        choices,
+        scratch=scratch,
+        executor=executor or Here(),
+        at_once=at_once,
+        memory=memory,
+        shard_rows=shard_rows,
+        part_bytes=part_bytes,
+        progress=progress,
+    )
+    found = corpus.encode()
+    selection = corpus.select(found)
+    layout, splits = corpus.lay_out(found, selection)
+    shards, filled = corpus.write(layout, splits, folder)
+    _list(folder / TROUBLES, _broken_rows(text_files, found))
+    _list(folder / DUPLICATES, _duplicates(text_files, found, selection))
+    loaded = Tokenizer.load(tokenizer)
+    write_manifest(folder, manifest(loaded, choices.row_length, layout.dtype, shards))
+    windows = {split.name: split.window for split in splits}
+    rows = {split: sum(shard.rows for shard in shards if shard.split == split) for split in SPLITS}
+    return _summary(found, selection, choices, rows, filled, windows)
+
+
+def _list(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as lines of JSON where there are any."""
+    lines = [json.dumps(row).encode() + b"\n" for row in rows]
+    if lines:
+        files.write_bytes(path, b"".join(lines))
+
+
+def _broken_rows(text_files: Sequence[TextFile], found: Found) -> Iterable[dict[str, Any]]:
+    for part, counts in zip(found.parts, found.counts, strict=True):
+        for row, reason in counts["broken"]:
+            yield {"path": str(text_files[part.file].path), "row": row, "reason": reason}
+
+
+def _duplicates(text_files: Sequence[TextFile], found: Found, selection: Selection) -> Iterable[dict[str, Any]]:
+    """Give the first of the documents that were left out as repeats, with the document that each repeats."""
+    if selection.repeats is None:
+        return
+    ends = np.append(selection.ends, len(selection.tokens))
+    starts = np.concatenate([[0], selection.ends])
+    # The number of a document in its own file, from 1: what stands before its part in the file counts too.
+    in_file: list[int] = []
+    before: Counter[int] = Counter()
+    for part, start, end in zip(found.parts, starts, ends, strict=True):
+        in_file.append(before[part.file])
+        before[part.file] += int(end - start)
+
+    def place(document: int) -> dict[str, Any]:
+        number = int(np.searchsorted(ends, document, side="right"))
+        own = in_file[number] + document - int(starts[number]) + 1
+        return {"path": str(text_files[found.parts[number].file].path), "document": own}
+
+    repeated = np.flatnonzero(selection.repeats.repeated)[:_MOST_LISTED].tolist()
+    for document, first in zip(repeated, selection.repeats.first.tolist(), strict=False):
+        yield {**place(document), "same_as": place(first)}
+
+
+def _summary(
+    found: Found,
+    selection: Selection,
+    choices: Choices,
+    rows: dict[str, int],
+    filled: dict[str, int],
+    windows: dict[str, tuple[int, int]],
+) -> Summary:
+    def total(name: str) -> int:
+        return sum(counts[name] for counts in found.counts)
+
+    tokens = {split: int(selection.tokens[selection.flags[split]].sum()) for split in SPLITS}
+    if selection.tail:
+        tokens = {split: high - low for split, (low, high) in windows.items()}
+    troubles: Counter[str] = Counter()
+    for counts in found.counts:
+        troubles.update(counts["troubles"])
+    held = 0 if selection.tail else int(selection.flags["held_out"].sum())
+    return Summary(
+        bytes=total("bytes"),
+        documents=total("documents"),
+        duplicates=int(selection.repeats.repeated.sum()) if selection.repeats else 0,
+        held_out_documents=held,
+        without_tokens=int((selection.tokens == 0).sum()),
+        rows=rows["train"],
+        held_out_rows=rows["held_out"],
+        tokens=tokens["train"],
+        held_out_tokens=tokens["held_out"],
+        words=total("words"),
+        unknown=total("unknown"),
+        tokens_per_word=total("tokens") / max(1, total("words")),
+        row_length=choices.row_length,
+        full=sum(filled.values()) / max(1, sum(rows.values()) * choices.row_length),
+        mean_document_tokens=total("tokens") / max(1, total("documents")),
+        longest_document_tokens=max((counts["longest"] for counts in found.counts), default=0),
+        troubles=dict(troubles),
+        engine=dict(found.engine),
+    )
