@@ -189,6 +189,8 @@ class Prepare(Section):
     """One stream cut into full rows, or whole documents laid beside each other in a row."""
     duplicates: Literal["remove", "keep"] = "remove"
     """Documents whose normalised text came before: left out and listed, or kept."""
+    near_duplicates: Annotated[Share, Field(gt=0, le=1)] | None = None
+    """Leave out documents that are as similar as this to an earlier one (Jaccard, 5-word runs); off: look for none."""
     nfc: bool = False
     """Compose characters (Unicode's NFC)."""
     control_characters: Literal["keep", "remove"] = "keep"

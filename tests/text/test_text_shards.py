@@ -156,7 +156,7 @@ def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path, alone: dic
     listed = [json.loads(line) for line in found.pop("duplicates.jsonl").splitlines()]
     expected = dict(alone)
     assert 7 == len(listed) == len(expected.pop("duplicates.jsonl").splitlines())
-    assert [(61, 1), (62, 10)] == [(row["document"], row["same_as"]["document"]) for row in listed[:2]]
+    assert [(61, 1), (62, 10)] == [(row["document"], row["repeats"]["document"]) for row in listed[:2]]
     assert expected == found
 
 

@@ -66,6 +66,7 @@ def prepare(work: Work) -> dict[str, Any]:
         broken_rows=options["broken_rows"],
         layout=options["rows"],
         duplicates=options["duplicates"],
+        near=options["near_duplicates"],
         cleaning=Cleaning(
             nfc=options["nfc"],
             control=options["control_characters"] == "remove",

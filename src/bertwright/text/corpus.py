@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bertwright import files
-from bertwright.errors import DataError
+from bertwright.errors import DataError, InputError
 from bertwright.processes import Function
+from bertwright.text import near
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Troubles, documents
-from bertwright.text.duplicates import Repeats, find_repeats
-from bertwright.text.encoded_parts import DOCUMENTS, IDS, PartJob, encode_part, id_type
+from bertwright.text.duplicates import find_repeats
+from bertwright.text.encoded_parts import DOCUMENTS, IDS, SIGNATURES, PartJob, encode_part, id_type
 from bertwright.text.engine import Engine
 from bertwright.text.held_out import choose_held_out, tail_rows
 from bertwright.text.parts import PART_BYTES, Part, parts_of
@@ -86,6 +87,7 @@ class Choices:
     broken_rows: str = "stop"
     layout: str = "contiguous"
     duplicates: str = "remove"
+    near: float | None = None
     cleaning: Cleaning = field(default_factory=Cleaning)
 
 
@@ -102,14 +104,20 @@ class Found:
 class Selection:
     """Which documents are in which split, (n,) each; their ids' counts; where the parts' documents end, but the last.
 
-    ``tail`` says that there is one document, whose last rows are held out.
+    ``tail`` says that there is one document, whose last rows are held out. ``first`` holds for each document the one
+    that it repeats, itself where it repeats none; ``exact`` is false where the texts are the same.
     """
 
     flags: Mapping[str, npt.NDArray[np.bool_]]
     tokens: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     tail: bool
-    repeats: Repeats | None
+    first: npt.NDArray[np.int64]
+    exact: npt.NDArray[np.bool_]
+
+    def repeats(self) -> npt.NDArray[np.int64]:
+        """Return the numbers of the documents that were left out because an earlier one is the same, or nearly."""
+        return np.flatnonzero(self.first != np.arange(len(self.first)))
 
     def streams(self, split: str) -> list[int]:
         """Return where each part's stream begins in a split, and where the last ends; [SEP] is behind each document."""
@@ -195,11 +203,14 @@ class Corpus:
         """Leave out repeats and hold out documents; what is kept of each part is written for the jobs that follow."""
         records = [self._records(part) for part in found.parts]
         hashes = [part["hash"] for part in records]
-        repeats = None
-        kept = np.ones(sum(map(len, records)), dtype=bool)
+        first = np.arange(sum(map(len, records)))
         if self._choices.duplicates == "remove":
             repeats = find_repeats(hashes, memory=self._memory // 4)
-            kept &= ~repeats.repeated
+            first[repeats.repeated] = repeats.first
+        exact = first == np.arange(len(first))
+        if self._choices.near is not None:
+            first = np.where(exact, self._near(found, exact, self._choices.near), first)
+        kept = first == np.arange(len(first))
         tokens = np.concatenate([part["tokens"] for part in records]) if records else np.empty(0, dtype=np.uint64)
         all_hashes = np.concatenate(hashes) if hashes else np.empty((0, 2), dtype=np.uint64)
         choices = self._choices
@@ -211,7 +222,20 @@ class Corpus:
             for part, one in zip(found.parts, np.split(mine, ends), strict=True):
                 with files.writing(self._scratch / SELECTION / split / f"{part.name}.npy") as stream:
                     np.save(stream, one)
-        return Selection(flags, tokens.astype(np.int64), ends, held.tail, repeats)
+        return Selection(flags, tokens.astype(np.int64), ends, held.tail, first, exact)
+
+    def _near(self, found: Found, there: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int64]:
+        """Return the first document that each is nearly the same as; ``InputError`` where the memory is too small."""
+        needed = len(there) * near.PER_DOCUMENT
+        if needed > self._memory // 2:
+            raise InputError(
+                f"near-duplicates among {len(there)} documents need about {needed / 1e6:.0f} MB and system.memory "
+                f"leaves {self._memory / 2e6:.0f} MB for them. Allow {2 * needed / 1e9:.1f} GB, or leave "
+                "prepare.near_duplicates out."
+            )
+        folder = self._scratch / PARTS
+        signatures = [np.load(folder / part.name / SIGNATURES, mmap_mode="r") for part in found.parts]
+        return near.find_near(signatures, there, least=least)
 
     def _records(self, part: Part) -> np.ndarray[Any, Any]:
         found: np.ndarray[Any, Any] = np.load(self._scratch / PARTS / part.name / DOCUMENTS)
@@ -275,6 +299,7 @@ class Corpus:
             errors=choices.errors,
             broken_rows=choices.broken_rows,
             cleaning=choices.cleaning,
+            near=choices.near is not None,
         ).as_json()
 
     def _each(

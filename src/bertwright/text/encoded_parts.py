@@ -1,7 +1,8 @@
 """One part of the sources as ids on the disk: all that can be done to it alone, done once.
 
-A part's folder holds ``ids.bin`` (all documents' ids, one behind the other), ``documents.npy`` (a record for each) and
-``part.json`` (counts). It appears whole, by one rename, and that is the mark that it is done.
+A part's folder holds ``ids.bin`` (all documents' ids, one behind the other), ``documents.npy`` (a record for each),
+``part.json`` (counts) and, where near-duplicates are looked for, ``signatures.npy``. It appears whole, by one rename,
+and that is the mark that it is done.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import xxhash
 
 from bertwright import files
 from bertwright.processes import Tell, silent
+from bertwright.text import near
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Span, Troubles, documents
-from bertwright.text.engine import Disagreement, Engine
+from bertwright.text.engine import Disagreement, EncodedTexts, Engine
 from bertwright.text.parts import Part
+from bertwright.text.shingles import Shingler, Shingles
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
 
-IDS, DOCUMENTS, COUNTS = "ids.bin", "documents.npy", "part.json"
+IDS, DOCUMENTS, SIGNATURES, COUNTS = "ids.bin", "documents.npy", "signatures.npy", "part.json"
 RECORD = np.dtype([("tokens", "<u8"), ("bytes", "<u8"), ("hash", "<u8", 2)])
 """What is known of each document: its ids, the bytes of its normalised text in UTF-8, and that text's hash."""
 
@@ -45,6 +48,7 @@ class PartJob:
     errors: str
     broken_rows: str
     cleaning: Cleaning
+    near: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -65,6 +69,7 @@ class PartJob:
             errors=content["errors"],
             broken_rows=content["broken_rows"],
             cleaning=Cleaning(**content["cleaning"]),
+            near=content["near"],
         )
 
 
@@ -102,7 +107,10 @@ class _Writer:
         self._engine.begin()
         self._dtype = id_type(self._tokenizer)
         self._troubles = Troubles()
+        self._shingler = Shingler(self._tokenizer, near.WORDS) if job.near else None
+        self._signatures: list[near.Signatures] = []
         self._words = self._unknown = self._position = 0
+        self._signed = -1  # the last document of a batch that has a signature
 
     def write(self) -> dict[str, Any]:
         """Write the part and return its counts."""
@@ -113,6 +121,9 @@ class _Writer:
                 records.append(self._add(batch, stream))
         found = np.concatenate(records)
         np.save(self._folder / DOCUMENTS, found)
+        if self._shingler is not None:
+            none = np.empty((0, near.PLACES), dtype=np.uint32)
+            np.save(self._folder / SIGNATURES, np.concatenate([none, *self._signatures]))
         counts = {
             "documents": len(found),
             "tokens": int(found["tokens"].sum()),
@@ -159,13 +170,26 @@ class _Writer:
         digests = b"".join(xxhash.xxh3_128_digest(content) for content in contents)
         records["hash"] = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
         del contents
+        self._signed = -1
         self._words += sum(text.count(" ") + 1 for text in texts)
         for owners, pieces in _groups(texts):
             found = self._engine.encode(pieces)
+            if self._shingler is not None:
+                self._sign(found, owners)
             np.add.at(records["tokens"], owners, found.lengths.astype(np.uint64))
             self._unknown += int(np.count_nonzero(found.ids == self._tokenizer.unk_id))
             stream.write(found.ids.astype(self._dtype).tobytes())
         return records
+
+    def _sign(self, found: EncodedTexts, owners: list[int]) -> None:
+        """Add the signatures of documents that begin among these pieces; of a long one the first piece is enough."""
+        shingles = self._shingler.of(found.ids, found.lengths) if self._shingler is not None else None
+        if shingles is None:
+            return
+        begins = np.diff([self._signed, *owners]) > 0
+        own = np.repeat(begins, shingles.counts)
+        self._signatures.append(near.signatures_of(Shingles(shingles.hashes[own], shingles.counts[begins])))
+        self._signed = owners[-1]
 
 
 def id_type(tokenizer: Tokenizer) -> np.dtype[Any]:

@@ -28,15 +28,16 @@ class Summary:
 
     ``bytes`` (UTF-8), ``words`` (runs without a space), ``tokens`` and ``unknown`` ([UNK] among them) are of normalised
     text: [CLS], [SEP] and padding are in none of them. ``documents``, ``bytes``, ``words`` and ``unknown`` are of all
-    that was read, ``duplicates`` of those were left out; ``tokens`` and ``rows`` are of train alone. ``without_tokens``
-    are documents that the tokenizer cleans away wholly. ``full`` is the share of the rows' places that hold text or
-    [SEP]. ``troubles`` counts, by reason, what was left out, empty or replaced. ``engine`` says which library encoded
-    and why, how many texts both did, and how many went to the slower one.
+    that was read; ``duplicates`` and ``near_duplicates`` of those were left out; ``tokens`` and ``rows`` are of train
+    alone. ``without_tokens`` are documents that the tokenizer cleans away wholly. ``full`` is the share of the rows'
+    places that hold text or [SEP]. ``troubles`` counts, by reason, what was left out, empty or replaced. ``engine``
+    says which library encoded and why, how many texts both did, and how many went to the slower one.
     """
 
     bytes: int
     documents: int
     duplicates: int
+    near_duplicates: int
     held_out_documents: int
     without_tokens: int
     rows: int
@@ -124,8 +125,6 @@ def _broken_rows(text_files: Sequence[TextFile], found: Found) -> Iterable[dict[
 
 def _duplicates(text_files: Sequence[TextFile], found: Found, selection: Selection) -> Iterable[dict[str, Any]]:
     """Give the first of the documents that were left out as repeats, with the document that each repeats."""
-    if selection.repeats is None:
-        return
     ends = np.append(selection.ends, len(selection.tokens))
     starts = np.concatenate([[0], selection.ends])
     # The number of a document in its own file, from 1: what stands before its part in the file counts too.
@@ -140,9 +139,9 @@ def _duplicates(text_files: Sequence[TextFile], found: Found, selection: Selecti
         own = in_file[number] + document - int(starts[number]) + 1
         return {"path": str(text_files[found.parts[number].file].path), "document": own}
 
-    repeated = np.flatnonzero(selection.repeats.repeated)[:_MOST_LISTED].tolist()
-    for document, first in zip(repeated, selection.repeats.first.tolist(), strict=False):
-        yield {**place(document), "same_as": place(first)}
+    for document in selection.repeats()[:_MOST_LISTED].tolist():
+        kind = "near" if selection.exact[document] else "same"
+        yield {**place(document), "repeats": place(int(selection.first[document])), "kind": kind}
 
 
 def _summary(
@@ -166,7 +165,8 @@ def _summary(
     return Summary(
         bytes=total("bytes"),
         documents=total("documents"),
-        duplicates=int(selection.repeats.repeated.sum()) if selection.repeats else 0,
+        duplicates=int((~selection.exact).sum()),
+        near_duplicates=len(selection.repeats()) - int((~selection.exact).sum()),
         held_out_documents=held,
         without_tokens=int((selection.tokens == 0).sum()),
         rows=rows["train"],

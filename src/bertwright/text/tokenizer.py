@@ -102,6 +102,10 @@ class Tokenizer:
         content = json.dumps([self._content(), self._special], sort_keys=True, ensure_ascii=True)
         return xxhash.xxh3_128(content.encode()).hexdigest()
 
+    def pieces(self) -> list[str]:
+        """Return all pieces by their ids."""
+        return [self._piece(number) for number in range(self.vocabulary)]
+
     def to_json(self) -> str:
         """Return tokenizer.json's content; truncation and padding are off."""
         return json.dumps(self._content(), ensure_ascii=False)
