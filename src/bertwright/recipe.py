@@ -218,8 +218,8 @@ class Tokenizer(Section):
 
     folder: Existing | None = None
     """A folder with tokenizer.json; off: train one."""
-    kind: Literal["wordpiece"] = "wordpiece"
-    """What to train."""
+    kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    """What to train: WordPiece, byte-level BPE or Unigram."""
     vocabulary: Annotated[int, Field(ge=64, le=1_000_000)] = 16_000
     """Pieces, special tokens included."""
     lowercase: bool = True

@@ -87,11 +87,16 @@ def test_offsets_are_characters(bert: Tokenizer) -> None:
     assert "Bári(stop)" == "".join(text[start:end] for start, end in encoded.offsets)
 
 
-def test_training_is_the_same_in_every_process(tmp_path: Path) -> None:
+SIZES = {"wordpiece": 90, "bpe": 300, "unigram": 50}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_training_is_the_same_in_every_process(tmp_path: Path, kind: str) -> None:
     """Other hash seeds and numbers of threads give the same bytes."""
+    size = SIZES[kind]
     code = (
         "import sys; from pathlib import Path; from bertwright.text.tokenizer import train_tokenizer as t;"
-        f"t(iter({TEXTS!r}), kind='wordpiece', vocabulary=90, lowercase=True).save(Path(sys.argv[1]), max_length=9)"
+        f"t(iter({TEXTS!r}), kind={kind!r}, vocabulary={size}, lowercase=True).save(Path(sys.argv[1]), max_length=9)"
     )
     for name, threads in (("1", "1"), ("2", "2"), ("3", "2")):
         environment = {**os.environ, "PYTHONHASHSEED": name, "RAYON_NUM_THREADS": threads}
@@ -106,6 +111,37 @@ def test_too_little_text_says_how_many_pieces(bert: Tokenizer) -> None:
         train_tokenizer(iter(TEXTS), kind="wordpiece", vocabulary=5000, lowercase=True)
     found = int(str(caught.value).split(" pieces")[0].split()[-1])
     assert found == train_tokenizer(iter(TEXTS), kind="wordpiece", vocabulary=found, lowercase=True).vocabulary
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_other_kinds_give_the_text_back(tmp_path: Path, kind: str) -> None:
+    """BPE and Unigram have exactly the pieces asked for, special ones first, keep a text whole, and stay themselves in
+    transformers; BPE has no unknown text, and written-out special tokens are text."""
+    from transformers import AutoTokenizer
+
+    tokenizer = train_tokenizer(iter(TEXTS), kind=kind, vocabulary=SIZES[kind], lowercase=False)
+    assert (SIZES[kind], [0, 1, 2, 3, 4]) == (
+        tokenizer.vocabulary,
+        [tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id],
+    )
+    for text in TEXTS[:5]:
+        assert text == tokenizer.decode(tokenizer.encode([text])[0])
+    assert not (tokenizer.special_ids - {tokenizer.unk_id}) & set(tokenizer.encode(["a [MASK] b"])[0])
+    unknown = tokenizer.encode(["\u4e2d\U0001f600"])[0]
+    assert (tokenizer.unk_id in unknown) == (kind == "unigram")
+    tokenizer.save(tmp_path, max_length=64)
+    other = AutoTokenizer.from_pretrained(str(tmp_path))
+    first, second = tokenizer.encode(TEXTS[:2])
+    expected = [tokenizer.cls_id, *first, tokenizer.sep_id, *second, tokenizer.sep_id]
+    assert expected == other(TEXTS[0], TEXTS[1])["input_ids"]
+    assert tokenizer.identity() == Tokenizer.load(tmp_path).identity()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_other_kinds_refuse_too_little_text(kind: str) -> None:
+    """The message names the number of pieces that the texts support."""
+    with pytest.raises(DataError, match=r"support a vocabulary of \d+ pieces and 5000 are asked for"):
+        train_tokenizer(iter(TEXTS), kind=kind, vocabulary=5000, lowercase=False)
 
 
 def test_a_small_vocabulary_keeps_the_frequent_characters() -> None:

@@ -13,6 +13,7 @@ import xxhash
 
 from bertwright import files
 from bertwright.errors import DataError
+from bertwright.text.subwords import train_bpe, train_unigram
 from bertwright.text.wordpiece import train_wordpiece
 
 # What each special token is called, where the folder does not say: in BERT's tradition, in RoBERTa's.
@@ -23,7 +24,7 @@ _NAMES = {
     "sep": ("[SEP]", "</s>"),
     "mask": ("[MASK]", "<mask>"),
 }
-_TRAINERS = {"wordpiece": train_wordpiece}
+_TRAINERS = {"wordpiece": train_wordpiece, "bpe": train_bpe, "unigram": train_unigram}
 
 
 @dataclass(frozen=True)
