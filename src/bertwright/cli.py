@@ -111,7 +111,7 @@ def _print(lines: Sequence[str], result: dict[str, Any]) -> None:
         print(json.dumps({"ok": True, **result}, ensure_ascii=False, default=str))
 
 
-def _carry_out(path: Path, overrides: list[str] | None, until: str) -> None:
+def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0) -> None:
     from bertwright.pipeline.run import run
     from bertwright.reading import load_recipe
     from bertwright.reports.tables import summary_lines
@@ -125,14 +125,25 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str) -> None:
         result = run(recipe, until=until, listen=screen, command=command)
     lines = summary_lines(result.records)
     lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
+    rows = _decoded(result.folder / "rows", inspect) if inspect else []
     _print(
-        lines,
+        lines + rows,
         {
             "folder": result.folder,
             "report": result.report,
+            **({"rows": rows} if inspect else {}),
             "stages": {name: {"folder": s.folder, **s.record} for name, s in result.stages.items()},
         },
     )
+
+
+def _decoded(folder: Path, count: int) -> list[str]:
+    """Return the first rows to train on, as the model sees them."""
+    from bertwright.text.shards import Shards
+    from bertwright.text.tokenizer import Tokenizer
+
+    shards, tokenizer = Shards(folder), Tokenizer.load(folder / "tokenizer")
+    return [shards.decoded(tokenizer, "train", number) for number in range(min(count, shards.rows("train")))]
 
 
 def _terminate(_signal: int, _frame: object) -> None:
@@ -167,7 +178,20 @@ def _verb(name: str, until: str, text: str) -> Callable[..., None]:
     return app.command(name)(command)
 
 
-_verb("prepare", "prepare", "Turn the recipe's text into a tokenizer and rows of tokens.")
+@app.command("prepare")
+def prepare_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    inspect: Annotated[int, typer.Option("--inspect", min=0, help="Print so many rows as the model sees them.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Turn the recipe's text into a tokenizer and rows of tokens."""
+    _ask(as_json, quiet, verbose)
+    _carry_out(recipe, overrides, "prepare", inspect)
+
+
 _verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it needs.")
 _verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they need.")
 _verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")

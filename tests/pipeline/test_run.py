@@ -156,6 +156,14 @@ def test_a_file_of_unknown_kind_is_left_out_and_told(toy: Toy) -> None:
     assert "letter.docx" in page.read_text()
 
 
+def test_prepare_shows_rows_as_the_model_sees_them(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    """`prepare --inspect 3` prints three decoded rows with their special tokens."""
+    path = toy(tasks=None, pretrain=None)
+    assert 0 == call(["prepare", str(path), "--inspect", "3", "--quiet"])
+    rows = capsys.readouterr().out.splitlines()[-3:]
+    assert all(row.startswith("[CLS] ") and row.endswith(" [SEP]") for row in rows)
+
+
 def test_python_verbs_stop_where_they_say(toy: Toy) -> None:
     """prepare, pretrain, finetune and evaluate go so far and no further; report runs nothing."""
     path = toy(finetune={"seeds": 1, "baseline": False})
@@ -253,7 +261,7 @@ def test_check_forecasts_and_trains_nothing(toy: Toy, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"system": {"memory": "20 MB"}}, "system.memory allows 20.0 MB"),
+        ({"system": {"memory": "20 MB"}}, "system.memory allows 20 MB and preparing text needs 600 MB"),
         ({"encoder": {"size": "large", "width": 65536, "heads": 64, "inner": 262144}}, "needs about .* of memory"),
     ],
 )

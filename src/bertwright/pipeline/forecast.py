@@ -21,7 +21,7 @@ from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, pretrain
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
-from bertwright.stages.prepare import files_of
+from bertwright.stages.prepare import MEMORY, PROCESS_MEMORY, files_of, processes_for
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 
@@ -151,8 +151,12 @@ class _Forecaster:
 
     def _one_prepare(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
-        seconds = speed.bytes / speed.reading + speed.bytes / speed.encoding
-        return Prediction(seconds, _now() + 200_000_000, speed.tokens * 2 + 2_000_000)
+        place = machine(self.recipe)
+        at_once = processes_for(stage.paths.values(), place.threads, place.memory or MEMORY)
+        seconds = (speed.bytes / speed.reading + speed.bytes / speed.encoding) / at_once + 1.0
+        # The ids are on the disk twice for a while: as parts and as rows, then as rows and as shards.
+        rows = speed.tokens * 2 + 2_000_000
+        return Prediction(seconds, _now() + at_once * PROCESS_MEMORY, rows, rows)
 
     def _one_initialise(self, _stage: Stage) -> Prediction:
         parameters = measure.count_parameters(self._config())

@@ -18,6 +18,7 @@ from bertwright.errors import DataError
 from bertwright.recipe import Pretrain
 from bertwright.stages.pretrain import optimizer_of
 from bertwright.text.documents import Troubles, documents
+from bertwright.text.engine import Engine
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 from bertwright.training.losses import Loss, classification_loss, masked_lm_loss
@@ -90,7 +91,7 @@ def measure_text(files: Sequence[TextFile], *, errors: str, broken_rows: str, to
             trial = None  # a corpus this small takes no time worth measuring
     counting = max(time.perf_counter() - begun, 1e-6)
     begun = time.perf_counter()
-    tokens = sum(len(ids) for ids in trial.encode(sample)) if trial is not None else size // 3
+    tokens = len(Engine(trial).encode(sample).ids) if trial is not None else size // 3
     encoding = max(time.perf_counter() - begun, 1e-6)
     total = int(sum(file.path.stat().st_size for file in files) * read / max(packed, 1))
     share = 1.0 if tokenizer is not None else _FEWER_PIECES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import train_tokenizer
 
 # Memory where the recipe sets no limit; what one process takes at most; text that one process does sooner alone.
-_MEMORY, _PROCESS_MEMORY, _WORTH_PROCESSES = 4_000_000_000, 300_000_000, 8_000_000
+MEMORY, PROCESS_MEMORY, _WORTH_PROCESSES = 4_000_000_000, 300_000_000, 8_000_000
 # What a tokenizer's folder says is the longest input; an encoder folder states its own.
 _MAX_LENGTH = 512
 
@@ -74,9 +74,9 @@ def prepare(work: Work) -> dict[str, Any]:
             longest=options["longest"],
         ),
     )
-    memory = work.machine.memory or _MEMORY
+    memory = work.machine.memory or MEMORY
     with contextlib.ExitStack() as stack:
-        at_once = processes_for(work, memory)
+        at_once = processes_for(work.paths.values(), work.machine.threads, memory)
         summary = prepare_rows(
             files_of(options, work.paths),
             work.inputs["tokenizer"],
@@ -92,17 +92,17 @@ def prepare(work: Work) -> dict[str, Any]:
     return summary.as_dict()
 
 
-def processes_for(work: Work, memory: int) -> int:
-    """Return how many processes are worth their start and fit into the memory."""
-    if sum(path.stat().st_size for path in work.paths.values()) < _WORTH_PROCESSES:
-        return 1
-    room = memory // _PROCESS_MEMORY - 1
+def processes_for(paths: Iterable[Path], threads: int, memory: int) -> int:
+    """Return how many processes are worth their start and fit into the memory; ``InputError`` where none does."""
+    room = memory // PROCESS_MEMORY - 1
     if room < 1:
         raise InputError(
-            f"system.memory allows {memory / 1e6:.0f} MB and preparing text needs {2 * _PROCESS_MEMORY / 1e6:.0f} MB; "
+            f"system.memory allows {memory / 1e6:.0f} MB and preparing text needs {2 * PROCESS_MEMORY / 1e6:.0f} MB; "
             "allow so much, or leave it out"
         )
-    return max(1, min(work.machine.threads, room))
+    if sum(path.stat().st_size for path in paths) < _WORTH_PROCESSES:
+        return 1
+    return max(1, min(threads, room))
 
 
 def files_of(options: Mapping[str, Any], paths: Mapping[str, Path]) -> list[TextFile]:
