@@ -151,7 +151,7 @@ def main() -> None:
             found = once(sources, folder / "tokenizer", folder / f"run-{wanted}", count, limit, arguments.near)
             results.append({"processes": count, **found})
             print(
-                f"{count} process(es): {found['mb_per_s']:.1f} MB/s, {found['peak_gb']:.2f} GB of memory; bytes of disk "
+                f"{count} process(es): {found['mb_per_s']:.1f} MB/s, {found['peak_gb']:.2f} GB of memory; disk bytes "
                 f"a byte of text: {found['disk_peak_ratio']:.2f} at the peak, {found['disk_end_ratio']:.2f} at the end"
             )
             shutil.rmtree(folder / f"run-{wanted}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bertwright.reports.answer import notes
 from bertwright.reports.page import RunRecords, write_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -143,3 +144,11 @@ def test_same_records_give_the_same_bytes(whole_run: RunRecords, tmp_path: Path)
     pairs = [(first.html, second.html), (first.numbers, second.numbers)]
     for one, other in [*pairs, *zip(first.figures, second.figures, strict=True)]:
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_what_was_left_out_of_the_text_is_said(whole_run: RunRecords) -> None:
+    """Repeats, near ones and the slower library each have a sentence."""
+    said = " ".join(notes(whole_run))
+    assert "12 documents the same as an earlier one, left out" in said
+    assert "1 document nearly the same as an earlier one, left out" in said
+    assert "encoded by tokenizers, the slower library, because tokie cannot load it (x)." in said

@@ -90,6 +90,11 @@ def _text_notes(run: RunRecords) -> Iterator[str]:
         for reason, count in (results.get("troubles") or {}).items():
             if count:
                 yield f"Text: {count_text(count)} × {reason}."
+        for key, words in (("duplicates", "the same as"), ("near_duplicates", "nearly the same as")):
+            if results.get(key):
+                yield f"Text: {plural(results[key], 'document')} {words} an earlier one, left out (duplicates.jsonl)."
+        if reason := (results.get("engine") or {}).get("reason"):
+            yield f"Text: encoded by tokenizers, the slower library, because {reason}."
         if results.get("unknown"):
             share = results["unknown"] / max(1, results["words"])
             yield f"Text: the tokenizer did not know {plural(results['unknown'], 'word')} ({100 * share:.3g} % of all)."

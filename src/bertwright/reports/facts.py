@@ -41,13 +41,16 @@ _TOKENIZER: tuple[tuple[str, str, Writer], ...] = (
 )
 _TEXT: tuple[tuple[str, str, Writer], ...] = (
     ("bytes", "text read", bytes_text),
-    ("documents", "documents to train on", count_text),
-    ("held_out_documents", "documents held out", count_text),
+    ("documents", "documents read", count_text),
+    ("duplicates", "of them the same as an earlier one, left out", count_text),
+    ("near_duplicates", "of them nearly the same, left out", count_text),
+    ("held_out_documents", "of them held out", count_text),
     ("tokens", "tokens to train on", count_text),
     ("held_out_tokens", "tokens held out", count_text),
     ("rows", "rows to train on", count_text),
     ("held_out_rows", "rows held out", count_text),
     ("row_length", "tokens a row, at most", count_text),
+    ("full", "share of the rows' places that is filled", _share),
     ("words", "words", count_text),
     ("tokens_per_word", "tokens a word", _short),
     ("unknown", "words unknown to the tokenizer", count_text),
@@ -88,6 +91,7 @@ def text_facts(run: RunRecords) -> list[Facts]:
     for record in run.of_kind("prepare"):
         results = record["results"]
         found.append(Facts("Text", _pairs(results, _TEXT)))
+        found += _nested("Encoding", results.get("engine"))
         troubles = tuple((reason, count_text(count)) for reason, count in (results.get("troubles") or {}).items())
         found.append(Facts("Troubles in the text", troubles or (("none", "nothing was skipped or replaced"),)))
     return found + [Facts("Tokenizer", _pairs(r["results"], _TOKENIZER)) for r in run.of_kind("tokenizer")]
