@@ -28,6 +28,7 @@ from bertwright.processes import Processes
 from bertwright.recipe import parse_bytes
 from bertwright.stages.prepare import processes_for
 from bertwright.text.corpus import Choices
+from bertwright.text.executors import Crew
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import Source, expand
 from bertwright.text.tokenizer import Tokenizer
@@ -109,7 +110,7 @@ def once(sources: list[str], tokenizer: Path, folder: Path, processes: int, limi
     choices = Choices(row_length=128, held_out=0.005, seed=0, near=0.7 if near else None)
     begun = time.perf_counter()
     with Watch(folder) as watch, Processes(processes) as executor:
-        place = {"scratch": folder / "scratch", "executor": executor, "at_once": processes, "memory": limit}
+        place = {"scratch": folder / "scratch", "crew": Crew(executor, processes), "memory": limit}
         text_files = expand([Source(path) for path in sources])
         summary = prepare_rows(text_files, tokenizer, folder / "rows", choices, **place)
     seconds = time.perf_counter() - begun

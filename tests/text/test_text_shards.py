@@ -17,7 +17,10 @@ from bertwright import files
 from bertwright.errors import DataError
 from bertwright.processes import Processes
 from bertwright.text import encoded_parts
-from bertwright.text.corpus import Choices, Here
+from bertwright.text import engine as engine_module
+from bertwright.text.corpus import Choices
+from bertwright.text.engine import Disagreement, Engine
+from bertwright.text.executors import Crew, Here
 from bertwright.text.prepare import Summary, prepare_rows
 from bertwright.text.shards import Shards
 from bertwright.text.shuffle import keys_of
@@ -151,7 +154,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path, alone: dict[str, bytes], count: int) -> None:
     """Shards, manifest and lists are the same, to the byte (paths apart, which the lists name)."""
     with Processes(count) as processes:
-        prepare(tmp_path, MANY + MANY[::9], **SMALL, executor=processes, at_once=count)
+        prepare(tmp_path, MANY + MANY[::9], **SMALL, crew=Crew(processes, count))
     found = contents(tmp_path)
     listed = [json.loads(line) for line in found.pop("duplicates.jsonl").splitlines()]
     expected = dict(alone)
@@ -167,7 +170,7 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, alone: dict[str, bytes])
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     )
     with cluster, distributed.Client(cluster) as client:
-        prepare(tmp_path, MANY + MANY[::9], **SMALL, executor=client, at_once=2)
+        prepare(tmp_path, MANY + MANY[::9], **SMALL, crew=Crew(client, 2))
     found = contents(tmp_path)
     assert {n: c for n, c in alone.items() if n.endswith("bin")} == {
         n: c for n, c in found.items() if n.endswith("bin")
@@ -191,13 +194,45 @@ def test_an_interrupted_preparation_is_taken_up(tmp_path: Path, alone: dict[str,
             return super().submit(function, argument)
 
     with pytest.raises(Stopped):
-        prepare(tmp_path, MANY + MANY[::9], **SMALL, executor=Fragile())
+        prepare(tmp_path, MANY + MANY[::9], **SMALL, crew=Crew(Fragile()))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("scratch/parts/*/part.json")}
     assert min(calls, 1) <= len(before)
     prepare(tmp_path, MANY + MANY[::9], **SMALL, keep_scratch=True)
     assert before == {path: path.stat().st_mtime_ns for path in before}
     found = contents(tmp_path)
     assert {**alone, "duplicates.jsonl": b""} == {**found, "duplicates.jsonl": b""}
+
+
+def test_a_text_that_tokie_gets_wrong_turns_all_to_tokenizers(
+    tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found in the middle of the work, all is encoded once more, with the same bytes, and the summary says why."""
+
+    def compare(self: Engine, text: str, ids: Any) -> None:
+        self.compared += 1
+        if text == MANY[40]:
+            raise Disagreement("a reason")
+
+    monkeypatch.setattr(engine_module, "_COMPARE_EVERY", 1)
+    monkeypatch.setattr(Engine, "prove", lambda *_: None)
+    monkeypatch.setattr(Engine, "_compare", compare)
+    summary = prepare(tmp_path, MANY + MANY[::9], **SMALL)
+    assert ("tokenizers", "a reason") == (summary.engine["name"], summary.engine["reason"])
+    assert len(MANY + MANY[::9]) == summary.engine["by_tokenizers"]
+    assert {**alone, "duplicates.jsonl": b""} == {**contents(tmp_path), "duplicates.jsonl": b""}
+
+
+def test_a_source_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that grows in the middle stops the work with its name."""
+
+    class Meddling(Here):
+        def submit(self, function: Any, argument: Any) -> Any:
+            with (tmp_path / "source.jsonl").open("a") as stream:
+                stream.write("\n")
+            return super().submit(function, argument)
+
+    with pytest.raises(DataError, match=r"source\.jsonl changed while it was read"):
+        prepare(tmp_path, TEXTS, crew=Crew(Meddling()))
 
 
 def test_duplicates_are_left_out_or_kept(tmp_path: Path) -> None:

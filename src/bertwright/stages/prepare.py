@@ -16,6 +16,7 @@ from bertwright.stages.work import Work
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.corpus import Choices
 from bertwright.text.documents import Troubles, documents
+from bertwright.text.executors import Crew
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import train_tokenizer
@@ -83,8 +84,7 @@ def prepare(work: Work) -> dict[str, Any]:
             work.folder,
             choices,
             scratch=work.scratch,
-            executor=stack.enter_context(Processes(at_once)) if at_once > 1 else None,
-            at_once=at_once,
+            crew=Crew(stack.enter_context(Processes(at_once)), at_once) if at_once > 1 else None,
             memory=memory,
             progress=progress.encoded,
         )

@@ -7,25 +7,25 @@ on where it stood; the same input gives the same bytes with any number of proces
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bertwright import files
 from bertwright.errors import DataError, InputError
-from bertwright.processes import Function
 from bertwright.text import near
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Troubles, documents
 from bertwright.text.duplicates import find_repeats
 from bertwright.text.encoded_parts import DOCUMENTS, IDS, SIGNATURES, PartJob, encode_part, id_type
 from bertwright.text.engine import Engine
+from bertwright.text.executors import Crew
 from bertwright.text.held_out import choose_held_out, tail_rows
 from bertwright.text.parts import PART_BYTES, Part, parts_of
 from bertwright.text.rows import Frame
@@ -34,46 +34,12 @@ from bertwright.text.shards import SHARD_ROWS, SPLITS, Shard
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
 
-Thing = TypeVar("Thing")
 _SAMPLE = 1 << 18  # characters of the user's own text that both libraries encode before the work
 _SAMPLE_FILES = 32
 
 
 def unheard(_read: int, _text: int) -> None:
     """Take a report of progress and do nothing."""
-
-
-class Answer(Protocol):
-    """What ``submit`` gives: a future, of ``concurrent.futures``, Dask or another."""
-
-    def result(self) -> dict[str, Any]:
-        """Wait for the result, or raise what the call raised."""
-
-
-class Executor(Protocol):
-    """Where pieces of work go."""
-
-    def submit(self, function: Function, argument: Mapping[str, Any], /) -> Answer:
-        """Call a function of plain values somewhere."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """An answer that is there."""
-
-    content: dict[str, Any]
-
-    def result(self) -> dict[str, Any]:
-        """Return it."""
-        return self.content
-
-
-class Here:
-    """An executor that does everything in this process, at once."""
-
-    def submit(self, function: Function, argument: Mapping[str, Any], /) -> Done:
-        """Call a function now."""
-        return Done(function(argument))
 
 
 @dataclass(frozen=True)
@@ -136,8 +102,7 @@ class Corpus:
         choices: Choices,
         *,
         scratch: Path,
-        executor: Executor,
-        at_once: int = 1,
+        crew: Crew,
         memory: int = 1 << 30,
         progress: Callable[[int, int], None] = unheard,
         shard_rows: int = SHARD_ROWS,
@@ -145,7 +110,7 @@ class Corpus:
     ) -> None:
         self._files, self._choices, self._scratch = tuple(text_files), choices, scratch
         self._tokenizer_folder, self._tokenizer = tokenizer, Tokenizer.load(tokenizer)
-        self._executor, self._at_once, self._memory, self._progress = executor, at_once, memory, progress
+        self._crew, self._memory, self._progress = crew, memory, progress
         self._shard_rows, self._part_bytes = shard_rows, part_bytes
         special = (self._tokenizer.cls_id, self._tokenizer.sep_id, self._tokenizer.pad_id)
         self._frame = Frame(choices.row_length, *special)
@@ -156,7 +121,7 @@ class Corpus:
         engine.prove(self._sample())
         before = [_stamp(file.path) for file in self._files]
         parts, counts = self._encode_parts(fast=engine.name == "tokie")
-        reason = next((one["disagreement"] for one in counts if "disagreement" in one), engine.reason)
+        reason = next((one["disagreement"] for one in counts if one["disagreement"]), engine.reason)
         if reason and engine.name == "tokie":
             files.remove(self._scratch / PARTS)
             parts, counts = self._encode_parts(fast=False)
@@ -174,30 +139,17 @@ class Corpus:
         return Found(tuple(parts), tuple(counts), told)
 
     def _encode_parts(self, *, fast: bool) -> tuple[list[Part], list[dict[str, Any]]]:
-        ended: set[int] = set()
-        wrong: list[dict[str, Any]] = []
-
-        def wanted() -> Iterator[Part]:
-            for number, file in enumerate(self._files):
-                for part in parts_of(number, file, self._part_bytes):
-                    if number in ended or wrong:
-                        break
-                    yield part
-
-        found: list[tuple[Part, dict[str, Any]]] = []
+        parts: list[Part] = []
+        found: list[dict[str, Any]] = []
         sizes = [0, *itertools.accumulate(file.path.stat().st_size for file in self._files)]
         text = 0
-        for part, counts in self._each(encode_part, wanted(), lambda part: self._job(part, fast=fast)):
-            if "disagreement" in counts:
-                wrong.append(counts)
-            if wrong or part.file in ended:
-                continue  # begun before it was known that the file ends earlier, or that all is to be done again
-            if counts["ended"]:
-                ended.add(part.file)
-            found.append((part, counts))
+        job = functools.partial(self._job, fast=fast)
+        for part, counts in self._crew.each_part(encode_part, self._files, self._part_bytes, job):
+            parts.append(part)
+            found.append(counts)
             text += counts["bytes"]
             self._progress(sizes[part.file] + counts["position"], text)
-        return [part for part, _ in found], wrong or [counts for _, counts in found]
+        return parts, found
 
     def select(self, found: Found) -> Selection:
         """Leave out repeats and hold out documents; what is kept of each part is written for the jobs that follow."""
@@ -268,7 +220,7 @@ class Corpus:
         plain = layout.as_json()
         filled = dict.fromkeys(SPLITS, 0)
         for split in splits:
-            for _, done in self._each(
+            for _, done in self._crew.each(
                 cut_rows,
                 range(len(layout.parts)),
                 lambda n, s=split: {"layout": plain, "split": asdict(s), "part": n},  # type: ignore[misc]
@@ -280,7 +232,7 @@ class Corpus:
         shards = [
             Shard(**shard)
             for split in splits
-            for _, shard in self._each(
+            for _, shard in self._crew.each(
                 write_shard,
                 range(split.buckets),
                 lambda n, s=split: {"layout": plain, "split": asdict(s), "bucket": n, "folder": str(folder)},  # type: ignore[misc]
@@ -301,20 +253,6 @@ class Corpus:
             cleaning=choices.cleaning,
             near=choices.near is not None,
         ).as_json()
-
-    def _each(
-        self, function: Function, things: Iterable[Thing], argument: Callable[[Thing], Mapping[str, Any]]
-    ) -> Iterator[tuple[Thing, dict[str, Any]]]:
-        """Call a function for each thing, a few ahead, and give the results in order."""
-        waiting: deque[tuple[Thing, Answer]] = deque()
-        for thing in things:
-            waiting.append((thing, self._executor.submit(function, argument(thing))))
-            if len(waiting) > 2 * self._at_once:
-                first, answer = waiting.popleft()
-                yield first, answer.result()
-        while waiting:
-            first, answer = waiting.popleft()
-            yield first, answer.result()
 
     def _sample(self) -> list[str]:
         """Return some of the user's own text: the beginnings of documents of some files."""

@@ -76,7 +76,7 @@ class PartJob:
 def encode_part(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
     """Read, clean and encode a part, unless that was done already; return its counts.
 
-    ``disagreement`` in the counts says that tokie gave wrong ids for a text; then nothing is kept.
+    ``disagreement`` in the counts, where not empty, says for which text tokie gave wrong ids; then nothing is kept.
     """
     job = PartJob.from_json(argument)
     folder = job.folder / job.part.name
@@ -87,7 +87,7 @@ def encode_part(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, A
         with files.writing_folder(folder) as partial:
             return _Writer(job, partial).write()
     except Disagreement as error:
-        return {"disagreement": str(error)}
+        return {"disagreement": str(error), "ended": job.part.end is None, "bytes": 0, "position": 0}
 
 
 @functools.lru_cache(maxsize=1)
@@ -125,6 +125,7 @@ class _Writer:
             none = np.empty((0, near.PLACES), dtype=np.uint32)
             np.save(self._folder / SIGNATURES, np.concatenate([none, *self._signatures]))
         counts = {
+            "disagreement": "",
             "documents": len(found),
             "tokens": int(found["tokens"].sum()),
             "bytes": int(found["bytes"].sum()),

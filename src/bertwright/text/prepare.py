@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from bertwright import files
-from bertwright.text.corpus import Choices, Corpus, Executor, Found, Here, Selection, unheard
+from bertwright.text.corpus import Choices, Corpus, Found, Selection, unheard
+from bertwright.text.executors import Crew, Here
 from bertwright.text.parts import PART_BYTES
 from bertwright.text.shards import MANIFEST, SHARD_ROWS, SPLITS, manifest, write_manifest
 from bertwright.text.sources import TextFile
@@ -66,8 +67,7 @@ def prepare_rows(
     choices: Choices,
     *,
     scratch: Path,
-    executor: Executor | None = None,
-    at_once: int = 1,
+    crew: Crew | None = None,
     memory: int = 1 << 30,
     shard_rows: int = SHARD_ROWS,
     part_bytes: int = PART_BYTES,
@@ -76,11 +76,10 @@ def prepare_rows(
     """Encode files into rows of ``row_length`` ids and write them with a manifest; the same input gives the same bytes.
 
     About ``held_out`` of the documents (by ``seed``), and at least one, are kept back; of a single document its last
-    rows. ``executor`` takes the pieces of work (none: this process) and has ``at_once`` places. ``progress`` is told
-    how many bytes of the files, as they lie on the disk, are read, and how many bytes of text they gave. What is in
-    ``scratch`` from an interrupted try with the same arguments is taken up. Files are read in parts of about
-    ``part_bytes``; shards have about ``shard_rows`` rows. ``DataError`` where a file cannot be read or the text is too
-    little for a full row.
+    rows. ``crew`` does the pieces of work (none: this process does). ``progress`` is told how many bytes of the files,
+    as they lie on the disk, are read, and how many bytes of text they gave. What is in ``scratch`` from an interrupted
+    try with the same arguments is taken up. Files are read in parts of about ``part_bytes``; shards have about
+    ``shard_rows`` rows. ``DataError`` where a file cannot be read or the text is too little for a full row.
     """
     # What an earlier try left: with fewer shards this time its last ones would stay.
     for path in [*folder.glob("*.bin"), *(folder / name for name in (MANIFEST, TROUBLES, DUPLICATES))]:
@@ -90,8 +89,7 @@ def prepare_rows(
         tokenizer,
         choices,
         scratch=scratch,
-        executor=executor or Here(),
-        at_once=at_once,
+        crew=crew or Crew(Here()),
         memory=memory,
         shard_rows=shard_rows,
         part_bytes=part_bytes,
