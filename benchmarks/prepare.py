@@ -25,13 +25,13 @@ import tokenizers
 import zstandard
 
 from bertwright.processes import Processes
-from bertwright.recipe import parse_bytes
 from bertwright.stages.prepare import processes_for
 from bertwright.text.corpus import Choices
 from bertwright.text.executors import Crew
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import Source, expand
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.units import parse_bytes
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SPECIAL = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bertwright.errors import Problem, RecipeError
-from bertwright.recipe import Recipe
+from bertwright.recipe import Recipe, Section
 
 Key = tuple[str | int, ...]
 
@@ -83,9 +83,23 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
 
 def to_yaml(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML that reads back to the same recipe."""
-    return yaml.safe_dump(
-        recipe.model_dump(mode="json", exclude_none=True, exclude_unset=False, exclude=_unset(recipe)), sort_keys=False
-    )
+    return yaml.safe_dump(_told(recipe, recipe.model_dump(mode="json", exclude=_unset(recipe))), sort_keys=False)
+
+
+def _told(section: Section, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is off by itself, and write false where a choice that is on by itself was switched off."""
+    told: dict[str, Any] = {}
+    for name, value in content.items():
+        own, usual = getattr(section, name), type(section).model_fields[name].default
+        if value is None:
+            told |= {} if usual is None else {name: False}
+        elif isinstance(own, Section):
+            told[name] = _told(own, value)
+        elif isinstance(own, tuple) and own and isinstance(own[0], Section):
+            told[name] = [_told(one, part) for one, part in zip(own, value, strict=True)]
+        else:
+            told[name] = value
+    return told
 
 
 def dotted(key: Key) -> str:

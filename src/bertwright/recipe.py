@@ -7,93 +7,12 @@ sections, and how its faults are told, is in ``reading``.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 
-_BYTES = {
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-}
-_SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
-_COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
-_NUMBER = r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*"
-
-
-@dataclass(frozen=True)
-class Amount:
-    """An amount of work: ``unit`` is "steps", "epochs", "tokens" or "seconds"."""
-
-    unit: Literal["steps", "epochs", "tokens", "seconds"]
-    amount: float
-
-    def __str__(self) -> str:
-        """Write the amount as a recipe would."""
-        if self.unit != "seconds":
-            return f"{self.amount:g} {self.unit}" if self.amount < 1e6 else f"{self.amount / 1e6:g}M {self.unit}"
-        return f"{self.amount / 60:g} min" if self.amount >= 60 else f"{self.amount:g} s"
-
-
-def _number(text: str) -> float:
-    return float(text.replace("_", "").replace(",", ""))
-
-
-def parse_amount(value: Any) -> Amount:
-    """Read ``20 min``, ``500 steps``, ``3 epochs`` or ``50M tokens``; ``ValueError`` says what is allowed."""
-    if isinstance(value, Amount):
-        return value
-    match = re.fullmatch(_NUMBER + r"([kMGB]?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
-    if match:
-        number, factor, unit = _number(match[1]), _COUNTS[match[2]], match[3].lower()
-        singular = unit.removesuffix("s") if unit != "s" else unit
-        if singular in ("step", "epoch", "token"):
-            return _positive(Amount(f"{singular}s", number * factor), value)  # type: ignore[arg-type]
-    match = re.fullmatch(_NUMBER + r"([A-Za-z]+)\s*", value) if isinstance(value, str) else None
-    if match:
-        unit = match[2].lower()
-        seconds = _SECONDS.get(unit, _SECONDS.get(unit.removesuffix("s")))
-        if seconds is not None:
-            return _positive(Amount("seconds", _number(match[1]) * seconds), value)
-    raise ValueError(
-        f"found {value!r}; write an amount of time or work, such as `20 min`, `500 steps`, `3 epochs` or `50M tokens`"
-    )
-
-
-def _positive(amount: Amount, value: Any) -> Amount:
-    if amount.amount <= 0:
-        raise ValueError(f"found {value!r}; an amount has to be above zero")
-    return amount
-
-
-def parse_bytes(value: Any) -> int:
-    """Read ``8 GB``, ``512 MiB`` or a plain number of bytes."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    match = re.fullmatch(_NUMBER + r"([KMGT]?i?B)\s*", value, re.IGNORECASE) if isinstance(value, str) else None
-    if not match or _number(match[1]) <= 0:
-        raise ValueError(f"found {value!r}; write a size such as `8 GB` or `512 MB`")
-    return int(_number(match[1]) * _BYTES[match[2].upper()])
-
-
-def parse_share(value: Any) -> float:
-    """Read ``0.5 %`` or ``0.005`` as a share of one."""
-    if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"%\s*", value)):
-        return _number(match[1]) / 100
-    if isinstance(value, str) and (match := re.fullmatch(_NUMBER, value)):
-        return _number(match[1])
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise ValueError(f"found {value!r}; write a share such as `0.5 %` or `0.005`")
+from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
 
 
 def _resolve(value: Any, info: ValidationInfo) -> Any:
@@ -138,6 +57,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, validate_default=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_none(cls, values: Any) -> Any:
+        """Read `off`, which YAML takes for false, as "off" where a key can be that."""
+        if not isinstance(values, dict):
+            return values
+        can = {name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)}
+        return {name: None if value is False and name in can else value for name, value in values.items()}
 
 
 class System(Section):
@@ -191,6 +119,8 @@ class Prepare(Section):
     """Documents whose normalised text came before: left out and listed, or kept."""
     near_duplicates: Annotated[Share, Field(gt=0, le=1)] | None = None
     """Leave out documents that are as similar as this to an earlier one (Jaccard, 5-word runs); off: look for none."""
+    overlap: Literal["report", "remove"] | None = "report"
+    """Documents that share 13 words in a row with the recipe's own tasks: listed, or left out too; off: no search."""
     nfc: bool = False
     """Compose characters (Unicode's NFC)."""
     control_characters: Literal["keep", "remove"] = "keep"

@@ -9,7 +9,7 @@ import pytest
 from bertwright.errors import RecipeError
 from bertwright.first_recipe import FIRST_RECIPE
 from bertwright.reading import default_recipe, load_recipe, to_yaml
-from bertwright.recipe import Amount, parse_amount, parse_bytes, parse_share
+from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
 
 
 def write(folder: Path, text: str) -> Path:
@@ -152,7 +152,11 @@ def test_the_resolved_recipe_reads_back_to_the_same(tmp_path: Path) -> None:
         "prepare:\n  sources: [texts]\npretrain:\n  budget: 50M tokens\n"
         "tasks:\n  - {name: a, train: train.csv, sets: {dev: train.csv}, text: text}\n"
     )
-    recipe = load_recipe(write(tmp_path, text), ["system.memory=2 GB", "finetune.learning_rate=3e-4"])
+    off = ["pretrain.clip=off", "prepare.overlap=off", "prepare.longest=off"]
+    recipe = load_recipe(write(tmp_path, text), ["system.memory=2 GB", "finetune.learning_rate=3e-4", *off])
+    assert recipe.pretrain is not None
+    assert recipe.prepare is not None
+    assert (None, None) == (recipe.pretrain.clip, recipe.prepare.overlap)
     elsewhere = tmp_path / "deep" / "er"
     elsewhere.mkdir(parents=True)
     (elsewhere / "again.yaml").write_text(to_yaml(recipe))

@@ -42,7 +42,7 @@ def test_one_recipe_goes_from_text_to_report(toy: Toy, capsys: pytest.CaptureFix
     folder = Path(result["folder"])
     assert (folder / "report.html").stat().st_size > 20_000
     kinds = [stage["kind"] for stage in result["stages"].values()]
-    assert ["tokenizer", "prepare", "pretrain", "initialise", *["finetune"] * 4, "evaluate"] == kinds
+    assert ["tokenizer", "overlap", "prepare", "pretrain", "initialise", *["finetune"] * 4, "evaluate"] == kinds
     scores = result["stages"]["evaluate/height"]["results"]
     assert ["pretrained", "untrained"] == [variant["variant"] for variant in scores["variants"]]
     assert [0, 1] == scores["variants"][0]["seeds"]

@@ -108,6 +108,7 @@ def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
     """Return the function of a kind of stage; its module is imported now and not before."""
     module, name = {
         "tokenizer": ("prepare", "tokenizer"),
+        "overlap": ("overlap", "overlap"),
         "prepare": ("prepare", "prepare"),
         "initialise": ("pretrain", "initialise_encoder"),
         "pretrain": ("pretrain", "pretrain"),

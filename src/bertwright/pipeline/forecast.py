@@ -102,6 +102,7 @@ class _Forecaster:
     def predict(self, stages: Sequence[Stage]) -> dict[str, Prediction]:
         kinds = {
             "tokenizer": self._one_tokenizer,
+            "overlap": self._one_overlap,
             "prepare": self._one_prepare,
             "initialise": self._one_initialise,
             "pretrain": self._one_pretrain,
@@ -117,8 +118,9 @@ class _Forecaster:
 
     def _speed(self, stage: Stage) -> measure.TextSpeed:
         if self._text is None:
+            sources = {label: path for label, path in stage.paths.items() if label.startswith("source ")}
             self._text = measure.measure_text(
-                files_of(stage.options, stage.paths),
+                files_of(stage.options, sources),
                 errors=stage.options["errors"],
                 broken_rows=stage.options["broken_rows"],
                 tokenizer=self._given_tokenizer(),
@@ -157,6 +159,10 @@ class _Forecaster:
         # The ids are on the disk twice for a while: as parts and as rows, then as rows and as shards.
         rows = speed.tokens * 2 + 2_000_000
         return Prediction(seconds, _now() + at_once * PROCESS_MEMORY, rows, rows)
+
+    def _one_overlap(self, stage: Stage) -> Prediction:
+        one = self._one_prepare(stage)
+        return Prediction(one.seconds, one.memory_bytes, 1_000_000)
 
     def _one_initialise(self, _stage: Stage) -> Prediction:
         parameters = measure.count_parameters(self._config())

@@ -20,7 +20,7 @@ from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, Task
 from bertwright.text.sources import expand
 
-KINDS = ("tokenizer", "prepare", "initialise", "pretrain", "finetune", "evaluate")
+KINDS = ("tokenizer", "overlap", "prepare", "initialise", "pretrain", "finetune", "evaluate")
 """All kinds of stages, in the order in which they run."""
 
 MODEL = "model"
@@ -115,9 +115,25 @@ class _Planner:
             wanted = recipe.tokenizer or Tokenizer()
             options = {**reading, **plain(wanted, leave={"folder"})}
             tokenizer = self.add("tokenizer", "tokenizer", options, paths=paths)
-        own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows"})
+        own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
+        inputs = {"tokenizer": tokenizer}
+        if recipe.tasks and prepare.overlap:
+            cleaning = {name: own[name] for name in ("nfc", "control_characters", "shortest", "longest")}
+            found = self.overlap({**reading, **cleaning}, inputs, paths)
+            inputs = inputs | ({"overlap": found} if prepare.overlap == "remove" else {})
         options = {**reading, **own, "seed": recipe.seed}
-        return tokenizer, self.add("prepare", "prepare", options, inputs={"tokenizer": tokenizer}, paths=paths)
+        return tokenizer, self.add("prepare", "prepare", options, inputs=inputs, paths=paths)
+
+    def overlap(self, reading: Mapping[str, Any], inputs: Mapping[str, Input], paths: Mapping[str, Path]) -> Input:
+        """Plan the search for the tasks' rows in the text."""
+        tasks = [resolve_task(choice) for choice in self.recipe.tasks]
+        rows = {
+            f"task {task.name} {name}": path
+            for task in tasks
+            for name, path in {"train": task.train, **task.sets}.items()
+        }
+        options = {**reading, "tasks": [task.options() for task in tasks]}
+        return self.add("overlap", "overlap", options, inputs=inputs, paths={**paths, **rows})
 
     def encoders(self, tokenizer: Input, rows: Input | None) -> list[tuple[str, Input]]:
         """Plan the encoders to fine-tune; return them by variant, the main one first."""

@@ -79,7 +79,7 @@ def _headline(run: RunRecords, row: ScoreRow) -> str:
 
 def notes(run: RunRecords) -> list[str]:
     """Return everything that was cut, dropped, skipped, undefined or uncertain, a sentence each, none twice."""
-    found = [*_text_notes(run), *_training_notes(run), *_score_notes(run), *_forecast_notes(run)]
+    found = [*_text_notes(run), *_overlap_notes(run), *_training_notes(run), *_score_notes(run), *_forecast_notes(run)]
     return list(dict.fromkeys(found))
 
 
@@ -90,14 +90,29 @@ def _text_notes(run: RunRecords) -> Iterator[str]:
         for reason, count in (results.get("troubles") or {}).items():
             if count:
                 yield f"Text: {count_text(count)} × {reason}."
-        for key, words in (("duplicates", "the same as"), ("near_duplicates", "nearly the same as")):
+        for key, words in (
+            ("duplicates", "the same as an earlier one, left out (duplicates.jsonl)"),
+            ("near_duplicates", "nearly the same as an earlier one, left out (duplicates.jsonl)"),
+            ("overlapping", "with 13 words in a row of a task, left out"),
+        ):
             if results.get(key):
-                yield f"Text: {plural(results[key], 'document')} {words} an earlier one, left out (duplicates.jsonl)."
+                yield f"Text: {plural(results[key], 'document')} {words}."
         if reason := (results.get("engine") or {}).get("reason"):
             yield f"Text: encoded by tokenizers, the slower library, because {reason}."
         if results.get("unknown"):
             share = results["unknown"] / max(1, results["words"])
             yield f"Text: the tokenizer did not know {plural(results['unknown'], 'word')} ({100 * share:.3g} % of all)."
+
+
+def _overlap_notes(run: RunRecords) -> Iterator[str]:
+    for record in run.of_kind("overlap"):
+        results = record["results"]
+        for one in results["sets"]:
+            if one["found"]:
+                yield (
+                    f"{one['task']}: {count_text(one['found'])} rows of {one['set']} share 13 words in a row with the "
+                    f"corpus ({count_text(one['checked'])} are long enough to tell; rows.jsonl of the stage overlap)."
+                )
 
 
 def _training_notes(run: RunRecords) -> Iterator[str]:

@@ -68,12 +68,7 @@ def prepare(work: Work) -> dict[str, Any]:
         layout=options["rows"],
         duplicates=options["duplicates"],
         near=options["near_duplicates"],
-        cleaning=Cleaning(
-            nfc=options["nfc"],
-            control=options["control_characters"] == "remove",
-            shortest=options["shortest"],
-            longest=options["longest"],
-        ),
+        cleaning=cleaning_of(options),
     )
     memory = work.machine.memory or MEMORY
     with contextlib.ExitStack() as stack:
@@ -86,10 +81,21 @@ def prepare(work: Work) -> dict[str, Any]:
             scratch=work.scratch,
             crew=Crew(stack.enter_context(Processes(at_once)), at_once) if at_once > 1 else None,
             memory=memory,
+            leave_out=work.inputs.get("overlap"),
             progress=progress.encoded,
         )
     copy_tokenizer(work.inputs["tokenizer"], work.folder / "tokenizer")
     return summary.as_dict()
+
+
+def cleaning_of(options: Mapping[str, Any]) -> Cleaning:
+    """Return what the recipe wants done to a document's text."""
+    return Cleaning(
+        nfc=options["nfc"],
+        control=options["control_characters"] == "remove",
+        shortest=options["shortest"],
+        longest=options["longest"],
+    )
 
 
 def processes_for(paths: Iterable[Path], threads: int, memory: int) -> int:
@@ -128,9 +134,9 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 class Progress:
     """Tells the share of the sources' bytes, as they lie on the disk, that has been read."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, paths: Iterable[Path] | None = None) -> None:
         self._tell = work.tell
-        self._total = max(1, sum(path.stat().st_size for path in work.paths.values()))
+        self._total = max(1, sum(path.stat().st_size for path in paths or work.paths.values()))
         self._before = 0
         self.bytes = 0
         self._begun = time.monotonic()

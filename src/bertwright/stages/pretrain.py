@@ -18,7 +18,7 @@ from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
 from bertwright.encoder.stack import set_dropout
 from bertwright.errors import DataError, InputError
-from bertwright.recipe import Amount, Pretrain
+from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import MaskedRows, held_out_loss
 from bertwright.stages.model_folder import MODEL, facts, save_model
 from bertwright.stages.work import Work
@@ -31,6 +31,7 @@ from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import Precision, choose, matmul_peak
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.trainable import select
+from bertwright.units import Amount
 
 MICRO_BATCH_TOKENS = 8192  # what goes through at once where the recipe does not say
 

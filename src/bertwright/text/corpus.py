@@ -71,7 +71,8 @@ class Selection:
     """Which documents are in which split, (n,) each; their ids' counts; where the parts' documents end, but the last.
 
     ``tail`` says that there is one document, whose last rows are held out. ``first`` holds for each document the one
-    that it repeats, itself where it repeats none; ``exact`` is false where the texts are the same.
+    that it repeats, itself where it repeats none; ``exact`` is false where the texts are the same. ``overlapping``
+    counts the others that were not wanted.
     """
 
     flags: Mapping[str, npt.NDArray[np.bool_]]
@@ -80,6 +81,7 @@ class Selection:
     tail: bool
     first: npt.NDArray[np.int64]
     exact: npt.NDArray[np.bool_]
+    overlapping: int
 
     def repeats(self) -> npt.NDArray[np.int64]:
         """Return the numbers of the documents that were left out because an earlier one is the same, or nearly."""
@@ -151,8 +153,8 @@ class Corpus:
             self._progress(sizes[part.file] + counts["position"], text)
         return parts, found
 
-    def select(self, found: Found) -> Selection:
-        """Leave out repeats and hold out documents; what is kept of each part is written for the jobs that follow."""
+    def select(self, found: Found, unwanted: npt.NDArray[np.uint64]) -> Selection:
+        """Leave out repeats and ``unwanted`` hashes (m, 2), and hold out documents; write what is kept of each part."""
         records = [self._records(part) for part in found.parts]
         hashes = [part["hash"] for part in records]
         first = np.arange(sum(map(len, records)))
@@ -163,6 +165,8 @@ class Corpus:
         if self._choices.near is not None:
             first = np.where(exact, self._near(found, exact, self._choices.near), first)
         kept = first == np.arange(len(first))
+        overlapping = kept & np.concatenate([np.empty(0, dtype=bool), *(_among(part, unwanted) for part in hashes)])
+        kept &= ~overlapping
         tokens = np.concatenate([part["tokens"] for part in records]) if records else np.empty(0, dtype=np.uint64)
         all_hashes = np.concatenate(hashes) if hashes else np.empty((0, 2), dtype=np.uint64)
         choices = self._choices
@@ -174,7 +178,7 @@ class Corpus:
             for part, one in zip(found.parts, np.split(mine, ends), strict=True):
                 with files.writing(self._scratch / SELECTION / split / f"{part.name}.npy") as stream:
                     np.save(stream, one)
-        return Selection(flags, tokens.astype(np.int64), ends, held.tail, first, exact)
+        return Selection(flags, tokens.astype(np.int64), ends, held.tail, first, exact, int(overlapping.sum()))
 
     def _near(self, found: Found, there: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int64]:
         """Return the first document that each is nearly the same as; ``InputError`` where the memory is too small."""
@@ -280,6 +284,15 @@ class Corpus:
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _among(hashes: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Return which hashes (n, 2) are among others (m, 2), (n,)."""
+    found = np.isin(hashes[:, 0], wanted[:, 0])
+    known = {tuple(one) for one in wanted.tolist()}
+    for place in np.flatnonzero(found).tolist():
+        found[place] = tuple(hashes[place].tolist()) in known
+    return found
 
 
 def _check_enough(windows: Mapping[str, tuple[int, int]], row_length: int) -> None:

@@ -8,7 +8,7 @@ and that is the mark that it is done.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -117,7 +117,7 @@ class _Writer:
         span = self._job.part.span()
         records = [np.empty(0, dtype=RECORD)]
         with (self._folder / IDS).open("wb") as stream:
-            for batch in _batches(self._texts(span)):
+            for batch in cleaned(self._job, span, self._troubles, self._reached):
                 records.append(self._add(batch, stream))
         found = np.concatenate(records)
         np.save(self._folder / DOCUMENTS, found)
@@ -142,24 +142,6 @@ class _Writer:
         files.write_json(self._folder / COUNTS, counts)
         return counts
 
-    def _texts(self, span: Span) -> Iterator[str]:
-        job = self._job
-        found = documents(
-            job.file,
-            errors=job.errors,
-            broken_rows=job.broken_rows,
-            troubles=self._troubles,
-            progress=self._reached,
-            span=span,
-        )
-        for text in found:
-            clean = job.cleaning.clean(text)
-            fault = job.cleaning.fault(clean)
-            if fault:
-                self._troubles.count(fault)
-            else:
-                yield clean
-
     def _reached(self, position: int) -> None:
         self._position = position
 
@@ -168,13 +150,11 @@ class _Writer:
         records = np.zeros(len(texts), dtype=RECORD)
         contents = [text.encode() for text in texts]
         records["bytes"] = [len(content) for content in contents]
-        digests = b"".join(xxhash.xxh3_128_digest(content) for content in contents)
-        records["hash"] = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
+        records["hash"] = hash_of(contents)
         del contents
         self._signed = -1
         self._words += sum(text.count(" ") + 1 for text in texts)
-        for owners, pieces in _groups(texts):
-            found = self._engine.encode(pieces)
+        for owners, found in encoded_groups(texts, self._engine):
             if self._shingler is not None:
                 self._sign(found, owners)
             np.add.at(records["tokens"], owners, found.lengths.astype(np.uint64))
@@ -191,6 +171,34 @@ class _Writer:
         own = np.repeat(begins, shingles.counts)
         self._signatures.append(near.signatures_of(Shingles(shingles.hashes[own], shingles.counts[begins])))
         self._signed = owners[-1]
+
+
+def cleaned(job: PartJob, span: Span, troubles: Troubles, progress: Callable[[int], None]) -> Iterator[list[str]]:
+    """Give a part's documents as the recipe wants them, in batches; what is left out is counted."""
+
+    def texts() -> Iterator[str]:
+        how = {"errors": job.errors, "broken_rows": job.broken_rows}
+        for text in documents(job.file, **how, troubles=troubles, progress=progress, span=span):
+            clean = job.cleaning.clean(text)
+            fault = job.cleaning.fault(clean)
+            if fault:
+                troubles.count(fault)
+            else:
+                yield clean
+
+    return _batches(texts())
+
+
+def encoded_groups(texts: list[str], engine: Engine) -> Iterator[tuple[list[int], EncodedTexts]]:
+    """Encode texts, long ones in pieces; give groups of pieces with the number of each one's text."""
+    for owners, pieces in _groups(texts):
+        yield owners, engine.encode(pieces)
+
+
+def hash_of(contents: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    """Return the 128-bit hash of each text, (n, 2)."""
+    digests = b"".join(xxhash.xxh3_128_digest(content) for content in contents)
+    return np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
 
 
 def id_type(tokenizer: Tokenizer) -> np.dtype[Any]:

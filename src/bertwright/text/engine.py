@@ -51,7 +51,7 @@ class Engine:
     by_tokenizers: int
 
     def __init__(self, tokenizer: Tokenizer, *, allow_fast: bool = True) -> None:
-        self._slow = tokenizer
+        self.tokenizer = self._slow = tokenizer
         self._fast: tokie.Tokenizer | None = None
         self.reason = "" if allow_fast else "tokie disagreed on a text"
         if allow_fast:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bertwright import files
 from bertwright.text.corpus import Choices, Corpus, Found, Selection, unheard
@@ -29,16 +30,18 @@ class Summary:
 
     ``bytes`` (UTF-8), ``words`` (runs without a space), ``tokens`` and ``unknown`` ([UNK] among them) are of normalised
     text: [CLS], [SEP] and padding are in none of them. ``documents``, ``bytes``, ``words`` and ``unknown`` are of all
-    that was read; ``duplicates`` and ``near_duplicates`` of those were left out; ``tokens`` and ``rows`` are of train
-    alone. ``without_tokens`` are documents that the tokenizer cleans away wholly. ``full`` is the share of the rows'
-    places that hold text or [SEP]. ``troubles`` counts, by reason, what was left out, empty or replaced. ``engine``
-    says which library encoded and why, how many texts both did, and how many went to the slower one.
+    that was read; ``duplicates``, ``near_duplicates`` and ``overlapping`` (with a task) of those were left out;
+    ``tokens`` and ``rows`` are of train alone. ``without_tokens`` are documents that the tokenizer cleans away wholly.
+    ``full`` is the share of the rows' places that hold text or [SEP]. ``troubles`` counts, by reason, what was left
+    out, empty or replaced. ``engine`` says which library encoded and why, how many texts both did, and how many went
+    to the slower one.
     """
 
     bytes: int
     documents: int
     duplicates: int
     near_duplicates: int
+    overlapping: int
     held_out_documents: int
     without_tokens: int
     rows: int
@@ -71,13 +74,15 @@ def prepare_rows(
     memory: int = 1 << 30,
     shard_rows: int = SHARD_ROWS,
     part_bytes: int = PART_BYTES,
+    leave_out: Path | None = None,
     progress: Callable[[int, int], None] = unheard,
 ) -> Summary:
     """Encode files into rows of ``row_length`` ids and write them with a manifest; the same input gives the same bytes.
 
     About ``held_out`` of the documents (by ``seed``), and at least one, are kept back; of a single document its last
     rows. ``crew`` does the pieces of work (none: this process does). ``progress`` is told how many bytes of the files,
-    as they lie on the disk, are read, and how many bytes of text they gave. What is in ``scratch`` from an interrupted
+    as they lie on the disk, are read, and how many bytes of text they gave. ``leave_out`` is a folder that
+    ``bertwright.stages.overlap`` wrote: its documents are left out. What is in ``scratch`` from an interrupted
     try with the same arguments is taken up. Files are read in parts of about ``part_bytes``; shards have about
     ``shard_rows`` rows. ``DataError`` where a file cannot be read or the text is too little for a full row.
     """
@@ -96,7 +101,7 @@ def prepare_rows(
         progress=progress,
     )
     found = corpus.encode()
-    selection = corpus.select(found)
+    selection = corpus.select(found, _hashes(leave_out))
     layout, splits = corpus.lay_out(found, selection)
     shards, filled = corpus.write(layout, splits, folder)
     _list(folder / TROUBLES, _broken_rows(text_files, found))
@@ -106,6 +111,14 @@ def prepare_rows(
     windows = {split.name: split.window for split in splits}
     rows = {split: sum(shard.rows for shard in shards if shard.split == split) for split in SPLITS}
     return _summary(found, selection, choices, rows, filled, windows)
+
+
+def _hashes(folder: Path | None) -> npt.NDArray[np.uint64]:
+    """Return the hashes of the documents to leave out, (n, 2)."""
+    if folder is None:
+        return np.empty((0, 2), dtype=np.uint64)
+    found: npt.NDArray[np.uint64] = np.load(folder / "documents.npy")
+    return found
 
 
 def _list(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -165,6 +178,7 @@ def _summary(
         documents=total("documents"),
         duplicates=int((~selection.exact).sum()),
         near_duplicates=len(selection.repeats()) - int((~selection.exact).sum()),
+        overlapping=selection.overlapping,
         held_out_documents=held,
         without_tokens=int((selection.tokens == 0).sum()),
         rows=rows["train"],
