@@ -67,6 +67,14 @@ def test_all_forms_give_the_same_documents(tmp_path: Path, name: str, pack: str)
         assert TEXTS == read(written(tmp_path / ("members." + name + pack), parts))
 
 
+@pytest.mark.parametrize("pack", [pack for pack in PACK if pack])
+def test_packed_parquet_is_read_too(tmp_path: Path, pack: str) -> None:
+    """A parquet file that somebody packed once more."""
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "plain.parquet")
+    path = written(tmp_path / f"a.parquet{pack}", PACK[pack]((tmp_path / "plain.parquet").read_bytes()))
+    assert TEXTS == read(path)
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_parquet_gives_the_same_documents(tmp_path: Path, kind: pa.DataType) -> None:
     """Parquet's kinds of text are read in row groups; nulls and empty texts are counted and no documents."""

@@ -18,7 +18,8 @@ from bertwright.errors import DataError
 from bertwright.tasks.task import Task
 from bertwright.text.documents import ignore
 from bertwright.text.lines import lines
-from bertwright.text.sources import Source, text_file
+from bertwright.text.sources import Source, TextFile, text_file
+from bertwright.text.streams import unpacked_file
 from bertwright.text.troubles import Reading, Troubles
 
 Label = str | float | tuple[str, ...]
@@ -139,7 +140,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str
     """Give number (from 1) and content of each row, once the columns are known to be there."""
     file = text_file(Source(str(path)), path)
     if file.format == "parquet":
-        yield from _parquet(path, columns)
+        yield from _parquet(file, columns)
         return
     if file.format == "txt":
         raise DataError(f"{path}: a task's rows are read from csv, tsv, jsonl or parquet; found a txt file")
@@ -185,14 +186,15 @@ def _csv(
         raise DataError(f"{path}, line {reader.line_num}: not valid {kind} ({error})") from error
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet(file: TextFile, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    path = file.path
     try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
+        with unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
+            names = table.schema_arrow.names
             _check_columns(str(path), names, columns)
             wanted = [name for name in names if name in (*columns, "id")]
             number = 0
-            for batch in file.iter_batches(columns=wanted):
+            for batch in table.iter_batches(columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

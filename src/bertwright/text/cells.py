@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
 from bertwright.text.lines import lines, lines_before
+from bertwright.text.streams import unpacked_file
 from bertwright.text.troubles import Reading
 
 # The csv module refuses cells over 128 KiB unless told; a gibibyte still keeps an unclosed quote from all the memory.
@@ -145,7 +146,7 @@ def _column(reading: Reading, header: list[str]) -> int:
 def _parquet_cells(reading: Reading) -> Iterator[str]:
     path = reading.file.path
     try:
-        with pq.ParquetFile(path) as table:
+        with unpacked_file(reading.file) as plain, pq.ParquetFile(plain) as table:
             _check_parquet_column(reading, table.schema_arrow)
             size, rows, span = path.stat().st_size, max(1, table.metadata.num_rows), reading.span
             end = table.num_row_groups if span.end is None else span.end

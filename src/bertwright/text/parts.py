@@ -46,7 +46,7 @@ def parts_of(number: int, file: TextFile, size: int) -> Iterator[Part]:
 
     Nobody knows how long a packed file is: its parts go on for ever, and the one that meets the end says so.
     """
-    if file.format == "parquet":
+    if file.format == "parquet" and file.compression is None:
         yield from _row_groups(number, file, size)
     elif not divisible(file):
         yield Part(number, 0, 0, None)

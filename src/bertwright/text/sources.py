@@ -90,8 +90,6 @@ def text_file(source: Source, path: Path) -> TextFile:
             f"{path}: the suffix {suffix!r} does not say what the file is. Known are {', '.join(FORMATS)}, each also "
             f"with {', '.join(COMPRESSIONS)} behind it. Rename the file or give the source a `format`."
         )
-    if format_ == "parquet" and compression:
-        raise DataError(f"{path}: a parquet file is compressed inside. Unpack the outer {compression} file first.")
     boundaries = _BOUNDARIES.get(format_, _ROW_BOUNDARIES)
     boundary = source.boundary or boundaries[0]
     if boundary not in boundaries:

@@ -7,8 +7,11 @@ import contextlib
 import gzip
 import io
 import lzma
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
@@ -73,6 +76,19 @@ def _unpack(compression: str | None, packed: io.BufferedReader[io.RawIOBase]) ->
             cast(io.RawIOBase, pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd")), _BUFFER
         )
     return packed
+
+
+@contextlib.contextmanager
+def unpacked_file(file: TextFile) -> Iterator[Path]:
+    """Give the path of a file as it is, or of a temporary copy unpacked: parquet is read from its end."""
+    if file.compression is None:
+        yield file.path
+        return
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as plain:
+        with unpacked(file, lambda _: None) as stream:
+            shutil.copyfileobj(stream, plain)
+        plain.flush()
+        yield Path(plain.name)
 
 
 def _discard(stream: IO[bytes], count: int) -> None:
