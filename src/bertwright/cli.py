@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.errors import BertwrightError, InputError
+from bertwright.errors import BertwrightError, InputError, Interrupted
 
 app = typer.Typer(
     name="bertwright",
@@ -42,6 +42,7 @@ class Output:
 
 
 output = Output()
+_STOPPED = "stopped. What was finished is kept; the same command continues."
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
@@ -69,7 +70,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except BertwrightError as error:
         return _fail(str(error), error.exit_code, type(error).__name__)
     except KeyboardInterrupt:
-        return _fail("stopped. What was finished is kept; the same command continues.", 1, "Interrupted")
+        return _fail(_STOPPED, 1, "Interrupted")
     except OSError as error:
         return _fail(_system(error), 2, "InputError")
     except Exception as error:
@@ -119,7 +120,8 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int
 
     recipe = load_recipe(path, overrides or ())
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _terminate)
     command = " ".join(["bertwright", *sys.argv[1:]])
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         result = run(recipe, until=until, listen=screen, command=command)
@@ -147,7 +149,7 @@ def _decoded(folder: Path, count: int) -> list[str]:
 
 
 def _terminate(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted(_STOPPED)
 
 
 @app.command("run")

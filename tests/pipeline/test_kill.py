@@ -94,7 +94,8 @@ def test_twenty_kills_lose_nothing(toy: Toy, tmp_path: Path, runs: int) -> None:
 def test_a_kill_of_two_runs_at_once_loses_nothing(toy: Toy, tmp_path: Path) -> None:
     """The workers die with the process that started them, and leave no lock behind."""
     path, store = toy(pretrain=None, finetune=LONG_RUNS, system={"runs": 2}), tmp_path / "s"
-    process = subprocess.Popen(command(path, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command(path, store), stdout=nowhere, stderr=nowhere, text=True)
     wait_for(process, lambda: len(list(store.glob("stages/finetune*.partial/scratch/checkpoint-*"))) > 1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

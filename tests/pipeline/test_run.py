@@ -99,12 +99,12 @@ def test_a_change_runs_again_what_is_downstream_and_plan_says_why(toy: Toy, tmp_
 
 
 def test_a_changed_dev_file_trains_nothing_again(toy: Toy, tmp_path: Path) -> None:
-    """Only the scores hang on the sets."""
+    """Only the scores, and the search for its rows in the text, hang on the sets."""
     path = toy(finetune={"seeds": 1, "baseline": False})
     bertwright.run(path)
     with (tmp_path / "dev.jsonl").open("a") as stream:
         stream.write('{"text": "balan koren", "label": "low"}\n')
-    assert {"evaluate/height"} == {name for name, (state, _) in states(path).items() if state != "done"}
+    assert {"evaluate/height", "overlap"} == {name for name, (state, _) in states(path).items() if state != "done"}
     assert "the content of set dev changed" == states(path)["evaluate/height"][1]
 
 
@@ -167,8 +167,9 @@ def test_prepare_shows_rows_as_the_model_sees_them(toy: Toy, capsys: pytest.Capt
 def test_python_verbs_stop_where_they_say(toy: Toy) -> None:
     """prepare, pretrain, finetune and evaluate go so far and no further; report runs nothing."""
     path = toy(finetune={"seeds": 1, "baseline": False})
-    assert ["tokenizer", "prepare"] == list(bertwright.prepare(path).stages)
-    assert ["tokenizer", "prepare", "pretrain"] == list(bertwright.pretrain(path).stages)
+    text = ["tokenizer", "overlap", "prepare"]
+    assert text == list(bertwright.prepare(path).stages)
+    assert [*text, "pretrain"] == list(bertwright.pretrain(path).stages)
     assert "evaluate/height" not in bertwright.finetune(bertwright.load_recipe(path)).stages
     assert bertwright.report(path).is_file()
     assert "evaluate/height" in bertwright.evaluate(path).stages
@@ -281,7 +282,9 @@ def test_status_tells_from_another_shell(toy: Toy, capsys: pytest.CaptureFixture
     bertwright.prepare(path)
     assert 0 == call(["status", str(path), "--json"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["stages"]
-    assert [("tokenizer", "done"), ("prepare", "done")] == [(stage["name"], stage["state"]) for stage in found]
+    assert [("tokenizer", "done"), ("overlap", "done"), ("prepare", "done")] == [
+        (stage["name"], stage["state"]) for stage in found
+    ]
 
 
 def test_the_stores_commands(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
