@@ -129,10 +129,15 @@ class Store:
 
     @contextlib.contextmanager
     def working(self, kind: str, identity_: str) -> Iterator[Path]:
-        """Give the folder of a stage at work; what an earlier try left is still in it. The caller holds the lock."""
+        """Give the folder of a stage at work; what an earlier try left is still in it. The caller holds the lock.
+
+        What a kill left half-written, or half-removed, goes: it has a temporary name and would be sealed with the rest.
+        """
         folder = self.folder(kind, identity_ + PARTIAL)
         with files.explained(folder):
             (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+            for left in sorted(folder.rglob(f"*{files.TEMPORARY}"), reverse=True):
+                files.remove(left)
         yield folder
 
     def seal(self, kind: str, identity_: str, record: Mapping[str, Any]) -> Sealed:

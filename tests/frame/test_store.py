@@ -51,6 +51,17 @@ def test_a_sealed_stage_is_whole_and_has_no_scratch(tmp_path: Path) -> None:
     assert [] == store.verify()
 
 
+def test_what_a_kill_left_half_removed_is_not_sealed(tmp_path: Path) -> None:
+    """A kill while the checkpoints go leaves them under a temporary name; the next try's seal has nothing of them."""
+    store = Store(tmp_path / "store")
+    with store.working("prepare", "a" * 32) as folder:
+        files.write_text(folder / "scratch.123.tmp" / "rows" / "1.tmp" / "keys.bin", "half")
+        files.write_text(folder / "model.tmp" / "weights.bin", "half")
+    folder = sealed(store)
+    assert ["record.json", "rows.bin"] == sorted(path.name for path in folder.iterdir())
+    assert {"rows.bin"} == set(files.read_json(folder / "record.json")["files"])
+
+
 @pytest.mark.parametrize("step", range(1, 40))
 def test_a_failure_at_any_write_leaves_whole_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
