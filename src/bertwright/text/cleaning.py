@@ -25,10 +25,11 @@ class Cleaning:
 
     def clean(self, text: str) -> str:
         """Return a normalised text as the recipe wants it; it is normalised again where something was removed."""
-        if self.nfc and not unicodedata.is_normalized("NFC", text):
-            text = unicodedata.normalize("NFC", text)
         if self.control and _CONTROL.search(text):
             text = " ".join(_CONTROL.sub("", text).split())
+        # After the controls: one between a letter and its accent would keep them apart.
+        if self.nfc and not unicodedata.is_normalized("NFC", text):
+            text = unicodedata.normalize("NFC", text)
         return text
 
     def fault(self, text: str) -> str | None:
