@@ -233,6 +233,7 @@ def test_a_source_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypa
 
     with pytest.raises(DataError, match=r"source\.jsonl changed while it was read"):
         prepare(tmp_path, TEXTS, crew=Crew(Meddling()))
+    assert not (tmp_path / "scratch" / "parts").exists()
 
 
 def test_duplicates_are_left_out_or_kept(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ class Corpus:
             parts, counts = self._encode_parts(fast=False)
         for file, stamp in zip(self._files, before, strict=True):
             if _stamp(file.path) != stamp:
+                files.remove(self._scratch / PARTS)  # what was read of it must never be taken for what is there later
                 raise DataError(
                     f"{file.path} changed while it was read. Give the same command again when it is at rest."
                 )
