@@ -45,7 +45,8 @@ def explained(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open ``path`` for writing bytes; it appears, whole and on disk, when the block ends without an error."""
-    temporary = path.with_name(path.name + TEMPORARY)
+    # Two processes may write one file at once: each has a neighbour of its own, and the last rename wins.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
