@@ -113,7 +113,7 @@ def demo_files(*, seed: int, documents: int) -> dict[str, bytes]:
         contents[f"tasks/topic/{split}.csv"] = _csv(topic_rows(lexicon, seed=seed, split=split, count=count))
         rows = similarity_rows(lexicon, seed=seed, split=split, count=count)
         contents[f"tasks/similarity/{split}.jsonl"] = _json_lines(rows)
-    for split, count in (("train", 2000), ("dev", 400), ("ood", 400)):
+    for split, count in (("train", 1500), ("dev", 400), ("ood", 400)):
         shortcuts = REVERSED if split == "ood" else USUAL
         rows = inference_rows(lexicon, seed=seed, split=split, count=count, shortcuts=shortcuts)
         contents[f"tasks/inference/{split}.jsonl"] = _json_lines(rows)
