@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertwright.errors import DataError
-from bertwright.text import documents as documents_module
 from bertwright.text import lines as lines_module
 from bertwright.text.documents import Troubles, documents, normalise
 from bertwright.text.parts import parts_of
@@ -346,11 +345,8 @@ def test_parts_of_a_file_give_its_documents(
         whole = list(documents(file, errors="stop", broken_rows="stop", troubles=Troubles()))
         found: list[str] = []
         with unittest.mock.patch.object(lines_module, "_BLOCK", block):
-            for part in parts_of(0, file, size):
-                span = part.span()
-                found += documents(file, errors="stop", broken_rows="stop", troubles=Troubles(), span=span)
-                if span.ended:
-                    break
+            for part in parts_of(0, file, size, Path(name) / "pieces"):
+                found += documents(file, errors="stop", broken_rows="stop", troubles=Troubles(), span=part.span())
     runs = [[]] if boundary == "blank_line" else []
     for line in content.decode().split("\n"):
         if boundary == "row" or not line.split():
@@ -365,23 +361,29 @@ def test_rows_of_parts_keep_their_numbers(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" if n % 7 else "{\n" for n in range(1, 50)))
     [file] = expand([Source(str(path))])
     troubles, texts = Troubles(), []
-    for part in parts_of(0, file, 100):
+    for part in parts_of(0, file, 100, tmp_path / "pieces"):
         texts += documents(file, errors="stop", broken_rows="skip", troubles=troubles, span=part.span())
     assert list(range(7, 50, 7)) == [row.row for row in troubles.rows]
     assert [f"text {n}" for n in range(1, 50) if n % 7] == texts
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=5)
     [table] = expand([Source(str(tmp_path / "a.parquet"))])
-    parts = list(parts_of(0, table, 100))
+    parts = list(parts_of(0, table, 100, tmp_path / "pieces"))
     assert len(parts) > 3
     spans = [part.span() for part in parts]
     reads = [documents(table, errors="stop", broken_rows="stop", troubles=Troubles(), span=span) for span in spans]
     assert texts == [text for read in reads for text in read]
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.text("ab \t\n\u00a0\u2028\x1c", max_size=200))
-def test_a_long_text_is_normalised_like_a_short_one(text: str) -> None:
-    """In pieces, for the memory's sake, and with the same result."""
-    long = unittest.mock.patch.object(documents_module, "_LONG", 5)
-    with long:
-        assert " ".join(text.split()) == normalise(text)
+def test_every_whitespace_is_a_space() -> None:
+    """Texts are normalised as the standard library parts words, for every character there is."""
+    for code in range(0x110000):
+        text = f"a{chr(code)}b"
+        if len(text.split()) > 1 or normalise(text) != text:
+            assert " ".join(text.split()) == normalise(text)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text("ab \t\n\u00a0\u2028\x1c\u3000", max_size=40))
+def test_runs_of_whitespace_are_one_space(text: str) -> None:
+    """Runs of several kinds, and at the ends."""
+    assert " ".join(text.split()) == normalise(text)

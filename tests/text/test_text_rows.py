@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.text.duplicates import find_repeats
+from bertwright.text.duplicates import mark_repeats
 from bertwright.text.encoded_parts import pieces_of
-from bertwright.text.held_out import choose_held_out, tail_rows
+from bertwright.text.held_out import HeldOut, tail_rows
 from bertwright.text.rows import Frame, best_fit, contiguous, packed, stream_of
 from bertwright.text.shuffle import buckets_of, keys_of, mix
 
@@ -108,31 +108,41 @@ def hashes(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64, (count, 2), dtype=np.uint64)
 
 
+def held(hashes: np.ndarray, there: np.ndarray, *, seed: int, share: float, piece: int = 37) -> tuple[np.ndarray, bool]:
+    """Return which documents are held out, shown and asked piece by piece, and whether it has to be a tail."""
+    chooser = HeldOut(seed=seed, share=share)
+    starts = range(0, len(hashes), piece)
+    for start in starts:
+        chooser.see(hashes[start : start + piece], there[start : start + piece], start)
+    pieces = [chooser.flags(hashes[start : start + piece], there[start : start + piece], start) for start in starts]
+    return np.concatenate(pieces), chooser.tail
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 300), st.integers(0, 5), st.sampled_from([0.005, 0.1, 0.5, 0.999]))
 def test_both_splits_get_a_document(count: int, seed: int, share: float) -> None:
     """Of two and more documents at least one is held out and at least one is not; of one, none is as a whole."""
-    found = choose_held_out(hashes(count), np.ones(count, dtype=bool), seed=seed, share=share)
-    taken = int(found.documents.sum())
-    assert (1 <= taken < count) if count > 1 else (taken == 0 and found.tail)
+    found, tail = held(hashes(count), np.ones(count, dtype=bool), seed=seed, share=share)
+    taken = int(found.sum())
+    assert (1 <= taken < count) if count > 1 else (taken == 0 and tail)
 
 
 def test_the_share_is_kept_and_hangs_on_the_text_alone() -> None:
     """About the share is held out, another part for another seed, and a text's side is its own wherever it stands."""
     some, there = hashes(20_000), np.ones(20_000, dtype=bool)
-    found = choose_held_out(some, there, seed=1, share=0.05).documents
+    found, _ = held(some, there, seed=1, share=0.05)
     assert 900 < found.sum() < 1100
-    assert (found != choose_held_out(some, there, seed=2, share=0.05).documents).any()
-    assert (found[::-1] == choose_held_out(some[::-1], there, seed=1, share=0.05).documents).all()
+    assert (found != held(some, there, seed=2, share=0.05)[0]).any()
+    assert (found[::-1] == held(some[::-1], there, seed=1, share=0.05, piece=1000)[0]).all()
 
 
 def test_what_is_not_there_is_not_held_out() -> None:
     """Documents that were left out or hold no ids count on neither side."""
     there = np.zeros(50, dtype=bool)
     there[[3, 7]] = True
-    found = choose_held_out(hashes(50), there, seed=0, share=0.5)
-    assert 1 == found.documents.sum() == found.documents[[3, 7]].sum()
-    assert choose_held_out(hashes(50), there & (np.arange(50) == 3), seed=0, share=0.5).tail
+    found, _ = held(hashes(50), there, seed=0, share=0.5)
+    assert 1 == found.sum() == found[[3, 7]].sum()
+    assert held(hashes(50), there & (np.arange(50) == 3), seed=0, share=0.5)[1]
 
 
 @pytest.mark.parametrize(("rows", "share", "expected"), [(10, 0.01, 1), (10, 0.5, 5), (1, 0.5, 1)])
@@ -146,14 +156,12 @@ def test_a_single_documents_last_rows(rows: int, share: float, expected: int) ->
 def test_repeats_are_those_of_a_dictionary(parts: list[list[int]], memory: int) -> None:
     """Whatever the parts and however little memory, what a dictionary would find is found, with the first of each."""
     values = hashes(10, seed=1)
-    found = find_repeats([values[part].reshape(-1, 2) for part in parts], memory=memory)
+    found = np.arange(sum(map(len, parts)))
+    mark_repeats([values[part].reshape(-1, 2) for part in parts], found, memory=memory)
     first: dict[int, int] = {}
-    expected = [
-        (number, first[value])
-        for number, value in enumerate(value for part in parts for value in part)
-        if first.setdefault(value, number) != number
-    ]
-    assert expected == list(zip(np.flatnonzero(found.repeated).tolist(), found.first.tolist(), strict=True))
+    values_in_order = [value for part in parts for value in part]
+    expected = [first.setdefault(value, number) for number, value in enumerate(values_in_order)]
+    assert expected == found.tolist()
 
 
 def test_long_texts_are_cut_before_spaces() -> None:

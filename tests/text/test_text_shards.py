@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def in_order(folder: Path, split: str, seed: int = 0) -> np.ndarray:
     """Return a split's rows as they were before the shuffle, (rows, T): the keys that they were given tell."""
     shards = Shards(folder / "rows")
-    done = [files.read_json(path) for path in sorted(folder.glob(f"scratch/rows-{split}/*/done.json"))]
+    done = [files.read_json(path) for path in sorted(folder.glob(f"scratch/rows-{split}/**/done.json"))]
     drawn = 2 * seed + ("train", "held_out").index(split)
     keys = np.concatenate([keys_of(number, one["rows"], drawn) for number, one in enumerate(done)])
     shuffled = shards.ids(split, np.arange(shards.rows(split)))
@@ -129,17 +129,17 @@ def test_the_summary_counts_by_hand(tmp_path: Path) -> None:
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither what lay in the folder before nor the size of batches changes a byte; another seed does."""
     texts = [" ".join([*TEXTS[i % 8 :], LETTERS[i % 5]]) for i in range(20)]
-    prepare(tmp_path / "a", texts, shard_rows=5)
-    prepare(tmp_path / "b", texts * 3, shard_rows=2)
+    prepare(tmp_path / "a", texts, shard_bytes=160)
+    prepare(tmp_path / "b", texts * 3, shard_bytes=64)
     monkeypatch.setattr(encoded_parts, "_BATCH", 50)
-    prepare(tmp_path / "b", texts, shard_rows=5)
+    prepare(tmp_path / "b", texts, shard_bytes=160)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    prepare(tmp_path / "c", texts, seed=1, shard_rows=5)
+    prepare(tmp_path / "c", texts, seed=1, shard_bytes=160)
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
 MANY = [" ".join([*TEXTS[i % 8 :], LETTERS[i % 7] * (1 + i // 7)]) for i in range(60)]
-SMALL = {"part_bytes": 500, "shard_rows": 7}
+SMALL = {"part_bytes": 500, "shard_bytes": 224}
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_rows_are_the_same_in_any_number_of_shards(tmp_path: Path) -> None:
     """Rows asked for by number, in any order and over files, are the same for any size of files."""
     texts = TEXTS * 4
     prepare(tmp_path / "a", texts, duplicates="keep")
-    prepare(tmp_path / "b", texts, duplicates="keep", shard_rows=3)
+    prepare(tmp_path / "b", texts, duplicates="keep", shard_bytes=96)
     one, many = Shards(tmp_path / "a" / "rows"), Shards(tmp_path / "b" / "rows")
     assert one.rows("train") == many.rows("train") > 9
     asked = np.random.default_rng(0).integers(0, one.rows("train"), 30)

@@ -144,7 +144,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str
         return
     if file.format == "txt":
         raise DataError(f"{path}: a task's rows are read from csv, tsv, jsonl or parquet; found a txt file")
-    content = lines(Reading(file, "stop", "stop", Troubles(), ignore))
+    # Without a limit no line is left out.
+    content = filter(None, lines(Reading(file, "stop", "stop", Troubles(), ignore)))
     yield from _jsonl(path, content, columns) if file.format == "jsonl" else _csv(path, content, columns, file.format)
 
 

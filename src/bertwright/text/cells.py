@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -13,17 +15,20 @@ import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
 from bertwright.text.lines import lines, lines_before
+from bertwright.text.sources import TextFile
 from bertwright.text.streams import unpacked_file
-from bertwright.text.troubles import Reading
+from bertwright.text.troubles import Limit, Reading, Span
 
-# The csv module refuses cells over 128 KiB unless told; a gibibyte still keeps an unclosed quote from all the memory.
-_LARGEST_CELL = 1 << 30
-_DIALECTS: dict[str, dict[str, Any]] = {
+LARGEST_CELL = 1 << 23
+"""Characters of a CSV cell, at most: a quote that is never closed must not take all the memory."""
+
+DIALECTS: dict[str, dict[str, Any]] = {
     "csv": {"delimiter": ",", "strict": True},
     # In TSV a quote is an ordinary character and a row never goes over a line.
     "tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
-_PARQUET_ROWS = 1024
+_PARQUET_ROWS, _PARQUET_BYTES, _BUFFER = 1024, 1 << 22, 1 << 20
+_TOO_LONG = "a text longer than asked for"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -39,26 +44,32 @@ def cells(reading: Reading) -> Iterator[str]:
 def _json_cells(reading: Reading) -> Iterator[str]:
     before: int | None = None
     for number, line in enumerate(lines(reading), 1):
-        if not line.strip():
-            yield ""
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=_without_repeats)
-            text = row[reading.file.column] if isinstance(row, dict) else None
-            fault = _text_fault(row, text)
-        except KeyError:
-            fault = f"no key {reading.file.column!r}"
-        except _RepeatedKeyError as error:
-            fault = f"the key {error} comes twice"
-        except (ValueError, RecursionError) as error:
-            # Only the message is the same for all rows of a kind; the place in the line is not.
-            fault = f"not JSON ({getattr(error, 'msg', 'too deep or too long a value').removesuffix(' at')})"
+        text, fault = _json_text(line, reading.file.column)
         if fault:
             # Counted only where it has to be told: it means reading all that stands before.
-            before = lines_before(reading.file, reading.span.first) if before is None else before
+            before = lines_before(reading.file, reading.span.start) if before is None else before
             reading.broken(before + number, fault)
         else:
-            yield text or ""
+            yield text
+
+
+def _json_text(line: str | None, column: str) -> tuple[str, str | None]:
+    """Return the text of a line, and why there is none where the line is broken."""
+    if line is None:
+        return "", _TOO_LONG
+    if not line.strip():
+        return "", None
+    try:
+        row = json.loads(line, object_pairs_hook=_without_repeats)
+        text = row[column] if isinstance(row, dict) else None
+        return text or "", _text_fault(row, text)
+    except KeyError:
+        return "", f"no key {column!r}"
+    except _RepeatedKeyError as error:
+        return "", f"the key {error} comes twice"
+    except (ValueError, RecursionError) as error:
+        # Only the message is the same for all rows of a kind; the place in the line is not.
+        return "", f"not JSON ({getattr(error, 'msg', 'too deep or too long a value').removesuffix(' at')})"
 
 
 class _RepeatedKeyError(Exception):
@@ -92,10 +103,19 @@ def _kind(value: Any) -> str:
 
 
 def _separated_cells(reading: Reading) -> Iterator[str]:
-    csv.field_size_limit(_LARGEST_CELL)
-    table = csv.reader(lines(reading), **_DIALECTS[reading.file.format])
-    header: list[str] | None = None
-    place, end = 0, 0
+    csv.field_size_limit(LARGEST_CELL)
+    header = _header(reading)
+    if header is None:
+        return
+    place, before, begun = _column(reading, header), -1, False
+    table = csv.reader(_short_lines(reading), **DIALECTS[reading.file.format])
+    end = 0
+
+    def broken(start: int, fault: str) -> None:
+        nonlocal before
+        before = lines_before(reading.file, reading.span.start) if before < 0 else before
+        reading.broken(before + start, fault)
+
     while True:
         # A row may go over many lines; its number is that of its first line.
         start, end = end + 1, end
@@ -103,26 +123,52 @@ def _separated_cells(reading: Reading) -> Iterator[str]:
             row = next(table, None)
         except csv.Error as error:
             end = table.line_num
-            if header is None:
-                raise DataError(f"{reading.file.path}: the header cannot be read ({error}).") from error
-            reading.broken(start, _csv_fault(error, start, end))
+            broken(start, _csv_fault(error, end - start + 1))
             continue
         end = table.line_num
         if row is None:
             return
-        if header is None:
-            header, place = row, _column(reading, row)
+        if not begun and reading.span.start == 0:
+            begun = True  # the header itself
         elif not row:
             yield ""
         elif len(row) != len(header):
-            reading.broken(start, f"{len(row)} cells where the header has {len(header)}")
+            broken(start, f"{len(row)} cells where the header has {len(header)}")
         else:
             yield row[place]
 
 
-def _csv_fault(error: csv.Error, start: int, end: int) -> str:
+def _header(reading: Reading) -> list[str] | None:
+    """Return the names of a file's columns, whatever part of it is read; None where the file is empty."""
+    whole = dataclasses.replace(reading, span=Span(), progress=lambda _: None)
+    with contextlib.closing(_short_lines(whole)) as first_lines:
+        try:
+            return next(csv.reader(first_lines, **DIALECTS[reading.file.format]), None)
+        except csv.Error as error:
+            raise DataError(f"{reading.file.path}: the header cannot be read ({error}).") from error
+
+
+def _short_lines(reading: Reading) -> Generator[str]:
+    """Give lines that the csv module can take."""
+    for line in lines(dataclasses.replace(reading, limit=Limit(LARGEST_CELL, leave_out=True))):
+        if line is None:
+            raise DataError(long_line(reading.file))
+        yield line
+
+
+def long_line(file: TextFile) -> str:
+    """Return what is said where a line of a table is longer than ``LARGEST_CELL`` bytes."""
+    return (
+        f"{file.path}: a line of more than {LARGEST_CELL / 1e6:.1f} MB, which is no row of a table. Give such text as "
+        "JSON lines, Parquet or txt."
+    )
+
+
+def _csv_fault(error: csv.Error, count: int) -> str:
     if "unexpected end of data" in str(error):
-        return f"a quote opened here is never closed; the {end - start + 1} lines to the end of the file belong to it"
+        return f"a quote opened here is never closed; the {count} lines to the end of the file belong to it"
+    if "field limit" in str(error):
+        return f"a quote opened here is not closed for {count} lines, more than {LARGEST_CELL:,} characters"
     return f"not CSV ({error})"
 
 
@@ -146,16 +192,19 @@ def _column(reading: Reading, header: list[str]) -> int:
 def _parquet_cells(reading: Reading) -> Iterator[str]:
     path = reading.file.path
     try:
-        with unpacked_file(reading.file) as plain, pq.ParquetFile(plain) as table:
+        with unpacked_file(reading.file) as plain, pq.ParquetFile(plain, buffer_size=_BUFFER) as table:
             _check_parquet_column(reading, table.schema_arrow)
             size, rows, span = path.stat().st_size, max(1, table.metadata.num_rows), reading.span
             end = table.num_row_groups if span.end is None else span.end
             done = sum(table.metadata.row_group(group).num_rows for group in range(span.start))
             wanted = {"row_groups": range(span.start, end), "columns": [reading.file.column]}
-            for batch in table.iter_batches(_PARQUET_ROWS, **wanted, use_threads=False):
+            for batch in table.iter_batches(_rows_at_once(table), **wanted, use_threads=False):
                 # As bytes, so that wrong UTF-8 meets the same rules as anywhere else.
                 for content in batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
                     done += 1
+                    if content and reading.over(len(content)):
+                        reading.broken(done, _TOO_LONG, unit="row")
+                        continue
                     yield reading.decode(content, place=f"the text in row {done}") if content else ""
                 reading.progress(size * done // rows)
     except (pa.ArrowException, OSError) as error:
@@ -163,6 +212,13 @@ def _parquet_cells(reading: Reading) -> Iterator[str]:
             f"{path} cannot be read as parquet ({str(error).splitlines()[0]}). It may be cut off, damaged or of "
             "another format: copy it once more, or name its `format`."
         ) from error
+
+
+def _rows_at_once(table: pq.ParquetFile) -> int:
+    """Return how many rows to read at once; few where each holds much."""
+    size: int = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
+    rows: int = table.metadata.num_rows
+    return max(1, min(_PARQUET_ROWS, _PARQUET_BYTES * rows // max(1, size)))
 
 
 def _check_parquet_column(reading: Reading, schema: pa.Schema) -> None:

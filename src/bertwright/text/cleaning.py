@@ -6,9 +6,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from bertwright.text.troubles import TOO_LONG, Limit
+
 # C0 and C1 controls but for whitespace, and the invisible characters that only direct or join others.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-TOO_SHORT, TOO_LONG = "documents shorter than asked for, left out", "documents longer than asked for, left out"
+TOO_SHORT = "documents shorter than asked for, left out"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class Cleaning:
         if self.nfc and not unicodedata.is_normalized("NFC", text):
             text = unicodedata.normalize("NFC", text)
         return text
+
+    def limit(self, room: int | None) -> Limit:
+        """Return how long a document may be where ``room`` bytes are all that there is memory for (None: no bound).
+
+        Its whitespace and what is removed may be much of a document, so one that is to be left out unread has to be
+        far longer than asked for.
+        """
+        most = None if self.longest is None else 16 * self.longest
+        return Limit(most, leave_out=True) if most is not None and (room is None or most <= room) else Limit(room)
 
     def fault(self, text: str) -> str | None:
         """Return why a text is left out, or None."""

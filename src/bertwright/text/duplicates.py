@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-Flags = npt.NDArray[np.bool_]
 
 # Bytes of memory that sorting one document's hash takes: hash, number and the sort's own.
 _PER_DOCUMENT = 96
 
 
-@dataclass(frozen=True)
-class Repeats:
-    """Which documents repeat an earlier one, (n,), and for each of those the number of the first of its kind."""
+def mark_repeats(parts: Sequence[Hashes], first: npt.NDArray[np.int64], *, memory: int) -> None:
+    """Write into ``first`` (n,) for each document the first one of the same hash, where that is not itself.
 
-    repeated: Flags
-    first: npt.NDArray[np.int64]
-
-
-def find_repeats(parts: Sequence[Hashes], *, memory: int) -> Repeats:
-    """Find all documents whose hash (two numbers, n x 2 a part) came before, in the order of the parts.
-
-    Hashes are looked at in slices of their values, so many that ``memory`` bytes are enough for each; the parts may be
-    mapped from the disk, and are then read once a slice. Two different texts of 10^9 would be taken for one with a
-    chance of 10^-21.
+    Hashes (two numbers, n x 2 a part) are looked at in slices of their values, so many that ``memory`` bytes are enough
+    for each; the parts, and ``first``, may be mapped from the disk, and the parts are then read once a slice. Two
+    different texts of 10^9 would be taken for one with a chance of 10^-21.
     """
-    total = sum(len(part) for part in parts)
-    slices = max(1, -(-total * _PER_DOCUMENT // max(memory, 1)))
-    repeated, firsts = np.zeros(total, dtype=bool), []
+    slices = max(1, -(-len(first) * _PER_DOCUMENT // max(memory, 1)))
     for number in range(slices):
         hashes, documents = _slice(parts, number, slices)
         order = np.lexsort((documents, hashes[:, 1], hashes[:, 0]))
@@ -41,11 +29,7 @@ def find_repeats(parts: Sequence[Hashes], *, memory: int) -> Repeats:
         same[1:] = (hashes[1:] == hashes[:-1]).all(axis=1)
         # Runs of one hash begin where it differs from the one before; there stands the first of its kind.
         heads = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-        repeated[documents[same]] = True
-        firsts.append(np.stack([documents[same], documents[heads[same]]], axis=1))
-    pairs = np.concatenate(firsts) if firsts else np.empty((0, 2), dtype=np.int64)
-    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
-    return Repeats(repeated, pairs[:, 1])
+        first[documents[same]] = documents[heads[same]]
 
 
 def _slice(parts: Sequence[Hashes], number: int, slices: int) -> tuple[Hashes, npt.NDArray[np.int64]]:

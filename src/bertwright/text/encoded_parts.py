@@ -1,8 +1,8 @@
 """One part of the sources as ids on the disk: all that can be done to it alone, done once.
 
-A part's folder holds ``ids.bin`` (all documents' ids, one behind the other), ``documents.npy`` (a record for each),
-``part.json`` (counts) and, where near-duplicates are looked for, ``signatures.npy``. It appears whole, by one rename,
-and that is the mark that it is done.
+A part's folder holds ``part.json`` (counts) and its documents in blocks of a bounded size, each a folder: ``ids.bin``
+(all documents' ids, one behind the other), ``documents.npy`` (a record for each) and, where near-duplicates are looked
+for, ``signatures.npy``. It appears whole, by one rename, and that is the mark that it is done.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from bertwright import files
 from bertwright.processes import Tell, silent
 from bertwright.text import near
 from bertwright.text.cleaning import Cleaning
-from bertwright.text.documents import Span, Troubles, documents
+from bertwright.text.documents import Troubles, documents, ignore
 from bertwright.text.engine import Disagreement, EncodedTexts, Engine
 from bertwright.text.parts import Part
+from bertwright.text.repeated_lines import RepeatedLines
 from bertwright.text.shingles import Shingler, Shingles
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
@@ -34,6 +35,9 @@ RECORD = np.dtype([("tokens", "<u8"), ("bytes", "<u8"), ("hash", "<u8", 2)])
 
 # Characters that go to the tokenizer at once; a longer document goes in pieces of that size.
 _BATCH = 1 << 21
+# Bytes of text of a block; of a part that is larger (a row group, a file) they are several.
+_BLOCK = 1 << 24
+_LINES = 200  # repeated lines that a part tells of
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class PartJob:
     errors: str
     broken_rows: str
     cleaning: Cleaning
+    room: int | None = None
     near: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -69,6 +74,7 @@ class PartJob:
             errors=content["errors"],
             broken_rows=content["broken_rows"],
             cleaning=Cleaning(**content["cleaning"]),
+            room=content["room"],
             near=content["near"],
         )
 
@@ -87,7 +93,7 @@ def encode_part(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, A
         with files.writing_folder(folder) as partial:
             return _Writer(job, partial).write()
     except Disagreement as error:
-        return {"disagreement": str(error), "ended": job.part.end is None, "bytes": 0, "position": 0}
+        return {"disagreement": str(error), "bytes": 0}
 
 
 @functools.lru_cache(maxsize=1)
@@ -98,7 +104,7 @@ def _loaded(folder: Path, fast: bool, _written: int) -> tuple[Tokenizer, Engine]
 
 
 class _Writer:
-    """Writes one part's files as its documents come."""
+    """Writes one part's blocks as its documents come."""
 
     def __init__(self, job: PartJob, folder: Path) -> None:
         self._job, self._folder = job, folder
@@ -106,79 +112,96 @@ class _Writer:
         self._tokenizer, self._engine = _loaded(job.tokenizer, job.fast, written)
         self._engine.begin()
         self._dtype = id_type(self._tokenizer)
-        self._troubles = Troubles()
         self._shingler = Shingler(self._tokenizer, near.WORDS) if job.near else None
-        self._signatures: list[near.Signatures] = []
-        self._words = self._unknown = self._position = 0
-        self._signed = -1  # the last document of a batch that has a signature
+        self._troubles, self._lines = Troubles(), RepeatedLines()
+        self._blocks: list[dict[str, int]] = []
+        self._words = self._unknown = 0
 
     def write(self) -> dict[str, Any]:
         """Write the part and return its counts."""
-        span = self._job.part.span()
-        records = [np.empty(0, dtype=RECORD)]
-        with (self._folder / IDS).open("wb") as stream:
-            for batch in cleaned(self._job, span, self._troubles, self._reached):
-                records.append(self._add(batch, stream))
-        found = np.concatenate(records)
-        np.save(self._folder / DOCUMENTS, found)
-        if self._shingler is not None:
-            none = np.empty((0, near.PLACES), dtype=np.uint32)
-            np.save(self._folder / SIGNATURES, np.concatenate([none, *self._signatures]))
+        texts = cleaned(self._job, self._troubles, self._lines.add)
+        while self._block(texts, self._folder / f"{len(self._blocks):05d}") or not self._blocks:
+            pass
         counts = {
             "disagreement": "",
-            "documents": len(found),
-            "tokens": int(found["tokens"].sum()),
-            "bytes": int(found["bytes"].sum()),
-            "position": self._position,
-            "longest": int(found["tokens"].max(initial=0)),
+            "blocks": self._blocks,
+            "documents": sum(block["documents"] for block in self._blocks),
+            "tokens": sum(block["tokens"] for block in self._blocks),
+            "bytes": sum(block["bytes"] for block in self._blocks),
             "words": self._words,
             "unknown": self._unknown,
-            "ended": span.ended or self._job.part.end is None,
             "troubles": dict(self._troubles.counts),
             "broken": [[row.row, row.reason] for row in self._troubles.rows],
+            "lines": self._lines.top(_LINES),
             "compared": self._engine.compared,
             "by_tokenizers": self._engine.by_tokenizers,
         }
         files.write_json(self._folder / COUNTS, counts)
         return counts
 
-    def _reached(self, position: int) -> None:
-        self._position = position
+    def _block(self, texts: Iterator[list[str]], folder: Path) -> bool:
+        """Write documents until a block is full; return whether there may be more."""
+        folder.mkdir()
+        records, signatures = [np.empty(0, dtype=RECORD)], [np.empty((0, near.PLACES), dtype=np.uint32)]
+        size, more = 0, False
+        with (folder / IDS).open("wb") as stream:
+            for batch in texts:
+                records.append(self._add(batch, stream, signatures))
+                size += int(records[-1]["bytes"].sum())
+                if size >= _BLOCK:
+                    more = True
+                    break
+        found = np.concatenate(records)
+        if not len(found) and self._blocks:
+            files.remove(folder)  # the last one came out even
+            return False
+        np.save(folder / DOCUMENTS, found)
+        if self._shingler is not None:
+            np.save(folder / SIGNATURES, np.concatenate(signatures))
+        tokens, size = int(found["tokens"].sum()), int(found["bytes"].sum())
+        self._blocks.append({"documents": len(found), "tokens": tokens, "bytes": size})
+        return more
 
-    def _add(self, texts: list[str], stream: IO[bytes]) -> npt.NDArray[np.void]:
-        """Encode some documents, write their ids, return their records."""
+    def _add(self, texts: list[str], stream: IO[bytes], signatures: list[near.Signatures]) -> npt.NDArray[np.void]:
+        """Encode some documents, write their ids, return their records; of a long one the first piece is signed."""
         records = np.zeros(len(texts), dtype=RECORD)
         contents = [text.encode() for text in texts]
         records["bytes"] = [len(content) for content in contents]
         records["hash"] = hash_of(contents)
-        del contents
-        self._signed = -1
-        self._words += sum(text.count(" ") + 1 for text in texts)
+        spaces = np.frombuffer(b"".join(contents), dtype=np.uint8) == ord(" ")
+        self._words += int(np.count_nonzero(spaces)) + len(texts)
+        del contents, spaces
+        signed = -1
         for owners, found in encoded_groups(texts, self._engine):
             if self._shingler is not None:
-                self._sign(found, owners)
+                begins = np.diff([signed, *owners]) > 0
+                shingles = self._shingler.of(found.ids, found.lengths)
+                own = np.repeat(begins, shingles.counts)
+                signatures.append(near.signatures_of(Shingles(shingles.hashes[own], shingles.counts[begins])))
+                signed = owners[-1]
             np.add.at(records["tokens"], owners, found.lengths.astype(np.uint64))
             self._unknown += int(np.count_nonzero(found.ids == self._tokenizer.unk_id))
             stream.write(found.ids.astype(self._dtype).tobytes())
         return records
 
-    def _sign(self, found: EncodedTexts, owners: list[int]) -> None:
-        """Add the signatures of documents that begin among these pieces; of a long one the first piece is enough."""
-        shingles = self._shingler.of(found.ids, found.lengths) if self._shingler is not None else None
-        if shingles is None:
-            return
-        begins = np.diff([self._signed, *owners]) > 0
-        own = np.repeat(begins, shingles.counts)
-        self._signatures.append(near.signatures_of(Shingles(shingles.hashes[own], shingles.counts[begins])))
-        self._signed = owners[-1]
 
+def cleaned(job: PartJob, troubles: Troubles, seen: Callable[[str], None] = ignore) -> Iterator[list[str]]:
+    """Give a part's documents as the recipe wants them, in batches; what is left out is counted.
 
-def cleaned(job: PartJob, span: Span, troubles: Troubles, progress: Callable[[int], None]) -> Iterator[list[str]]:
-    """Give a part's documents as the recipe wants them, in batches; what is left out is counted."""
+    ``seen`` is shown each one as it stands in its file.
+    """
 
     def texts() -> Iterator[str]:
-        how = {"errors": job.errors, "broken_rows": job.broken_rows}
-        for text in documents(job.file, **how, troubles=troubles, progress=progress, span=span):
+        found = documents(
+            job.file,
+            errors=job.errors,
+            broken_rows=job.broken_rows,
+            troubles=troubles,
+            span=job.part.span(),
+            limit=job.cleaning.limit(job.room),
+            seen=seen,
+        )
+        for text in found:
             clean = job.cleaning.clean(text)
             fault = job.cleaning.fault(clean)
             if fault:

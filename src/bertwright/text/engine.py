@@ -9,6 +9,7 @@ each few hundred during it.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _CODE_POINTS = 0x110000
 _ASCII = 128
 # UTF-8: a character that begins with at least this byte has two, three, four bytes.
 _TWO_BYTES, _THREE_BYTES, _FOUR_BYTES = 0xC0, 0xE0, 0xF0
-_COMPARE_EVERY = 256
+_COMPARE_EVERY = 1024
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Engine:
         self.reason = "" if allow_fast else "tokie disagreed on a text"
         if allow_fast:
             self._fast, self.reason = _load(tokenizer)
-        self._special = [token.encode() for token in tokenizer.added_tokens if token]
+        self._special = re.compile(b"|".join(re.escape(token.encode()) for token in tokenizer.added_tokens if token))
         self._known = np.zeros(_CODE_POINTS, dtype=np.uint8)
         self._wrong_ascii: list[bytes] = []
         self.begin()
@@ -129,8 +130,8 @@ class Engine:
         contents = [text.encode() for text in texts]
         joined = b"\n".join(contents)
         hard = np.zeros(len(texts), dtype=bool)
-        if any(token in joined for token in self._special):
-            hard |= np.array([any(token in content for token in self._special) for content in contents])
+        if self._special.search(joined):
+            hard |= np.array([bool(self._special.search(content)) for content in contents])
         places, codes = _code_points(joined)
         states = self._known[codes]
         if not states.all():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from bertwright import files
 from bertwright.processes import Function
 from bertwright.text.parts import Part, parts_of
 from bertwright.text.sources import TextFile
@@ -73,24 +75,15 @@ class Crew:
         function: Function,
         text_files: Sequence[TextFile],
         part_bytes: int,
+        pieces: Path,
         argument: Callable[[Part], Mapping[str, Any]],
     ) -> Iterator[tuple[Part, dict[str, Any]]]:
         """Call a function for each part of some files and give the results in the order of the text.
 
-        A result says under ``ended`` whether the part met its file's end: of a packed file nobody knows before.
+        Packed files are unpacked piece by piece into the folder ``pieces``, a few ahead.
         """
-        ended: set[int] = set()
-
-        def wanted() -> Iterator[Part]:
-            for number, file in enumerate(text_files):
-                for part in parts_of(number, file, part_bytes):
-                    if number in ended:
-                        break
-                    yield part
-
-        for part, result in self.each(function, wanted(), argument):
-            if part.file in ended:
-                continue  # begun before it was known that the file ends earlier
-            if result["ended"]:
-                ended.add(part.file)
+        parts = (part for number, file in enumerate(text_files) for part in parts_of(number, file, part_bytes, pieces))
+        for part, result in self.each(function, parts, argument):
+            if part.piece is not None:
+                files.remove(Path(part.piece))
             yield part, result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import IO
 
@@ -21,50 +22,70 @@ _OTHER_MARKS = {
 }
 
 
-def lines(reading: Reading) -> Iterator[str]:
-    """Give the lines of a file, or of its span, with their ends; a line ends at \\n (so also at \\r\\n) and at the end.
+def lines(reading: Reading) -> Iterator[str | None]:
+    """Give the lines of a file, or of its span, with their ends; a line ends at \n (so also at \r\n) and at the end.
 
-    A byte-order mark of UTF-8 is dropped, one of UTF-16 or UTF-32 is a ``DataError``. Cutting bytes at \\n is safe:
-    in UTF-8 that byte is never a part of another character.
+    A byte-order mark of UTF-8 is dropped, one of UTF-16 or UTF-32 is a ``DataError``. Cutting bytes at \n is safe:
+    in UTF-8 that byte is never a part of another character. None stands for a line that is too long and left out.
     """
     return _decoded(reading, block=1)
 
 
-def blocks(reading: Reading) -> Iterator[str]:
+def blocks(reading: Reading) -> Iterator[str | None]:
     """Give what ``lines`` gives in pieces of many lines, each of which begins and ends where a line does."""
     return _decoded(reading, block=_BLOCK)
 
 
-def _decoded(reading: Reading, *, block: int) -> Iterator[str]:
-    span = reading.span
-    begin = max(0, span.start - 1)
-    with unpacked(reading.file, reading.progress, skip=begin) as stream:
-        offset = begin
-        if span.start:
-            offset += len(stream.readline())  # the rest of a line that begins before the span
-            if reading.file.boundary == "blank_line":
-                blank, offset = _next_blank_line(stream, offset)
-                if span.end is not None and blank >= span.end:
-                    return
-            span.first = offset
-        while content := _read(stream, block if span.end is None else min(block, span.end - offset)):
-            if span.end is not None and offset >= span.end and _parts(reading, content):
-                return
+def _decoded(reading: Reading, *, block: int) -> Iterator[str | None]:
+    offset, end = reading.span.start, reading.span.end
+    with _opened(reading) as stream:
+        while content := _read(stream, block if end is None else min(block, end - offset), reading.limit.bytes):
+            line = content[content.rfind(b"\n", 0, -1) + 1 :]  # the last one, or what of it was read
+            long = not line.endswith(b"\n") and reading.over(len(line))
+            own = content[: -len(line)] if long else content
             start = 0
             if offset == 0:
                 _refuse_other_encodings(reading, content)
-                start = len(_UTF8_MARK) if content.startswith(_UTF8_MARK) else 0
-            yield reading.decode(content[start:] if start else content, place="the text", offset=offset + start)
+                start = len(content) - len(without_mark(content))
+            yield reading.decode(own[start:] if start else own, place="the text", offset=offset + start)
             offset += len(content)
-        span.ended = True
+            if long:
+                offset += _rest_of_line(stream)
+                yield None
 
 
-def _read(stream: IO[bytes], size: int) -> bytes:
-    """Read about ``size`` bytes, to the end of a line; at least one line, but where the file ends."""
-    if size <= 1:
-        return stream.readline()
-    content = stream.read(size)
-    return content if content.endswith(b"\n") else content + stream.readline()
+@contextlib.contextmanager
+def _opened(reading: Reading) -> Iterator[IO[bytes]]:
+    """Open the bytes of a span, at its begin."""
+    if reading.span.piece is not None:
+        with reading.span.piece.open("rb") as stream:
+            yield stream
+    else:
+        with unpacked(reading.file, reading.progress, skip=reading.span.start) as stream:
+            yield stream
+
+
+def _read(stream: IO[bytes], size: int, most: int | None) -> bytes:
+    """Read about ``size`` bytes, to the end of a line; of a line of more than ``most`` bytes little more than that."""
+    content = stream.read(size) if size > 1 else b""
+    if size > 0 and not content.endswith(b"\n"):
+        content += stream.readline(-1 if most is None else most + 2)
+    return content
+
+
+def _rest_of_line(stream: IO[bytes]) -> int:
+    """Read to the end of a line, keeping nothing; return how many bytes that were."""
+    count = 0
+    while content := stream.readline(_BUFFER):
+        count += len(content)
+        if content.endswith(b"\n"):
+            break
+    return count
+
+
+def without_mark(content: bytes) -> bytes:
+    """Return the begin of a file without a byte-order mark of UTF-8."""
+    return content.removeprefix(_UTF8_MARK)
 
 
 def lines_before(file: TextFile, offset: int) -> int:
@@ -75,20 +96,6 @@ def lines_before(file: TextFile, offset: int) -> int:
             count += content.count(b"\n")
             offset -= len(content)
     return count
-
-
-def _parts(reading: Reading, content: bytes) -> bool:
-    """Return whether a new part of a file may begin at this line: at any, or behind a blank one."""
-    return reading.file.boundary != "blank_line" or not content.strip()
-
-
-def _next_blank_line(stream: IO[bytes], offset: int) -> tuple[int, int]:
-    """Read up to the next blank line; return where it begins and where it ends."""
-    for content in stream:
-        begin, offset = offset, offset + len(content)
-        if not content.strip():
-            return begin, offset
-    return offset, offset
 
 
 def _refuse_other_encodings(reading: Reading, content: bytes) -> None:

@@ -93,13 +93,13 @@ def find_overlaps(
     def argument(part: Part) -> dict[str, Any]:
         return {"job": job(part).as_json(), "wanted": str(index)}
 
-    for part, done in crew.each_part(search_part, text_files, part_bytes, argument):
+    for part, done in crew.each_part(search_part, text_files, part_bytes, scratch / "pieces", argument):
         folder = job(part).folder / part.name
         found.append((part, np.load(folder / DOCUMENTS)))
         runs.append(np.load(folder / RUNS))
         counts.append(done["documents"])
         text += done["bytes"]
-        progress(sizes[part.file] + done["position"], text)
+        progress(sizes[part.file] + part.reached, text)
     return Overlaps(tuple(found), tuple(counts), np.unique(np.concatenate(runs)), text)
 
 
@@ -122,9 +122,9 @@ def _search(job: PartJob, wanted: Hashes, folder: Path, engine: Engine) -> None:
     # Most runs are nowhere in the tasks: one bit of a table says so for nearly all of them.
     table = np.zeros(1 << 22, dtype=bool)
     table[_place(wanted)] = True
-    span, position, number, size = job.part.span(), [0], 0, 0
+    number = size = 0
     records, runs = [np.empty(0, dtype=RECORD)], [np.empty(0, dtype=np.uint64)]
-    for texts in cleaned(job, span, Troubles(), lambda place: position.__setitem__(0, place)):
+    for texts in cleaned(job, Troubles()):
         counts = np.zeros(len(texts), dtype=np.int64)
         for owners, found in encoded_groups(texts, engine):
             shingles = shingler.of(found.ids, found.lengths)
@@ -141,8 +141,7 @@ def _search(job: PartJob, wanted: Hashes, folder: Path, engine: Engine) -> None:
         size += sum(len(text.encode()) for text in texts)
     np.save(folder / DOCUMENTS, np.concatenate(records))
     np.save(folder / RUNS, np.unique(np.concatenate(runs)))
-    ended = span.ended or job.part.end is None
-    files.write_json(folder / DONE, {"documents": number, "bytes": size, "ended": ended, "position": position[0]})
+    files.write_json(folder / DONE, {"documents": number, "bytes": size})
 
 
 def _place(hashes: Hashes) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""From encoded parts to shards: rows of one part at a time, then one bucket of rows at a time.
+"""From encoded blocks to shards: rows of one segment at a time, then one bucket of rows at a time.
 
 Both are jobs for any process: they read what earlier ones left on the disk and write files of their own.
 """
@@ -21,18 +21,20 @@ from bertwright.text.rows import Frame, Ids, contiguous, packed, stream_of
 from bertwright.text.shuffle import buckets_of, keys_of
 
 PARTS, SELECTION = "parts", "selection"
-_DONE = "done.json"
+_DONE, _ENDS = "done.json", "ends.bin"
 
 
 @dataclass(frozen=True)
 class Split:
-    """How one split is laid out: the stream of its kept documents over all parts, and the window of it that is used.
+    """How one split is laid out: the stream of its documents, segment by segment, and the window of it that is used.
 
-    ``starts`` holds where each part's stream begins, and the end of the last; ``buckets`` is the number of shards.
+    A segment is a block and how many times the documents that are meant have come before; ``starts`` holds where each
+    one's stream begins, and the end of the last; ``buckets`` is the number of shards.
     """
 
     name: str
     layout: str
+    segments: tuple[tuple[int, int], ...]
     starts: tuple[int, ...]
     window: tuple[int, int]
     buckets: int
@@ -41,10 +43,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Layout:
-    """All that the jobs share, as plain values: where the encoded parts lie, in order, and how rows are framed."""
+    """All that the jobs share, as plain values: where the encoded blocks lie, in order, and how rows are framed."""
 
     scratch: Path
-    parts: tuple[str, ...]
+    blocks: tuple[str, ...]
     dtype: str
     frame: Frame
 
@@ -55,46 +57,41 @@ class Layout:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Layout:
         """Return what ``as_json`` described."""
-        return cls(Path(content["scratch"]), tuple(content["parts"]), content["dtype"], Frame(**content["frame"]))
+        return cls(Path(content["scratch"]), tuple(content["blocks"]), content["dtype"], Frame(**content["frame"]))
 
-    def kept(self, split: str, part: int) -> npt.NDArray[np.bool_]:
-        """Return which documents of a part are in a split."""
-        found: npt.NDArray[np.bool_] = np.load(self.scratch / SELECTION / split / f"{self.parts[part]}.npy")
-        return found
+    def documents(self, split: Split, segment: int) -> tuple[Ids, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return a block's ids, mapped from the disk, the number of each document's, and which ones are meant."""
+        block, before = split.segments[segment]
+        folder = self.scratch / PARTS / self.blocks[block]
+        copies = np.load(self.scratch / SELECTION / split.name / f"{self.blocks[block]}.npy")
+        lengths = np.load(folder / DOCUMENTS, mmap_mode="r")["tokens"].astype(np.int64)
+        return np.memmap(folder / IDS, dtype=self.dtype, mode="r"), lengths, copies > before
 
-    def lengths(self, part: int) -> npt.NDArray[np.int64]:
-        """Return how many ids each document of a part has."""
-        records = np.load(self.scratch / PARTS / self.parts[part] / DOCUMENTS, mmap_mode="r")
-        lengths: npt.NDArray[np.int64] = records["tokens"].astype(np.int64)
-        return lengths
+    def stream(self, split: Split, segment: int) -> Ids:
+        """Return a segment's stream."""
+        return stream_of(*self.documents(split, segment), self.frame.sep_id)
 
-    def ids(self, part: int) -> Ids:
-        """Return a part's ids, mapped from the disk."""
-        path = self.scratch / PARTS / self.parts[part] / IDS
-        if path.stat().st_size == 0:
-            return np.empty(0, dtype=self.dtype)
-        return np.memmap(path, dtype=self.dtype, mode="r")
-
-    def stream(self, split: str, part: int) -> Ids:
-        """Return a part's stream of a split."""
-        return stream_of(self.ids(part), self.lengths(part), self.kept(split, part), self.frame.sep_id)
+    def rows_folder(self, split: Split, segment: int) -> Path:
+        """Return where a segment's rows lie."""
+        block, before = split.segments[segment]
+        return self.scratch / f"rows-{split.name}" / f"{before:03d}" / self.blocks[block]
 
 
 def cut_rows(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
-    """Cut one part's rows of a split and write them ordered by bucket; return how many there are.
+    """Cut one segment's rows of a split and write them ordered by bucket; return how many there are.
 
-    A row belongs to the part in which its first id lies; its rest may come from the parts behind.
+    A row belongs to the segment in which its first id lies; its rest may come from those behind.
     """
-    layout, split, part = Layout.from_json(argument["layout"]), Split(**argument["split"]), argument["part"]
-    folder = _rows_folder(layout.scratch, split.name, layout.parts[part])
+    layout, split, segment = Layout.from_json(argument["layout"]), Split(**argument["split"]), argument["segment"]
+    folder = layout.rows_folder(split, segment)
     if (folder / _DONE).is_file():
         done: dict[str, Any] = files.read_json(folder / _DONE)
         return done
     if split.layout == "packed":
-        rows = packed(layout.ids(part), layout.lengths(part), layout.kept(split.name, part), layout.frame)
+        rows = packed(*layout.documents(split, segment), layout.frame)
     else:
-        rows = contiguous(_own_stream(layout, split, part), layout.frame)
-    keys = keys_of(part, len(rows), split.seed)
+        rows = contiguous(_own_stream(layout, split, segment), layout.frame)
+    keys = keys_of(segment, len(rows), split.seed)
     buckets = buckets_of(keys, split.buckets)
     order = np.argsort(buckets, kind="stable")
     with files.writing_folder(folder) as partial:
@@ -102,27 +99,28 @@ def cut_rows(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]
         (partial / "keys.bin").write_bytes(keys[order].tobytes())
         counts = np.bincount(buckets, minlength=split.buckets).tolist()
         ids = int(np.count_nonzero(rows != layout.frame.pad_id))
-        done = {"rows": len(rows), "filled": ids, "ends": np.cumsum([0, *counts]).tolist()}
+        (partial / _ENDS).write_bytes(np.cumsum([0, *counts]).astype("<i8").tobytes())
+        done = {"rows": len(rows), "filled": ids}
         files.write_json(partial / _DONE, done)
     return done
 
 
-def _own_stream(layout: Layout, split: Split, part: int) -> Ids:
-    """Return the piece of a split's stream from the first row that begins in a part to the end of its last."""
+def _own_stream(layout: Layout, split: Split, segment: int) -> Ids:
+    """Return the piece of a split's stream from the first row that begins in a segment to the end of its last."""
     piece, (low, high) = layout.frame.piece, split.window
-    start, end = split.starts[part], min(split.starts[part + 1], high)
+    start, end = split.starts[segment], min(split.starts[segment + 1], high)
     first, last = max(0, -(-(start - low) // piece)), -(-(end - low) // piece)
     if last <= first:
         return np.empty(0, dtype=layout.dtype)
     begin, stop = low + first * piece, min(low + last * piece, high)
     found: list[Ids] = []
     place = begin
-    for number in range(part, len(layout.parts)):
+    for number in range(segment, len(split.segments)):
         if place >= stop:
             break
         if split.starts[number + 1] > place:
             offset = split.starts[number]
-            found.append(layout.stream(split.name, number)[place - offset : stop - offset])
+            found.append(layout.stream(split, number)[place - offset : stop - offset])
             place += len(found[-1])
     return np.concatenate(found)
 
@@ -147,12 +145,8 @@ def write_shard(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, A
 
 def _slices(layout: Layout, split: Split, bucket: int) -> Iterator[tuple[Path, int, int]]:
     """Give the folders with rows of a bucket, and from which to which row."""
-    for part in layout.parts:
-        folder = _rows_folder(layout.scratch, split.name, part)
-        ends = files.read_json(folder / _DONE)["ends"]
-        if ends[bucket] < ends[bucket + 1]:
-            yield folder, ends[bucket], ends[bucket + 1]
-
-
-def _rows_folder(scratch: Path, split: str, part: str) -> Path:
-    return scratch / f"rows-{split}" / part
+    for segment in range(len(split.segments)):
+        folder = layout.rows_folder(split, segment)
+        start, end = np.fromfile(folder / _ENDS, "<i8", 2, offset=8 * bucket).tolist()
+        if start < end:
+            yield folder, start, end

@@ -22,7 +22,7 @@ from bertwright.text.tokenizer import Tokenizer
 FORMAT = "bertwright rows 1"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "held_out")
-SHARD_ROWS = 65_536
+SHARD_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)

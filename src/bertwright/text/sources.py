@@ -41,13 +41,17 @@ class Source:
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file to read, with nothing left to guess; ``compression`` is None, gzip, zstd, xz or bzip2."""
+    """One file to read, with nothing left to guess; ``compression`` is None, gzip, zstd, xz or bzip2.
+
+    ``source`` is the number of its source, from 0.
+    """
 
     path: Path
     format: str
     compression: str | None
     column: str
     boundary: str
+    source: int = 0
 
 
 def expand(sources: Sequence[Source]) -> tuple[TextFile, ...]:
@@ -58,8 +62,10 @@ def expand(sources: Sequence[Source]) -> tuple[TextFile, ...]:
     """
     files: list[TextFile] = []
     origin: dict[Path, str] = {}
-    for source in sources:
-        found = [text_file(source, path) for path in _paths(source) if _named(source, path) or _known(source, path)]
+    for number, source in enumerate(sources):
+        found = [
+            text_file(source, path, number) for path in _paths(source) if _named(source, path) or _known(source, path)
+        ]
         if not found:
             raise DataError(_nothing_found(source))
         for file in found:
@@ -81,7 +87,7 @@ def passed_over(sources: Sequence[Source]) -> tuple[Path, ...]:
     )
 
 
-def text_file(source: Source, path: Path) -> TextFile:
+def text_file(source: Source, path: Path, number: int = 0) -> TextFile:
     """Return a file of a source with its format, by the source's word or by the suffixes of its name."""
     suffix, compression = _suffixes(path)
     format_ = source.format or FORMATS.get(suffix)
@@ -96,7 +102,7 @@ def text_file(source: Source, path: Path) -> TextFile:
         raise DataError(
             f"{path}: boundary {boundary!r} has no meaning in {format_}. Give one of {', '.join(boundaries)}."
         )
-    return TextFile(path, format_, compression, source.column, boundary)
+    return TextFile(path, format_, compression, source.column, boundary, number)
 
 
 def _suffixes(path: Path) -> tuple[str, str | None]:

@@ -134,6 +134,15 @@ class _Counted(io.RawIOBase):
         """Return True: this is for reading."""
         return True
 
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place of the file."""
+        self._done = self._raw.seek(offset, whence)
+        return self._done
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill a buffer from the file and tell the new position."""
         count = cast(io.FileIO, self._raw).readinto(buffer)

@@ -12,6 +12,7 @@ from bertwright.text.sources import TextFile
 
 EMPTY = "no text in the row"
 REPLACED = "bytes that are not UTF-8, replaced"
+TOO_LONG = "documents longer than asked for, left out"
 # More broken rows than this are counted and no longer listed, so that a corpus of nothing else cannot fill the memory.
 _MOST_LISTED = 100_000
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -45,17 +46,28 @@ class Troubles:
             self.rows.append(row)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Span:
     """The part of a file from ``start`` to ``end`` (bytes, unpacked; in parquet row groups), to its end where None.
 
-    Reading sets ``first``, the byte at which its own text begins, and ``ended``, where the file's end was met.
+    Bytes begin and end where documents, lines or rows do; those of a packed file lie unpacked in ``piece``.
     """
 
     start: int = 0
     end: int | None = None
-    first: int = 0
-    ended: bool = False
+    piece: Path | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most bytes of one document, as it is read (off: any); a longer one stops the work or is left out.
+
+    What does not fit into the memory stops the work, what is longer than the recipe wants is left out: so what comes of
+    a text never hangs on the memory.
+    """
+
+    bytes: int | None = None
+    leave_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class Reading:
     troubles: Troubles
     progress: Callable[[int], None]
     span: Span = field(default_factory=Span)
+    limit: Limit = field(default_factory=Limit)
 
     def decode(self, content: bytes, *, place: str, offset: int = 0) -> str:
         """Return UTF-8 bytes as text; the first of them is number ``offset`` of ``place``.
@@ -91,6 +104,18 @@ class Reading:
                 "UTF-8. Convert the file (for instance `iconv -f latin1 -t utf-8`), or set `errors: replace` to have "
                 "such bytes replaced and counted."
             ) from error
+
+    def over(self, count: int) -> bool:
+        """Return whether so many bytes are more than a document may have and it is to be left out, or stop."""
+        if self.limit.bytes is None or count <= self.limit.bytes:
+            return False
+        if not self.limit.leave_out:
+            raise DataError(
+                f"{self.file.path}: a document has more than {self.limit.bytes / 1e6:.1f} MB, the most that "
+                "`system.memory` leaves room for. Allow more memory, part the text into documents, or set "
+                "`prepare.longest` to have such documents left out and counted."
+            )
+        return True
 
     def broken(self, row: int, reason: str, unit: str = "line") -> None:
         """Note a broken row, or stop at it with ``DataError``."""
