@@ -10,6 +10,7 @@ apart. The last line is one JSON object.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -74,11 +75,10 @@ def anonymous(process: psutil.Process) -> int:
 def size_of(folder: Path) -> int:
     """Return the bytes of all files below a folder."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
+    for root, _, names in os.walk(folder):  # not by rglob, which gives up where a folder goes away meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(root, name).stat().st_size
     return total
 
 

@@ -86,16 +86,42 @@ class System(Section):
 
 
 class Source(Section):
-    """One place that text comes from."""
+    """One place that text comes from: the user's own files, or a dataset of the Hugging Face hub."""
 
-    path: SourcePath
+    path: SourcePath | None = None
     """A file, a folder (searched through) or a pattern such as `notes/*.txt.gz`."""
+    hub: str | None = None
+    """A dataset of the hub (`owner/name`), fetched row by row when it is first needed; the one thing that asks for a
+    network."""
+    config: str | None = None
+    """Configuration of a hub dataset; off: its only or default one."""
+    split: str = "train"
+    """Split of a hub dataset."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub dataset; off: what its main branch is when it is fetched."""
     format: Literal["txt", "jsonl", "csv", "tsv", "parquet"] | None = None
     """File format; off: by the file's suffix."""
     column: str = "text"
     """Column or key that holds the text, where the format has columns."""
     boundary: Literal["blank_line", "file", "row"] | None = None
     """What parts documents; off: blank lines in txt, rows elsewhere."""
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often each document comes; 0.5 takes half of the tokens."""
+    share: Annotated[Share, Field(gt=0, le=1)] | None = None
+    """Share of this source in the tokens to train on, in place of weights: as much text as gives it without repeats."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either `path` (files) or `hub` (a dataset of the hub), not both and not neither")
+        given = self.model_fields_set
+        wrong = given & ({"config", "split", "revision"} if self.hub is None else {"format", "boundary"})
+        if wrong:
+            raise ValueError(
+                f"{', '.join(sorted(wrong))} {'is' if len(wrong) == 1 else 'are'} not for "
+                f"{'files' if self.hub is None else 'hub datasets'}; remove that"
+            )
+        return self
 
 
 def _sources(value: Any) -> Any:
@@ -140,6 +166,21 @@ class Prepare(Section):
             raise ValueError(
                 "give either `sources` (text to prepare) or `ready` (a prepared folder), not both and not neither"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_whole(self) -> Self:
+        shares = [source.share for source in self.sources if source.share is not None]
+        if not shares:
+            return self
+        if len(shares) < len(self.sources):
+            raise ValueError(
+                f"{len(shares)} of {len(self.sources)} sources have a `share`; give one to each, or to none"
+            )
+        if any("weight" in source.model_fields_set for source in self.sources):
+            raise ValueError("a source has a `weight` where others have shares; use the one or the other")
+        if abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"the shares of the sources sum to {sum(shares):.4%}; they have to be 100 % together")
         return self
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -185,14 +185,11 @@ class Corpus:
 
     def write(self, layout: Layout, splits: Sequence[Split], folder: Path) -> tuple[list[Shard], dict[str, int]]:
         """Cut rows and write the shards; return them, and how many places of each split's rows are filled."""
-        plain = layout.as_json()
+        path = layout.write(splits)
         filled = dict.fromkeys(SPLITS, 0)
         for split in splits:
-            for _, done in self._crew.each(
-                cut_rows,
-                range(len(split.segments)),
-                lambda n, s=split: {"layout": plain, "split": asdict(s), "segment": n},  # type: ignore[misc]
-            ):
+            job = functools.partial(_numbered, str(path), split.name, str(folder))
+            for _, done in self._crew.each(cut_rows, range(len(split.segments)), job):
                 filled[split.name] += done["filled"]
         for block in layout.blocks:
             # All their ids are in rows now: the disk has to hold them once more in the shards.
@@ -201,9 +198,7 @@ class Corpus:
             Shard(**shard)
             for split in splits
             for _, shard in self._crew.each(
-                write_shard,
-                range(split.buckets),
-                lambda n, s=split: {"layout": plain, "split": asdict(s), "bucket": n, "folder": str(folder)},  # type: ignore[misc]
+                write_shard, range(split.buckets), functools.partial(_numbered, str(path), split.name, str(folder))
             )
         ]
         return [shard for shard in shards if shard.rows], filled
@@ -244,6 +239,11 @@ class Corpus:
                 if size > share:
                     break
         return sample
+
+
+def _numbered(layout: str, split: str, folder: str, number: int) -> dict[str, Any]:
+    """Return the argument of a job on a segment or a bucket."""
+    return {"layout": layout, "split": split, "folder": folder, "number": number}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

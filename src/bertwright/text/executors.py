@@ -63,7 +63,7 @@ class Crew:
         waiting: deque[tuple[Thing, Answer]] = deque()
         for thing in things:
             waiting.append((thing, self.executor.submit(function, argument(thing))))
-            if len(waiting) > 2 * self.places:
+            if len(waiting) > self.places + 1:
                 first, answer = waiting.popleft()
                 yield first, answer.result()
         while waiting:

@@ -24,7 +24,7 @@ from bertwright.text.sources import TextFile
 from bertwright.text.streams import unpacked
 from bertwright.text.troubles import Span
 
-PART_BYTES = 1 << 24
+PART_BYTES = 1 << 23
 _BUFFER = 1 << 20
 
 

@@ -5,7 +5,7 @@ Both are jobs for any process: they read what earlier ones left on the disk and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,19 @@ class Layout:
     dtype: str
     frame: Frame
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "scratch": str(self.scratch)}
+    def write(self, splits: Iterable[Split]) -> Path:
+        """Write it with the splits to a file, which is all that the jobs have to be told of; return its path."""
+        path = self.scratch / "layout.json"
+        content = {"blocks": self.blocks, "dtype": self.dtype, "frame": asdict(self.frame)}
+        files.write_json(path, {**content, "splits": {split.name: asdict(split) for split in splits}})
+        return path
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Layout:
-        """Return what ``as_json`` described."""
-        return cls(Path(content["scratch"]), tuple(content["blocks"]), content["dtype"], Frame(**content["frame"]))
+    def read(cls, path: Path, split: str) -> tuple[Layout, Split]:
+        """Return what ``write`` wrote, and one of the splits."""
+        content = files.read_json(path)
+        layout = cls(path.parent, tuple(content["blocks"]), content["dtype"], Frame(**content["frame"]))
+        return layout, Split(**content["splits"][split])
 
     def documents(self, split: Split, segment: int) -> tuple[Ids, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return a block's ids, mapped from the disk, the number of each document's, and which ones are meant."""
@@ -82,7 +87,8 @@ def cut_rows(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]
 
     A row belongs to the segment in which its first id lies; its rest may come from those behind.
     """
-    layout, split, segment = Layout.from_json(argument["layout"]), Split(**argument["split"]), argument["segment"]
+    layout, split = Layout.read(Path(argument["layout"]), argument["split"])
+    segment = argument["number"]
     folder = layout.rows_folder(split, segment)
     if (folder / _DONE).is_file():
         done: dict[str, Any] = files.read_json(folder / _DONE)
@@ -127,7 +133,8 @@ def _own_stream(layout: Layout, split: Split, segment: int) -> Ids:
 
 def write_shard(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
     """Put one bucket's rows of a split in the order of their keys and write them as a shard."""
-    layout, split, bucket = Layout.from_json(argument["layout"]), Split(**argument["split"]), argument["bucket"]
+    layout, split = Layout.read(Path(argument["layout"]), argument["split"])
+    bucket = argument["number"]
     dtype, length = np.dtype(layout.dtype), layout.frame.row_length
     rows, keys = [np.empty((0, length), dtype=dtype)], [np.empty(0, dtype=np.uint64)]
     for folder, start, end in _slices(layout, split, bucket):
