@@ -148,7 +148,7 @@ def main() -> None:
         if arguments.times:
             sources = repeated(sources, arguments.times, folder / "texts")
         for wanted in map(int, arguments.processes.split(",")):
-            count = min(wanted, processes_for([Path(path) for path in sources], wanted, limit))
+            count = min(wanted, processes_for(expand([Source(path) for path in sources]), wanted, limit))
             found = once(sources, folder / "tokenizer", folder / f"run-{wanted}", count, limit, arguments.near)
             results.append({"processes": count, **found})
             print(

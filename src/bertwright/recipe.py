@@ -114,13 +114,11 @@ class Source(Section):
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either `path` (files) or `hub` (a dataset of the hub), not both and not neither")
-        given = self.model_fields_set
-        wrong = given & ({"config", "split", "revision"} if self.hub is None else {"format", "boundary"})
+        of_others = ("config", "split", "revision") if self.hub is None else ("format", "boundary")
+        wrong = [key for key in of_others if getattr(self, key) != type(self).model_fields[key].default]
         if wrong:
-            raise ValueError(
-                f"{', '.join(sorted(wrong))} {'is' if len(wrong) == 1 else 'are'} not for "
-                f"{'files' if self.hub is None else 'hub datasets'}; remove that"
-            )
+            kind = "files" if self.hub is None else "hub datasets"
+            raise ValueError(f"{', '.join(wrong)} has no meaning for {kind}; take it out")
         return self
 
 
@@ -177,7 +175,7 @@ class Prepare(Section):
             raise ValueError(
                 f"{len(shares)} of {len(self.sources)} sources have a `share`; give one to each, or to none"
             )
-        if any("weight" in source.model_fields_set for source in self.sources):
+        if any(source.weight != 1 for source in self.sources):
             raise ValueError("a source has a `weight` where others have shares; use the one or the other")
         if abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"the shares of the sources sum to {sum(shares):.4%}; they have to be 100 % together")

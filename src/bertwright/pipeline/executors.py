@@ -107,6 +107,7 @@ def machine(recipe: Recipe, kind: str | None = None) -> Machine:
 def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
     """Return the function of a kind of stage; its module is imported now and not before."""
     module, name = {
+        "fetch": ("fetch", "fetch"),
         "tokenizer": ("prepare", "tokenizer"),
         "overlap": ("overlap", "overlap"),
         "prepare": ("prepare", "prepare"),

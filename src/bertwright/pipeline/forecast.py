@@ -16,13 +16,15 @@ import psutil
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine
-from bertwright.pipeline.plan import Stage
+from bertwright.pipeline.plan import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, pretrain
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
-from bertwright.stages.prepare import MEMORY, PROCESS_MEMORY, files_of, processes_for
+from bertwright.stages.prepare import MEMORY, files_of, processes_for
+from bertwright.text.memory import PROCESS
 from bertwright.text.shards import Shards
+from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
 
 # Bytes a parameter: fp32 on the disk; in a checkpoint also two moments; and at work bf16 weights and gradients besides.
@@ -110,6 +112,8 @@ class _Forecaster:
         }
         runs: dict[str, Prediction] = {}
         for stage in stages:
+            if stage.kind == "fetch" or any(one.stage not in self.folders for one in _fetched(stage).values()):
+                continue  # nobody knows how much it is before it is here
             if stage.kind == "evaluate":
                 runs[stage.name] = self._one_evaluate(stage, runs)
             else:
@@ -118,14 +122,17 @@ class _Forecaster:
 
     def _speed(self, stage: Stage) -> measure.TextSpeed:
         if self._text is None:
-            sources = {label: path for label, path in stage.paths.items() if label.startswith("source ")}
             self._text = measure.measure_text(
-                files_of(stage.options, sources),
+                self._files(stage),
                 errors=stage.options["errors"],
                 broken_rows=stage.options["broken_rows"],
                 tokenizer=self._given_tokenizer(),
             )
         return self._text
+
+    def _files(self, stage: Stage) -> list[TextFile]:
+        fetched = {role: self.folders[entry.stage or ""] for role, entry in _fetched(stage).items()}
+        return files_of(stage.options, stage.paths, fetched)
 
     def _given_tokenizer(self) -> Tokenizer | None:
         """Return the tokenizer, where it is known before the work."""
@@ -154,11 +161,11 @@ class _Forecaster:
     def _one_prepare(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
         place = machine(self.recipe)
-        at_once = processes_for(stage.paths.values(), place.threads, place.memory or MEMORY)
+        at_once = processes_for(self._files(stage), place.threads, place.memory or MEMORY)
         seconds = (speed.bytes / speed.reading + speed.bytes / speed.encoding) / at_once + 1.0
         # The ids are on the disk twice for a while: as parts and as rows, then as rows and as shards.
         rows = speed.tokens * 2 + 2_000_000
-        return Prediction(seconds, _now() + at_once * PROCESS_MEMORY, rows, rows)
+        return Prediction(seconds, _now() + at_once * PROCESS, rows, rows)
 
     def _one_overlap(self, stage: Stage) -> Prediction:
         one = self._one_prepare(stage)
@@ -254,6 +261,11 @@ class _Forecaster:
 
     def _held_out(self) -> float:
         return self.recipe.prepare.held_out if self.recipe.prepare is not None else 0.005
+
+
+def _fetched(stage: Stage) -> dict[str, Input]:
+    """Return a stage's inputs that come from the hub."""
+    return {role: entry for role, entry in stage.inputs.items() if role.startswith("hub ")}
 
 
 def _seconds_of(choice: Pretrain, step: float, tokens: int, rows: int) -> float:

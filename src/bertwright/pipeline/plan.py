@@ -13,14 +13,14 @@ from typing import Any
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.pipeline.preflight import sources_of
-from bertwright.recipe import Optimization, Recipe, Section, Tokenizer
+from bertwright.recipe import Optimization, Prepare, Recipe, Section, Tokenizer
 from bertwright.recipe import Task as TaskChoice
 from bertwright.store import Store, identity
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, Task
 from bertwright.text.sources import expand
 
-KINDS = ("tokenizer", "overlap", "prepare", "initialise", "pretrain", "finetune", "evaluate")
+KINDS = ("fetch", "tokenizer", "overlap", "prepare", "initialise", "pretrain", "finetune", "evaluate")
 """All kinds of stages, in the order in which they run."""
 
 MODEL = "model"
@@ -106,23 +106,35 @@ class _Planner:
             return tokenizer, None
         sources = expand(sources_of(prepare))
         paths = {f"source {number:05d}": source.path for number, source in enumerate(sources)}
+        fetched = self.fetched(prepare)
         reading = {
-            "sources": [[source.format, source.compression, source.column, source.boundary] for source in sources],
+            "sources": [[file.format, file.compression, file.column, file.boundary, file.source] for file in sources],
             "errors": prepare.errors,
             "broken_rows": prepare.broken_rows,
         }
         if tokenizer is None:
             wanted = recipe.tokenizer or Tokenizer()
             options = {**reading, **plain(wanted, leave={"folder"})}
-            tokenizer = self.add("tokenizer", "tokenizer", options, paths=paths)
+            tokenizer = self.add("tokenizer", "tokenizer", options, inputs=fetched, paths=paths)
         own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
-        inputs = {"tokenizer": tokenizer}
+        inputs = {"tokenizer": tokenizer, **fetched}
         if recipe.tasks and prepare.overlap:
             cleaning = {name: own[name] for name in ("nfc", "control_characters", "shortest", "longest")}
             found = self.overlap({**reading, **cleaning}, inputs, paths)
             inputs = inputs | ({"overlap": found} if prepare.overlap == "remove" else {})
-        options = {**reading, **own, "seed": recipe.seed}
+        shares = tuple(source.share for source in prepare.sources if source.share is not None)
+        mix = {"weights": [source.weight for source in prepare.sources], "shares": shares}
+        options = {**reading, **own, "mix": mix, "seed": recipe.seed}
         return tokenizer, self.add("prepare", "prepare", options, inputs=inputs, paths=paths)
+
+    def fetched(self, prepare: Prepare) -> dict[str, Input]:
+        """Plan the fetching of the hub's datasets; return them by role, which tells the number of the source."""
+        keys = ("hub", "config", "split", "revision", "column")
+        return {
+            f"hub {number:05d}": self.add(f"fetch/{number + 1}", "fetch", {key: getattr(source, key) for key in keys})
+            for number, source in enumerate(prepare.sources)
+            if source.hub is not None
+        }
 
     def overlap(self, reading: Mapping[str, Any], inputs: Mapping[str, Input], paths: Mapping[str, Path]) -> Input:
         """Plan the search for the tasks' rows in the text."""

@@ -11,9 +11,13 @@ from bertwright.text.sources import Source, expand, passed_over
 
 
 def sources_of(prepare: Prepare | None) -> list[Source]:
-    """Return the sources of a recipe's text; none where it takes prepared rows."""
+    """Return the sources of a recipe's text that are files; none where it takes prepared rows."""
     sources = prepare.sources if prepare else ()
-    return [Source(str(source.path), source.format, source.column, source.boundary) for source in sources]
+    return [
+        Source(str(source.path), source.format, source.column, source.boundary, number)
+        for number, source in enumerate(sources)
+        if source.path is not None
+    ]
 
 
 def left_out(sources: list[Source]) -> list[str]:

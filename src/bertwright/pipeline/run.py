@@ -75,13 +75,18 @@ def run(
     for choice in recipe.tasks:
         if any(states[s.name].state != "done" for s in stages if s.options.get("task", {}).get("name") == choice.name):
             look_into_task(resolve_task(choice), [])
-    predicted = _forecast(recipe, stages, states, store, folder, listen)
-    files.write_text(folder / "recipe.yaml", to_yaml(recipe))
+    current = _Run(recipe, store, listen)
     # The pointers are written before the work: garbage collection must never take a stage that this run needs.
     entries = {s.name: {"kind": s.kind, "identity": s.identity, "parts": s.parts} for s in stages}
+    fetched = [stage for stage in stages if stage.kind == "fetch"]
+    if fetched:
+        files.write_json(folder / "stages.json", {**before, **{stage.name: entries[stage.name] for stage in fetched}})
+    for stage in fetched:
+        _here(current, stage, states[stage.name].why)  # before the forecast, which measures what is there
+    predicted = _forecast(recipe, stages, states, store, folder, listen)
+    files.write_text(folder / "recipe.yaml", to_yaml(recipe))
     kept = {stage.name: before[stage.name] for stage in planned if stage.name in before}
     files.write_json(folder / "stages.json", {**kept, **entries})
-    current = _Run(recipe, store, listen)
     _work_through(current, stages, states)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
     current.done = {stage.name: current.done[stage.name] for stage in stages}

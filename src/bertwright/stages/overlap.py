@@ -23,6 +23,7 @@ from bertwright.tasks.readers import read_rows
 from bertwright.tasks.task import Task
 from bertwright.text.encoded_parts import PartJob
 from bertwright.text.executors import Crew, Here
+from bertwright.text.memory import room_for
 from bertwright.text.overlaps import Overlaps, SetRuns, TaskTexts, find_overlaps, runs_of
 from bertwright.text.parts import Part
 from bertwright.text.sources import TextFile
@@ -34,13 +35,12 @@ _MOST_LISTED = 100_000
 
 def overlap(work: Work) -> dict[str, Any]:
     """Look for the tasks' rows in the corpus."""
-    sources = {label: path for label, path in work.paths.items() if label.startswith("source ")}
-    text_files = files_of(work.options, sources)
+    text_files = files_of(work.options, work.paths, work.inputs)
     tokenizer = Tokenizer.load(work.inputs["tokenizer"])
     sets = [runs_of(texts, tokenizer) for texts in _sets(work)]
-    progress = Progress(work, sources.values())
+    progress = Progress(work, text_files)
     memory = work.machine.memory or MEMORY
-    at_once = processes_for(sources.values(), work.machine.threads, memory)
+    at_once = processes_for(text_files, work.machine.threads, memory)
 
     def job(part: Part) -> PartJob:
         return PartJob(
@@ -52,6 +52,7 @@ def overlap(work: Work) -> dict[str, Any]:
             errors=work.options["errors"],
             broken_rows=work.options["broken_rows"],
             cleaning=cleaning_of(work.options),
+            room=room_for(memory, at_once),
         )
 
     with contextlib.ExitStack() as stack:

@@ -17,12 +17,15 @@ from bertwright.text.cleaning import Cleaning
 from bertwright.text.corpus import Choices
 from bertwright.text.documents import Troubles, documents
 from bertwright.text.executors import Crew
+from bertwright.text.memory import PROCESS, room_for
+from bertwright.text.mixing import Mix
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import train_tokenizer
+from bertwright.text.troubles import Limit
 
-# Memory where the recipe sets no limit; what one process takes at most; text that one process does sooner alone.
-MEMORY, PROCESS_MEMORY, _WORTH_PROCESSES = 4_000_000_000, 300_000_000, 8_000_000
+# Memory where the recipe sets no limit; bytes of files that one process does sooner alone.
+MEMORY, _WORTH_PROCESSES = 4_000_000_000, 8_000_000
 # What a tokenizer's folder says is the longest input; an encoder folder states its own.
 _MAX_LENGTH = 512
 
@@ -30,19 +33,21 @@ _MAX_LENGTH = 512
 def tokenizer(work: Work) -> dict[str, Any]:
     """Train a tokenizer on the sources. Sealed: an ordinary tokenizer folder."""
     options = work.options
-    progress = Progress(work)
-
+    text_files = files_of(options, work.paths, work.inputs)
+    progress = Progress(work, text_files)
+    room = room_for(work.machine.memory or MEMORY, 1)
     count = 0
 
     def texts() -> Iterator[str]:
         nonlocal count
-        for file in files_of(options, work.paths):
+        for file in text_files:
             found = documents(
                 file,
                 errors=options["errors"],
                 broken_rows=options["broken_rows"],
                 troubles=Troubles(),
                 progress=progress.of_file(file),
+                limit=Limit(room),
             )
             for text in found:
                 count += 1
@@ -58,7 +63,7 @@ def tokenizer(work: Work) -> dict[str, Any]:
 def prepare(work: Work) -> dict[str, Any]:
     """Encode the sources into rows. Sealed: shards with their manifest, and the tokenizer's folder beside them."""
     options = work.options
-    progress = Progress(work)
+    text_files = files_of(options, work.paths, work.inputs)
     choices = Choices(
         row_length=options["row_length"],
         held_out=options["held_out"],
@@ -69,12 +74,13 @@ def prepare(work: Work) -> dict[str, Any]:
         duplicates=options["duplicates"],
         near=options["near_duplicates"],
         cleaning=cleaning_of(options),
+        mix=Mix(tuple(options["mix"]["weights"]), tuple(options["mix"]["shares"])),
     )
     memory = work.machine.memory or MEMORY
     with contextlib.ExitStack() as stack:
-        at_once = processes_for(work.paths.values(), work.machine.threads, memory)
+        at_once = processes_for(text_files, work.machine.threads, memory)
         summary = prepare_rows(
-            files_of(options, work.paths),
+            text_files,
             work.inputs["tokenizer"],
             work.folder,
             choices,
@@ -82,7 +88,7 @@ def prepare(work: Work) -> dict[str, Any]:
             crew=Crew(stack.enter_context(Processes(at_once)), at_once) if at_once > 1 else None,
             memory=memory,
             leave_out=work.inputs.get("overlap"),
-            progress=progress.encoded,
+            progress=Progress(work, text_files).encoded,
         )
     copy_tokenizer(work.inputs["tokenizer"], work.folder / "tokenizer")
     return summary.as_dict()
@@ -98,25 +104,33 @@ def cleaning_of(options: Mapping[str, Any]) -> Cleaning:
     )
 
 
-def processes_for(paths: Iterable[Path], threads: int, memory: int) -> int:
+def processes_for(text_files: Iterable[TextFile], threads: int, memory: int) -> int:
     """Return how many processes are worth their start and fit into the memory; ``InputError`` where none does."""
-    room = memory // PROCESS_MEMORY - 1
+    room = memory // PROCESS - 1
     if room < 1:
         raise InputError(
-            f"system.memory allows {memory / 1e6:.0f} MB and preparing text needs {2 * PROCESS_MEMORY / 1e6:.0f} MB; "
-            "allow so much, or leave it out"
+            f"system.memory allows {memory / 1e6:.0f} MB and preparing text needs {2 * PROCESS / 1e6:.0f} MB; allow so "
+            "much, or leave it out"
         )
-    if sum(path.stat().st_size for path in paths) < _WORTH_PROCESSES:
+    if sum(file.path.stat().st_size for file in text_files) < _WORTH_PROCESSES:
         return 1
     return max(1, min(threads, room))
 
 
-def files_of(options: Mapping[str, Any], paths: Mapping[str, Path]) -> list[TextFile]:
-    """Return a stage's sources with their formats, in the order of their labels."""
-    return [
-        TextFile(paths[label], format_, compression, column, boundary)
-        for label, (format_, compression, column, boundary) in zip(sorted(paths), options["sources"], strict=True)
+def files_of(options: Mapping[str, Any], paths: Mapping[str, Path], inputs: Mapping[str, Path]) -> list[TextFile]:
+    """Return a stage's sources with their formats, source by source; what was fetched from the hub lies in inputs."""
+    labels = sorted(label for label in paths if label.startswith("source "))
+    found = [
+        TextFile(paths[label], format_, compression, column, boundary, source)
+        for label, (format_, compression, column, boundary, source) in zip(labels, options["sources"], strict=True)
     ]
+    for role, folder in sorted(inputs.items()):
+        if role.startswith("hub "):
+            number = int(role.removeprefix("hub "))
+            found += [
+                TextFile(path, "parquet", None, "text", "row", number) for path in sorted(folder.glob("*.parquet"))
+            ]
+    return sorted(found, key=lambda file: file.source)
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -134,9 +148,9 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 class Progress:
     """Tells the share of the sources' bytes, as they lie on the disk, that has been read."""
 
-    def __init__(self, work: Work, paths: Iterable[Path] | None = None) -> None:
+    def __init__(self, work: Work, text_files: Iterable[TextFile]) -> None:
         self._tell = work.tell
-        self._total = max(1, sum(path.stat().st_size for path in paths or work.paths.values()))
+        self._total = max(1, sum(file.path.stat().st_size for file in text_files))
         self._before = 0
         self.bytes = 0
         self._begun = time.monotonic()

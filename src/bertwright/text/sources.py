@@ -30,13 +30,15 @@ class Source:
     """One place that text comes from: a file, a folder (searched through) or a pattern.
 
     ``format`` None is by suffix; ``column`` counts where the format has columns; ``boundary`` parts documents:
-    ``blank_line`` (the default of txt), ``row`` (the default elsewhere; in txt a line) or ``file``.
+    ``blank_line`` (the default of txt), ``row`` (the default elsewhere; in txt a line) or ``file``. ``number`` tells
+    sources apart that have weights or shares of their own.
     """
 
     path: str
     format: str | None = None
     column: str = "text"
     boundary: str | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,8 @@ def expand(sources: Sequence[Source]) -> tuple[TextFile, ...]:
     """
     files: list[TextFile] = []
     origin: dict[Path, str] = {}
-    for number, source in enumerate(sources):
-        found = [
-            text_file(source, path, number) for path in _paths(source) if _named(source, path) or _known(source, path)
-        ]
+    for source in sources:
+        found = [text_file(source, path) for path in _paths(source) if _named(source, path) or _known(source, path)]
         if not found:
             raise DataError(_nothing_found(source))
         for file in found:
@@ -87,7 +87,7 @@ def passed_over(sources: Sequence[Source]) -> tuple[Path, ...]:
     )
 
 
-def text_file(source: Source, path: Path, number: int = 0) -> TextFile:
+def text_file(source: Source, path: Path) -> TextFile:
     """Return a file of a source with its format, by the source's word or by the suffixes of its name."""
     suffix, compression = _suffixes(path)
     format_ = source.format or FORMATS.get(suffix)
@@ -102,7 +102,7 @@ def text_file(source: Source, path: Path, number: int = 0) -> TextFile:
         raise DataError(
             f"{path}: boundary {boundary!r} has no meaning in {format_}. Give one of {', '.join(boundaries)}."
         )
-    return TextFile(path, format_, compression, source.column, boundary, number)
+    return TextFile(path, format_, compression, source.column, boundary, source.number)
 
 
 def _suffixes(path: Path) -> tuple[str, str | None]:
