@@ -17,7 +17,7 @@ from bertwright.errors import DataError
 from bertwright.text.lines import lines, lines_before
 from bertwright.text.sources import TextFile
 from bertwright.text.streams import unpacked_file
-from bertwright.text.troubles import Limit, Reading, Span
+from bertwright.text.troubles import TOO_LONG, Limit, Reading, Span
 
 LARGEST_CELL = 1 << 23
 """Characters of a CSV cell, at most: a quote that is never closed must not take all the memory."""
@@ -28,7 +28,6 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
 _PARQUET_ROWS, _PARQUET_BYTES, _BUFFER = 1024, 1 << 22, 1 << 20
-_TOO_LONG = "a text longer than asked for"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -44,6 +43,9 @@ def cells(reading: Reading) -> Iterator[str]:
 def _json_cells(reading: Reading) -> Iterator[str]:
     before: int | None = None
     for number, line in enumerate(lines(reading), 1):
+        if line is None:
+            reading.troubles.count(TOO_LONG)
+            continue
         text, fault = _json_text(line, reading.file.column)
         if fault:
             # Counted only where it has to be told: it means reading all that stands before.
@@ -53,10 +55,8 @@ def _json_cells(reading: Reading) -> Iterator[str]:
             yield text
 
 
-def _json_text(line: str | None, column: str) -> tuple[str, str | None]:
+def _json_text(line: str, column: str) -> tuple[str, str | None]:
     """Return the text of a line, and why there is none where the line is broken."""
-    if line is None:
-        return "", _TOO_LONG
     if not line.strip():
         return "", None
     try:
@@ -203,7 +203,7 @@ def _parquet_cells(reading: Reading) -> Iterator[str]:
                 for content in batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
                     done += 1
                     if content and reading.over(len(content)):
-                        reading.broken(done, _TOO_LONG, unit="row")
+                        reading.troubles.count(TOO_LONG)
                         continue
                     yield reading.decode(content, place=f"the text in row {done}") if content else ""
                 reading.progress(size * done // rows)

@@ -47,7 +47,8 @@ def _decoded(reading: Reading, *, block: int) -> Iterator[str | None]:
             if offset == 0:
                 _refuse_other_encodings(reading, content)
                 start = len(content) - len(without_mark(content))
-            yield reading.decode(own[start:] if start else own, place="the text", offset=offset + start)
+            if own:
+                yield reading.decode(own[start:] if start else own, place="the text", offset=offset + start)
             offset += len(content)
             if long:
                 offset += _rest_of_line(stream)
