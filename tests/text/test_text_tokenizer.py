@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from bertwright.errors import DataError
+from bertwright.text import string_counts
+from bertwright.text.engine import Engine
+from bertwright.text.string_counts import StringCounts
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 from bertwright.text.wordpiece import repeated
 
@@ -233,3 +236,38 @@ def test_special_tokens_go_by_the_folders_word(tmp_path: Path, bert: Tokenizer) 
     assert 4 == loaded.pad_id
     loaded.save(tmp_path / "again", max_length=64)
     assert 4 == Tokenizer.load(tmp_path / "again").pad_id
+
+
+def test_a_special_token_that_the_model_itself_finds_is_broken_up() -> None:
+    """A Unigram model holds its special tokens as pieces: written out in a text they are text, with right offsets."""
+    names = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
+    letters = [(character, -5.0) for character in "\u2581abcdefghijklmnopqrstuvwxyz<>/"]
+    scored = [*((name, 0.0) for name in names.values()), *letters, ("\u2581the", -1.0), ("ask", -2.0)]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(scored, unk_id=1))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    backend.add_special_tokens(list(names.values()))
+    text = "the <mask> and <s> the"
+    backend.encode_special_tokens = True
+    assert backend.token_to_id("<mask>") in backend.encode(text, add_special_tokens=False).ids
+    tokenizer = Tokenizer(backend, names)
+    [ids], [encoded] = tokenizer.encode([text]), tokenizer.encode_with_offsets([text])
+    assert not set(ids) & {tokenizer.mask_id, tokenizer.cls_id}
+    assert ids == encoded.ids
+    covered = {place for start, end in encoded.offsets for place in range(start, end)}
+    assert {place for place, character in enumerate(text) if character != " "} <= covered <= set(range(len(text)))
+    assert tokenizer.encode(["the task"]) == [backend.encode("the task", add_special_tokens=False).ids]
+    wide = Engine(tokenizer).encode([text, "the task"])
+    assert [*ids, *tokenizer.encode(["the task"])[0]] == wide.ids.tolist()
+
+
+def test_rare_strings_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting takes bounded memory: the rarest strings go, the same ones in any process, and are counted."""
+    texts = [f"often often sometimes{number % 3} once{number}" for number in range(200)]
+    whole = StringCounts(texts, None)
+    assert (0, 204) == (whole.left_out, len(whole.counts))
+    monkeypatch.setattr(string_counts, "_AT_ONCE", 40)
+    monkeypatch.setattr(string_counts, "_MOST", 20)
+    bounded = StringCounts(texts, None)
+    assert len(bounded.counts) <= 20
+    assert (400, 800) == (bounded.counts["often"], bounded.counts.total() + bounded.left_out)
+    assert {"sometimes0", "sometimes1", "sometimes2"} < set(bounded.counts)

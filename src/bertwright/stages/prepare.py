@@ -21,7 +21,7 @@ from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.mixing import Mix
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import TextFile
-from bertwright.text.tokenizer import train_tokenizer
+from bertwright.text.tokenizer import count_strings, train_on
 from bertwright.text.troubles import Limit
 
 # Memory where the recipe sets no limit; bytes of files that one process does sooner alone.
@@ -53,11 +53,18 @@ def tokenizer(work: Work) -> dict[str, Any]:
                 count += 1
                 yield text
 
-    trained = train_tokenizer(
-        texts(), kind=options["kind"], vocabulary=options["vocabulary"], lowercase=options["lowercase"]
-    )
+    how = {"kind": options["kind"], "lowercase": options["lowercase"]}
+    counted = count_strings(texts(), **how)
+    trained = train_on(counted, vocabulary=options["vocabulary"], **how)
     trained.save(work.folder, max_length=_MAX_LENGTH)
-    return {"kind": options["kind"], "vocabulary": trained.vocabulary, "bytes": progress.bytes, "documents": count}
+    return {
+        "kind": options["kind"],
+        "vocabulary": trained.vocabulary,
+        "bytes": progress.bytes,
+        "documents": count,
+        "strings": len(counted.counts),
+        "left_out": counted.left_out,
+    }
 
 
 def prepare(work: Work) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Mix:
                 "is asked for. Take its entry out, or see what was left out of it."
             )
         total = min(count / share for count, share in zip(tokens, self.shares, strict=True))
-        return tuple(share * total / count for count, share in zip(tokens, self.shares, strict=True))
+        return tuple(round(share * total / count, 12) for count, share in zip(tokens, self.shares, strict=True))
 
 
 class Mixing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -16,16 +16,27 @@ _SPACE = "\u2581"  # what SentencePiece writes for a space
 _LONGEST_WORD = 100
 
 
+def bpe_normalizer(lowercase: bool) -> normalizers.Normalizer | None:
+    """Return what is done to a text before byte-level BPE: nothing, or case folding."""
+    return normalizers.Lowercase() if lowercase else None
+
+
+def unigram_normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """Return what is done to a text before Unigram: Unicode's NFKC, and case folding where ``lowercase``."""
+    return normalizers.Sequence([normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])])
+
+
 def train_bpe(
-    texts: Iterable[str], *, special: Mapping[str, str], vocabulary: int, lowercase: bool
+    strings: Mapping[str, int], *, special: Mapping[str, str], vocabulary: int, lowercase: bool
 ) -> tokenizers.Tokenizer:
     """Return a byte-level BPE tokenizer (Radford et al. 2019) of exactly ``vocabulary`` pieces; it knows any text.
 
-    ``special`` names pad, unk, cls, sep, mask in id order. ``DataError`` where the texts support fewer pieces.
+    ``strings`` counts normalised strings without a space; ``special`` names pad, unk, cls, sep, mask in id order.
+    ``DataError`` where the strings support fewer pieces.
     """
-    normalizer = normalizers.Lowercase() if lowercase else None
+    normalizer = bpe_normalizer(lowercase)
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words = _split(_spaced(texts, normalizer), splitter)
+    words = _split(strings, splitter)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=list(special.values()), initial_alphabet=alphabet, show_progress=False
@@ -39,18 +50,19 @@ def train_bpe(
 
 
 def train_unigram(
-    texts: Iterable[str], *, special: Mapping[str, str], vocabulary: int, lowercase: bool
+    strings: Mapping[str, int], *, special: Mapping[str, str], vocabulary: int, lowercase: bool
 ) -> tokenizers.Tokenizer:
     """Return a Unigram tokenizer (Kudo 2018) of exactly ``vocabulary`` pieces; spaces are kept as a piece's first sign.
 
-    ``special`` names pad, unk, cls, sep, mask in id order. ``DataError`` where the texts support fewer pieces.
+    ``strings`` counts normalised strings without a space; ``special`` names pad, unk, cls, sep, mask in id order.
+    ``DataError`` where the strings support fewer pieces.
     """
-    normalizer = normalizers.Sequence([normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])])
+    normalizer = unigram_normalizer(lowercase)
     # The special tokens have to be pieces of the model, which would find them in a text: so brackets stand alone.
     spaces = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always")
     brackets = pre_tokenizers.Split(tokenizers.Regex(r"[\[\]]"), behavior="isolated")
     splitter = pre_tokenizers.Sequence([spaces, brackets])
-    words = _split(_spaced(texts, normalizer), splitter)
+    words = _split(strings, splitter)
     trainer = trainers.UnigramTrainer(
         vocab_size=vocabulary,
         special_tokens=list(special.values()),
@@ -87,22 +99,13 @@ def _in_one_order(scored: list[tuple[str, float]], special: set[str]) -> list[tu
     return first + sorted(others, key=lambda one: (-one[1], one[0]))
 
 
-def _spaced(texts: Iterable[str], normalizer: normalizers.Normalizer | None) -> Counter[str]:
-    """Count runs without a space, each with the space before it, but for a text's first."""
+def _split(strings: Mapping[str, int], splitter: pre_tokenizers.PreTokenizer) -> Counter[str]:
+    """Count the parts that a splitter makes of strings, each with the space that stands before it in a text."""
     counts: Counter[str] = Counter()
-    for text in texts:
-        first, *others = (normalizer.normalize_str(text) if normalizer else text).split() or [""]
-        counts[first] += bool(first)
-        counts.update(others)
-    return Counter({f" {word}": times for word, times in counts.items() if times and len(word) <= _LONGEST_WORD})
-
-
-def _split(words: Counter[str], splitter: pre_tokenizers.PreTokenizer) -> Counter[str]:
-    """Count the parts that a splitter makes of words."""
-    counts: Counter[str] = Counter()
-    for word, times in words.items():
-        for part, _ in splitter.pre_tokenize_str(word):
-            counts[part] += times
+    for string, times in strings.items():
+        if len(string) <= _LONGEST_WORD:
+            for part, _ in splitter.pre_tokenize_str(f" {string}"):
+                counts[part] += times
     return counts
 
 

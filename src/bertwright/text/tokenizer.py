@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import xxhash
 
 from bertwright import files
 from bertwright.errors import DataError
-from bertwright.text.subwords import train_bpe, train_unigram
-from bertwright.text.wordpiece import train_wordpiece
+from bertwright.text.string_counts import StringCounts
+from bertwright.text.subwords import bpe_normalizer, train_bpe, train_unigram, unigram_normalizer
+from bertwright.text.wordpiece import train_wordpiece, wordpiece_normalizer
 
 # What each special token is called, where the folder does not say: in BERT's tradition, in RoBERTa's.
 _NAMES = {
@@ -25,6 +27,7 @@ _NAMES = {
     "mask": ("[MASK]", "<mask>"),
 }
 _TRAINERS = {"wordpiece": train_wordpiece, "bpe": train_bpe, "unigram": train_unigram}
+_NORMALIZERS = {"wordpiece": wordpiece_normalizer, "bpe": bpe_normalizer, "unigram": unigram_normalizer}
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ class Tokenizer:
             | {number for number, token in added.items() if token.special}
         )
         self.added_tokens: tuple[str, ...] = tuple(token.content for token in added.values())
+        added_ids = {token.content: number for number, token in added.items() if token.special}
         self.lowercase = _lowercase(self._content().get("normalizer"))
+        # Some models hold special tokens as pieces like any others, and would find them in a text.
+        leaking = [t for t, number in added_ids.items() if t and number != self.unk_id and number in self._ids(t)]
+        self._leaking = re.compile("|".join(map(re.escape, leaking))) if leaking else None
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -78,12 +85,34 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return each text's ids, without special tokens; never cut."""
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        found = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        for number, text in enumerate(texts) if self._leaking else ():
+            if self._leaking and self._leaking.search(text):
+                found[number] = [i for _, piece in self._broken_up(text) for i in self._ids(piece)]
+        return found
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
         """Return each text's ids with the characters they stand for."""
         encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        return [Encoded(encoding.ids, encoding.offsets) for encoding in encodings]
+        found = [Encoded(encoding.ids, encoding.offsets) for encoding in encodings]
+        for number, text in enumerate(texts) if self._leaking else ():
+            pieces = [
+                (start, self._backend.encode(one, add_special_tokens=False)) for start, one in self._broken_up(text)
+            ]
+            found[number] = Encoded(
+                [number for _, piece in pieces for number in piece.ids],
+                [(first + start, end + start) for start, piece in pieces for first, end in piece.offsets],
+            )
+        return found
+
+    def _broken_up(self, text: str) -> list[tuple[int, str]]:
+        """Return a text's pieces with where each begins; special tokens in it are cut behind their first character."""
+        cuts = [0, *(match.start() + 1 for match in self._leaking.finditer(text))] if self._leaking else [0]
+        return [(start, text[start:end]) for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
 
     def decode(self, ids: Sequence[int], *, show_special: bool = False) -> str:
         """Return the text of ids, special tokens left out, or shown as they are called (``[CLS]``)."""
@@ -153,14 +182,25 @@ class Tokenizer:
         return piece
 
 
-def train_tokenizer(texts: Iterator[str], *, kind: str, vocabulary: int, lowercase: bool) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], *, kind: str, vocabulary: int, lowercase: bool) -> Tokenizer:
     """Train a tokenizer of exactly ``vocabulary`` pieces on a stream of texts; the same texts give the same bytes.
 
     Ids 0 to 4 are [PAD], [UNK], [CLS], [SEP], [MASK]. ``lowercase`` folds case and strips accents. ``DataError`` where
     the texts support fewer pieces.
     """
+    counted = count_strings(texts, kind=kind, lowercase=lowercase)
+    return train_on(counted, kind=kind, vocabulary=vocabulary, lowercase=lowercase)
+
+
+def count_strings(texts: Iterable[str], *, kind: str, lowercase: bool) -> StringCounts:
+    """Count what a tokenizer of some kind is trained on."""
+    return StringCounts(texts, _NORMALIZERS[kind](lowercase))
+
+
+def train_on(counted: StringCounts, *, kind: str, vocabulary: int, lowercase: bool) -> Tokenizer:
+    """Train a tokenizer on what was counted with the same ``kind`` and ``lowercase``."""
     special = {name: usual[0] for name, usual in _NAMES.items()}
-    backend = _TRAINERS[kind](texts, special=special, vocabulary=vocabulary, lowercase=lowercase)
+    backend = _TRAINERS[kind](counted.counts, special=special, vocabulary=vocabulary, lowercase=lowercase)
     return Tokenizer(backend, special)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import tokenizers
@@ -27,15 +27,20 @@ class Alphabet:
     inside: tuple[str, ...]
 
 
+def wordpiece_normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """Return BERT's own: control characters out, accents and case too where ``lowercase``."""
+    return normalizers.BertNormalizer(lowercase=lowercase)
+
+
 def train_wordpiece(
-    texts: Iterable[str], *, special: Mapping[str, str], vocabulary: int, lowercase: bool
+    strings: Mapping[str, int], *, special: Mapping[str, str], vocabulary: int, lowercase: bool
 ) -> tokenizers.Tokenizer:
     """Return a BERT tokenizer of exactly ``vocabulary`` pieces; ``special`` names pad, unk, cls, sep, mask in id order.
 
-    ``DataError`` where the texts support fewer pieces.
+    ``strings`` counts normalised strings without a space. ``DataError`` where they support fewer pieces.
     """
-    normalizer, splitter = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
-    words = count_words(texts, normalizer, splitter)
+    normalizer, splitter = wordpiece_normalizer(lowercase), pre_tokenizers.BertPreTokenizer()
+    words = words_of(strings, splitter)
     pieces = _pieces(words, list(special.values()), vocabulary)
     backend = tokenizers.Tokenizer(
         models.WordPiece(pieces, unk_token=special["unk"], max_input_chars_per_word=_LONGEST_WORD)
@@ -54,17 +59,10 @@ def train_wordpiece(
     return backend
 
 
-def count_words(
-    texts: Iterable[str], normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer
-) -> Counter[str]:
-    """Count the words of texts as a tokenizer parts them; the memory used grows with the number of different words."""
-    spaced: Counter[str] = Counter()
-    for text in texts:
-        spaced.update(normalizer.normalize_str(text).split())
-    # Only different strings are looked at for punctuation, which is what makes this fast.
+def words_of(strings: Mapping[str, int], splitter: pre_tokenizers.PreTokenizer) -> Counter[str]:
+    """Count the words that a splitter makes of strings."""
     words: Counter[str] = Counter()
-    while spaced:
-        string, times = spaced.popitem()
+    for string, times in strings.items():
         for word, _ in splitter.pre_tokenize_str(string):
             if len(word) <= _LONGEST_WORD:
                 words[word] += times
