@@ -185,13 +185,33 @@ def prepare_command(
     recipe: RecipePath,
     overrides: Overrides = None,
     inspect: Annotated[int, typer.Option("--inspect", min=0, help="Print so many rows as the model sees them.")] = 0,
+    sizes: Annotated[
+        str, typer.Option("--sizes", help="Only compare tokenizers of such sizes, such as 4000,8000,16000.")
+    ] = "",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Turn the recipe's text into a tokenizer and rows of tokens."""
     _ask(as_json, quiet, verbose)
-    _carry_out(recipe, overrides, "prepare", inspect)
+    if sizes:
+        _compare_sizes(recipe, overrides, sizes)
+    else:
+        _carry_out(recipe, overrides, "prepare", inspect)
+
+
+def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
+    from bertwright.pipeline.sizes import compare_sizes
+    from bertwright.reading import load_recipe
+
+    if not all(size.strip().isdigit() for size in sizes.split(",")):
+        raise InputError(f"--sizes: found {sizes!r}; write whole numbers with commas between, such as 4000,8000,16000")
+    rows = compare_sizes(load_recipe(path, overrides or ()), [int(size) for size in sizes.split(",")])
+    lines = [f"{'pieces':>8}  {'tokens a word':>13}  {'unknown words':>13}  {'embeddings':>10}  {'parameters':>12}"]
+    for row in rows:
+        figures = f"{row.tokens_per_word:13.3f}  {row.unknown:13.4%}  {row.embeddings:10.1%}  {row.parameters:12,}"
+        lines.append(f"{row.vocabulary:8,}  {row.why or figures}")
+    _print(lines, {"sizes": [row.as_dict() for row in rows]})
 
 
 _verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it needs.")

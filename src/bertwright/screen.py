@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bertwright.reports.words import seconds_text
+from bertwright.reports.words import bytes_text, seconds_text
 
 # Seconds between two plain lines of one stage.
 _EVERY = 10.0
@@ -87,11 +87,12 @@ def figures_line(fields: dict[str, Any]) -> str:
     parts = []
     if (share := fields.get("share")) is not None:
         parts.append(f"{share:4.0%}")
+    if (speed := fields.get("bytes_per_second")) is not None:
+        parts.append(f"{bytes_text(speed)}/s")
     for name, text in (
         ("step", "step {:,.0f}"),
         ("loss", "loss {:.3f}"),
         ("held_out_loss", "held-out loss {:.3f}"),
-        ("bytes_per_second", "{:,.0f} bytes/s"),
         ("tokens_per_second", "{:,.0f} tokens/s"),
         ("rows_per_second", "{:,.0f} rows/s"),
         ("learning_rate", "rate {:.2e}"),
@@ -100,6 +101,8 @@ def figures_line(fields: dict[str, Any]) -> str:
             parts.append(text.format(value))
     if (left := fields.get("seconds_left")) is not None:
         parts.append(f"{seconds_text(left)} left")
+    if (memory := fields.get("memory_bytes")) is not None:
+        parts.append(f"{bytes_text(memory)} of memory")
     if note := fields.get("note"):
         parts.append(str(note))
     return ", ".join(parts)

@@ -262,7 +262,7 @@ def test_check_forecasts_and_trains_nothing(toy: Toy, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"system": {"memory": "20 MB"}}, "system.memory allows 20 MB and preparing text needs 600 MB"),
+        ({"system": {"memory": "20 MB"}}, "system.memory allows 20 MB and preparing text needs 400 MB"),
         ({"encoder": {"size": "large", "width": 65536, "heads": 64, "inner": 262144}}, "needs about .* of memory"),
     ],
 )

@@ -66,10 +66,21 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
         if sealed := store.sealed(job.kind, job.identity):
             return sealed
         with store.working(job.kind, job.identity) as folder:
-            work = Work(job.name, job.kind, job.options, job.settings, job.inputs, job.paths, folder, job.machine, tell)
             started, clock = now(), time.monotonic()
             with MemoryMeter() as meter:
-                results = stage_function(job.kind)(work)
+                results = stage_function(job.kind)(
+                    Work(
+                        name=job.name,
+                        kind=job.kind,
+                        options=job.options,
+                        settings=job.settings,
+                        inputs=job.inputs,
+                        paths=job.paths,
+                        folder=folder,
+                        machine=job.machine,
+                        tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
+                    )
+                )
             files.write_text(folder / "recipe.yaml", job.recipe)
             record = {
                 "name": job.name,
@@ -121,10 +132,10 @@ def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
 
 
 class MemoryMeter:
-    """The largest resident memory, in bytes, of this process and its children while a block runs."""
+    """The resident memory, in bytes, of this process and its children while a block runs: ``now``, and ``peak``."""
 
     def __init__(self, every: float = 0.2) -> None:
-        self.peak = 0
+        self.peak = self.now = 0
         self._every = every
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -150,10 +161,16 @@ class MemoryMeter:
         process = psutil.Process()
         for one in [process, *process.children(recursive=True)]:
             try:
-                total += one.memory_info().rss
+                total += own_memory(one)
             except psutil.Error:
                 continue
-        self.peak = max(self.peak, total)
+        self.now, self.peak = total, max(self.peak, total)
+
+
+def own_memory(process: psutil.Process) -> int:
+    """Return the bytes of memory that a process holds itself; pages of files it has mapped go when others need room."""
+    info = process.memory_info()
+    return int(info.rss - getattr(info, "shared", 0))
 
 
 def machine_facts() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import psutil
 
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
-from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine
+from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
@@ -83,12 +83,19 @@ def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -
 
 def _refuse_memory(name: str, needed: int, limit: int | None) -> None:
     memory = psutil.virtual_memory()
-    there = limit or memory.available + psutil.Process().memory_info().rss
+    there = limit or memory.available + _now()
     if needed > there:
         raise InputError(
             f"{name} needs about {bytes_text(needed)} of memory and {'system.memory allows' if limit else 'there are'} "
-            f"{bytes_text(there)}. A smaller encoder.size or micro_batch would fit, or a larger machine."
+            f"{bytes_text(there)}. {_lighter(name)} would fit, or a larger machine."
         )
+
+
+def _lighter(name: str) -> str:
+    kind = name.partition("/")[0]
+    if kind in ("tokenizer", "prepare", "overlap"):
+        return "Fewer system.threads" if kind != "tokenizer" else "A tokenizer from a folder"
+    return "A smaller encoder.size or micro_batch"
 
 
 class _Forecaster:
@@ -278,4 +285,4 @@ def _seconds_of(choice: Pretrain, step: float, tokens: int, rows: int) -> float:
 
 
 def _now() -> int:
-    return int(psutil.Process().memory_info().rss)
+    return own_memory(psutil.Process())

@@ -38,6 +38,8 @@ _TOKENIZER: tuple[tuple[str, str, Writer], ...] = (
     ("vocabulary", "vocabulary (tokens)", count_text),
     ("documents", "trained on documents", count_text),
     ("bytes", "trained on", bytes_text),
+    ("strings", "different strings between spaces, counted", count_text),
+    ("left_out", "strings too rare to be counted", count_text),
 )
 _TEXT: tuple[tuple[str, str, Writer], ...] = (
     ("bytes", "text read", bytes_text),

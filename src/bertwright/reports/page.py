@@ -15,6 +15,7 @@ from bertwright.reports.answer import answer, main_headlines, notes
 from bertwright.reports.charts import Chart, charts
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.records import RunRecords, difference_rows, score_rows, stage_rows
+from bertwright.reports.text_tables import text_tables
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
 __all__ = ["ReportFiles", "RunRecords", "write_report"]
@@ -75,6 +76,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
         curves=list(drawings.values()),
         tasks=[(task, _task_tables(run, task)) for task in tables.task_names(run)],
         text=text_facts(run),
+        text_tables=text_tables(run),
         encoder=encoder_facts(run),
         stages=tables.stage_tables(run),
         machines=machine_facts(run),

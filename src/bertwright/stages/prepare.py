@@ -11,7 +11,7 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import InputError
-from bertwright.processes import Processes
+from bertwright.processes import Processes, Tell, silent
 from bertwright.stages.work import Work
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.corpus import Choices
@@ -32,6 +32,14 @@ _MAX_LENGTH = 512
 
 def tokenizer(work: Work) -> dict[str, Any]:
     """Train a tokenizer on the sources. Sealed: an ordinary tokenizer folder."""
+    # In a process of its own: what it takes for all those strings would stay with this one.
+    with Processes(1, threads=work.machine.threads) as process:
+        return process.submit(train, work.as_json(), work.tell).result()
+
+
+def train(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
+    """Train a tokenizer as a stage's job says."""
+    work = Work.from_json(argument, tell)
     options = work.options
     text_files = files_of(options, work.paths, work.inputs)
     progress = Progress(work, text_files)

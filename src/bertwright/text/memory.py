@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-PROCESS = 300_000_000
+PROCESS = 200_000_000
 """Bytes that a process takes at most, where no document is very long."""
 
 # What a process takes with its libraries, a tokenizer and a batch of texts; and bytes of memory for each byte of a very
 # long document: as it is read, as characters of four bytes, normalised, and in pieces.
-_IDLE, _TIMES, _LEAST = 200_000_000, 16, 1_000_000
+_IDLE, _TIMES, _LEAST = 140_000_000, 16, 1_000_000
 
 
 def room_for(memory: int, processes: int) -> int:

@@ -22,9 +22,16 @@ class StringCounts:
         self.counts: Counter[str] = Counter()
         self.left_out = 0
         for text in texts:
-            self.counts.update((normalizer.normalize_str(text) if normalizer else text).split())
+            self.counts.update(text.split())
             if len(self.counts) > _AT_ONCE:
                 self._keep(_MOST)
+        if normalizer is not None:
+            # What a normalizer makes of a string never hangs on the strings beside it, so each is done once.
+            raw, self.counts = self.counts, Counter()
+            while raw:
+                string, times = raw.popitem()
+                for one in normalizer.normalize_str(string).split():
+                    self.counts[one] += times
         if len(self.counts) > _MOST:
             self._keep(_MOST)
 
