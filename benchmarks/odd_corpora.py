@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prepare import once
 
 from bertwright.text.memory import room_for
 from bertwright.text.tokenizer import train_tokenizer
 from bertwright.units import parse_bytes
+from prepare import once
 
 _PROCESSES = 2
 _TINY, _LONG, _GROUP = 2_000_000, 6, 400_000_000
@@ -77,9 +78,15 @@ def _long(folder: Path, limit: int) -> Path:
 
 def _group(folder: Path, _limit: int) -> Path:
     path = folder / "group.parquet"
+    made = multiprocessing.Process(target=_write_group, args=(path,))  # so that its memory is not counted here
+    made.start()
+    made.join()
+    return path
+
+
+def _write_group(path: Path) -> None:
     texts = list(_texts(_GROUP // 3000, 460))
     pq.write_table(pa.table({"text": texts}), path, row_group_size=len(texts))
-    return path
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, pretrain
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
-from bertwright.stages.prepare import MEMORY, files_of, processes_for
-from bertwright.text.memory import PROCESS
+from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
+from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.shards import Shards
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
@@ -131,8 +131,10 @@ class _Forecaster:
         if self._text is None:
             self._text = measure.measure_text(
                 self._files(stage),
+                cleaning_of(stage.options),
                 errors=stage.options["errors"],
                 broken_rows=stage.options["broken_rows"],
+                room=room_for(self.recipe.system.memory or MEMORY, 1),
                 tokenizer=self._given_tokenizer(),
             )
         return self._text

@@ -112,14 +112,14 @@ class _Planner:
             "errors": prepare.errors,
             "broken_rows": prepare.broken_rows,
         }
+        own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
+        cleaning = {name: own[name] for name in ("nfc", "control_characters", "shortest", "longest")}
         if tokenizer is None:
             wanted = recipe.tokenizer or Tokenizer()
-            options = {**reading, **plain(wanted, leave={"folder"})}
+            options = {**reading, **cleaning, **plain(wanted, leave={"folder"})}
             tokenizer = self.add("tokenizer", "tokenizer", options, inputs=fetched, paths=paths)
-        own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
         inputs = {"tokenizer": tokenizer, **fetched}
         if recipe.tasks and prepare.overlap:
-            cleaning = {name: own[name] for name in ("nfc", "control_characters", "shortest", "longest")}
             found = self.overlap({**reading, **cleaning}, inputs, paths)
             inputs = inputs | ({"overlap": found} if prepare.overlap == "remove" else {})
         shares = tuple(source.share for source in prepare.sources if source.share is not None)

@@ -8,6 +8,9 @@ from bertwright.tasks.readers import read_rows
 from bertwright.tasks.task import Task
 from bertwright.text.documents import Troubles, documents
 from bertwright.text.sources import Source, expand, passed_over
+from bertwright.text.troubles import Limit
+
+_LONGEST = 10_000_000  # bytes of a document that a look is worth
 
 
 def sources_of(prepare: Prepare | None) -> list[Source]:
@@ -33,7 +36,16 @@ def look_into_source(source: Source, prepare: Prepare, notes: list[str]) -> None
     """Read the first document of every file: columns, encodings and packing show there."""
     notes += [f"note: {note}" for note in left_out([source])]
     for file in expand([source]):
-        next(documents(file, errors=prepare.errors, broken_rows=prepare.broken_rows, troubles=Troubles()), None)
+        next(
+            documents(
+                file,
+                errors=prepare.errors,
+                broken_rows=prepare.broken_rows,
+                troubles=Troubles(),
+                limit=Limit(_LONGEST, leave_out=True),
+            ),
+            None,
+        )
 
 
 def look_into_task(task: Task, notes: list[str]) -> None:

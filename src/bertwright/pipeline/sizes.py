@@ -12,7 +12,8 @@ from bertwright.errors import DataError, InputError
 from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.run import as_recipe
 from bertwright.recipe import Recipe, Tokenizer
-from bertwright.text.documents import Troubles, documents
+from bertwright.stages.prepare import cleaning_of
+from bertwright.text.documents import Troubles
 from bertwright.text.sources import expand
 from bertwright.text.string_counts import StringCounts
 from bertwright.text.tokenizer import count_strings, train_on
@@ -74,10 +75,13 @@ def _texts(recipe: Recipe) -> Iterator[str]:
     if prepare is None:
         return
     files = expand(sources_of(prepare))
+    cleaning = cleaning_of(prepare.model_dump())
     size = max(1, sum(file.path.stat().st_size for file in files))
     for file in files:
         left = _BYTES * file.path.stat().st_size // size
-        for text in documents(file, errors=prepare.errors, broken_rows=prepare.broken_rows, troubles=Troubles()):
+        for text in cleaning.documents(
+            file, errors=prepare.errors, broken_rows=prepare.broken_rows, troubles=Troubles(), room=_BYTES
+        ):
             yield text
             left -= len(text)
             if left <= 0:

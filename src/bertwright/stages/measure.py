@@ -17,7 +17,8 @@ from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import DataError
 from bertwright.recipe import Pretrain
 from bertwright.stages.pretrain import optimizer_of
-from bertwright.text.documents import Troubles, documents
+from bertwright.text.cleaning import Cleaning
+from bertwright.text.documents import Troubles
 from bertwright.text.engine import Engine
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
@@ -55,7 +56,15 @@ class StepCost:
     parameters: int
 
 
-def measure_text(files: Sequence[TextFile], *, errors: str, broken_rows: str, tokenizer: Tokenizer | None) -> TextSpeed:
+def measure_text(
+    files: Sequence[TextFile],
+    cleaning: Cleaning,
+    *,
+    errors: str,
+    broken_rows: str,
+    room: int,
+    tokenizer: Tokenizer | None,
+) -> TextSpeed:
     """Read and encode a few megabytes from the start of the sources; ``DataError`` as a real pass would raise it."""
     texts: list[str] = []
     read = packed = 0
@@ -67,9 +76,11 @@ def measure_text(files: Sequence[TextFile], *, errors: str, broken_rows: str, to
             nonlocal position
             position = count
 
-        for text in documents(file, errors=errors, broken_rows=broken_rows, troubles=Troubles(), progress=tell):
+        for text in cleaning.documents(
+            file, errors=errors, broken_rows=broken_rows, troubles=Troubles(), room=room, progress=tell
+        ):
             read += len(text.encode())
-            texts.append(text)
+            texts.append(text[:_ENCODE_BYTES])
             if read >= _READ_BYTES:
                 break
         packed += position

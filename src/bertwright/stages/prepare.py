@@ -15,14 +15,13 @@ from bertwright.processes import Processes, Tell, silent
 from bertwright.stages.work import Work
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.corpus import Choices
-from bertwright.text.documents import Troubles, documents
+from bertwright.text.documents import Troubles
 from bertwright.text.executors import Crew
 from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.mixing import Mix
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import count_strings, train_on
-from bertwright.text.troubles import Limit
 
 # Memory where the recipe sets no limit; bytes of files that one process does sooner alone.
 MEMORY, _WORTH_PROCESSES = 4_000_000_000, 8_000_000
@@ -42,20 +41,20 @@ def train(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
     work = Work.from_json(argument, tell)
     options = work.options
     text_files = files_of(options, work.paths, work.inputs)
-    progress = Progress(work, text_files)
+    progress, cleaning = Progress(work, text_files), cleaning_of(options)
     room = room_for(work.machine.memory or MEMORY, 1)
     count = 0
 
     def texts() -> Iterator[str]:
         nonlocal count
         for file in text_files:
-            found = documents(
+            found = cleaning.documents(
                 file,
                 errors=options["errors"],
                 broken_rows=options["broken_rows"],
                 troubles=Troubles(),
+                room=room,
                 progress=progress.of_file(file),
-                limit=Limit(room),
             )
             for text in found:
                 count += 1

@@ -192,7 +192,10 @@ def _column(reading: Reading, header: list[str]) -> int:
 def _parquet_cells(reading: Reading) -> Iterator[str]:
     path = reading.file.path
     try:
-        with unpacked_file(reading.file) as plain, pq.ParquetFile(plain, buffer_size=_BUFFER) as table:
+        with (
+            unpacked_file(reading.file) as plain,
+            pq.ParquetFile(plain, pre_buffer=False, buffer_size=_BUFFER) as table,
+        ):
             _check_parquet_column(reading, table.schema_arrow)
             size, rows, span = path.stat().st_size, max(1, table.metadata.num_rows), reading.span
             end = table.num_row_groups if span.end is None else span.end

@@ -1,12 +1,15 @@
-"""What may be done to a document's text before it is encoded; each thing is off unless the recipe asks for it."""
+"""What may be done to a document's text before anything else; each thing is off unless the recipe asks for it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bertwright.text.troubles import TOO_LONG, Limit
+from bertwright.text.documents import documents, ignore
+from bertwright.text.sources import TextFile
+from bertwright.text.troubles import TOO_LONG, Limit, Span, Troubles
 
 # C0 and C1 controls but for whitespace, and the invisible characters that only direct or join others.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
@@ -34,7 +37,41 @@ class Cleaning:
             text = unicodedata.normalize("NFC", text)
         return text
 
-    def limit(self, room: int | None) -> Limit:
+    def documents(
+        self,
+        file: TextFile,
+        *,
+        errors: str,
+        broken_rows: str,
+        troubles: Troubles,
+        room: int | None,
+        progress: Callable[[int], None] = ignore,
+        span: Span | None = None,
+        seen: Callable[[str], None] = ignore,
+    ) -> Iterator[str]:
+        """Give a file's documents as the recipe wants them; what is left out is counted.
+
+        ``room`` is what there is memory for, in bytes of a document (None: no bound); the rest is as in ``documents``.
+        """
+        found = documents(
+            file,
+            errors=errors,
+            broken_rows=broken_rows,
+            troubles=troubles,
+            progress=progress,
+            span=span,
+            limit=self._limit(room),
+            seen=seen,
+        )
+        for text in found:
+            clean = self.clean(text)
+            fault = self.fault(clean)
+            if fault:
+                troubles.count(fault)
+            else:
+                yield clean
+
+    def _limit(self, room: int | None) -> Limit:
         """Return how long a document may be where ``room`` bytes are all that there is memory for (None: no bound).
 
         Its whitespace and what is removed may be much of a document, so one that is to be left out unread has to be

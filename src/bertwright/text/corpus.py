@@ -20,7 +20,7 @@ import numpy.typing as npt
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.text.cleaning import Cleaning
-from bertwright.text.documents import Troubles, documents
+from bertwright.text.documents import Troubles
 from bertwright.text.encoded_parts import IDS, PartJob, encode_part, id_type
 from bertwright.text.engine import Engine
 from bertwright.text.executors import Crew
@@ -226,15 +226,11 @@ class Corpus:
         share = _SAMPLE // max(1, len(some))
         for file in some:
             size = 0
-            texts = documents(
-                file,
-                errors=choices.errors,
-                broken_rows=choices.broken_rows,
-                troubles=Troubles(),
-                limit=choices.cleaning.limit(self._room),
+            texts = choices.cleaning.documents(
+                file, errors=choices.errors, broken_rows=choices.broken_rows, troubles=Troubles(), room=self._room
             )
             for text in texts:
-                sample.append(choices.cleaning.clean(text[: share + 1]))
+                sample.append(text[: share + 1])
                 size += len(sample[-1])
                 if size > share:
                     break

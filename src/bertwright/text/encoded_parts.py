@@ -21,7 +21,7 @@ from bertwright import files
 from bertwright.processes import Tell, silent
 from bertwright.text import near
 from bertwright.text.cleaning import Cleaning
-from bertwright.text.documents import Troubles, documents, ignore
+from bertwright.text.documents import Troubles, ignore
 from bertwright.text.engine import Disagreement, EncodedTexts, Engine
 from bertwright.text.parts import Part
 from bertwright.text.repeated_lines import RepeatedLines
@@ -191,25 +191,17 @@ def cleaned(job: PartJob, troubles: Troubles, seen: Callable[[str], None] = igno
     ``seen`` is shown each one as it stands in its file.
     """
 
-    def texts() -> Iterator[str]:
-        found = documents(
+    return _batches(
+        job.cleaning.documents(
             job.file,
             errors=job.errors,
             broken_rows=job.broken_rows,
             troubles=troubles,
+            room=job.room,
             span=job.part.span(),
-            limit=job.cleaning.limit(job.room),
             seen=seen,
         )
-        for text in found:
-            clean = job.cleaning.clean(text)
-            fault = job.cleaning.fault(clean)
-            if fault:
-                troubles.count(fault)
-            else:
-                yield clean
-
-    return _batches(texts())
+    )
 
 
 def encoded_groups(texts: list[str], engine: Engine) -> Iterator[tuple[list[int], EncodedTexts]]:
