@@ -175,3 +175,33 @@ def test_the_first_recipe_needs_only_the_users_folders(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(FIRST_RECIPE)
     keys = {key for key, _, _ in faults(tmp_path / "recipe.yaml")}
     assert {"prepare.sources.0.path", "tasks.0.train", "tasks.0.sets.dev"} == keys
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ("[{column: body}]", "give either `path` (files) or `hub`"),
+        ("[{path: texts, hub: owner/name}]", "give either `path` (files) or `hub`"),
+        ("[{path: texts, split: test, config: en}]", "config, split has no meaning for files; take it out"),
+        ("[{hub: owner/name, boundary: file}]", "boundary has no meaning for hub datasets; take it out"),
+        ("[{path: texts, share: 50 %}, {hub: owner/name}]", "1 of 2 sources have a `share`; give one to each"),
+        ("[{path: texts, share: 50 %}, {hub: owner/name, share: 40 %}]", "sum to 90.0000%; they have to be 100 %"),
+        ("[{path: texts, share: 50 %}, {hub: a/b, share: 50 %, weight: 2}]", "a `weight` where others have shares"),
+        ("[{path: texts, weight: 0}]", "greater than 0"),
+    ],
+)
+def test_sources_that_contradict_themselves_are_told(tmp_path: Path, sources: str, words: str) -> None:
+    """Files and hub datasets, weights and shares: what does not go together is said, with what to do."""
+    [(key, line, message)] = faults(write(tmp_path, f"prepare:\n  sources: {sources}\n"))
+    assert key.startswith("prepare")
+    assert line in (1, 2)
+    assert words in message
+
+
+def test_a_recipe_with_shares_reads_back_to_the_same(tmp_path: Path) -> None:
+    """Written out whole, with every key of every source, it is still the same recipe."""
+    text = "prepare:\n  sources:\n    - {path: texts, share: 20 %}\n    - {hub: owner/name, split: test, share: 80 %}\n"
+    recipe = load_recipe(write(tmp_path, text))
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(recipe))
+    assert recipe.prepare == load_recipe(again).prepare

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hostile_files import EDGE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,71 +190,6 @@ def test_progress_ends_at_the_size(tmp_path: Path) -> None:
     assert sorted(told) == told
     assert path.stat().st_size == told[-1]
     assert len(told) > 2
-
-
-# What each hostile file gives: a number of documents, or words of its error. Where it is not the plain ``text`` column
-# of a file by its suffix, the table says so.
-EDGE: dict[str, int | str] = {
-    "arabic_hebrew.txt": 2,
-    "array.json": "line 1: one JSON object a line is expected, and this is a list",
-    "bad_lines.jsonl": "line 2: not JSON",
-    "bom.jsonl": 1,
-    "bom_utf16le.txt": "UTF-16 LE by its byte-order mark",
-    "bom_utf8.txt": 2,
-    "cjk.txt": 2,
-    "combining.txt": 1,
-    "control_chars.txt": 1,
-    "corrupt_middle.txt.gz": "cut off or damaged",
-    "cr_only.txt": 1,
-    "crlf.txt": 2,
-    "duplicate_docs.txt": 53,
-    "duplicate_header.csv": "2 columns named 'text'",
-    "emoji.txt": 1,
-    "empty.txt": 0,
-    "empty_member.txt.gz": 0,
-    "good.csv": 3,
-    "good.jsonl": 3,
-    "gzip_named_txt.txt": "holds gzip data",
-    "html_leftovers.txt": 1,
-    "huge_cell.csv": 1,
-    "indic_thai.txt": 2,
-    "int_text.parquet": "holds int64",
-    "invisible_spaces.txt": 1,
-    "latin1.txt": r"byte 3 of the text \(0xe9\)",
-    "long_word.txt": 1,
-    "many_blank_lines.txt": 2,
-    "mixed_newlines.txt": 2,
-    "multi_frame.txt.zst": 2,
-    "multi_member.txt.gz": 2,
-    "no_final_newline.txt": 2,
-    "no_header.csv": "found '1', 'first text', '0'",
-    "not_really_gzip.txt.gz": "holds no packed data",
-    "nul_byte.txt": 2,
-    "nulls.parquet": 2,
-    "numbers_punct.txt": 1,
-    "odd names/.hidden.txt": 1,
-    "odd names/UPPER.TXT": 1,
-    "odd names/spaces and ünïcode (1).txt": 1,
-    "one_char_docs.txt": 10,
-    "one_line_3mb.txt.gz": 1,
-    "one_word_repeated.txt": 1,
-    "only_blank_lines.txt": 0,
-    "only_newline.txt": 0,
-    "quotes.tsv": 2,
-    "ragged.csv": "line 2: 2 cells where the header has 3",
-    "replacement.txt": 1,
-    "semicolon_latin1.csv": "parted by ';'",
-    "special_tokens.txt": 2,
-    "trailing_garbage.txt.gz": "cut off or damaged",
-    "truncated.parquet": "cannot be read as parquet",
-    "truncated.txt.gz": "cut off or damaged",
-    "truncated.txt.zst": "cut off or damaged",
-    "truncated_utf8.txt": r"byte 132 of the text",
-    "whitespace_only_lines_between.txt": 3,
-    "wrong_column.parquet": "0 columns are named 'text'.*found 'body'",
-    "zero_bytes.txt.gz": "holds 0 bytes",
-    "zero_rows.parquet": 0,
-}
 
 
 def test_every_hostile_file_is_in_the_table(shared_data: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
+from hostile_files import EDGE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from bertwright.processes import Processes
 from bertwright.text import encoded_parts
 from bertwright.text import engine as engine_module
 from bertwright.text.corpus import Choices
+from bertwright.text.documents import Troubles, documents
 from bertwright.text.engine import Disagreement, Engine
 from bertwright.text.executors import Crew, Here
 from bertwright.text.prepare import Summary, prepare_rows
@@ -379,3 +381,25 @@ def test_encoding_in_pieces_changes_nothing() -> None:
         pieces = tokenizer.encode(encoded_parts.pieces_of(text, 10))
         assert len(pieces) > 5
         assert tokenizer.encode([text])[0] == [number for piece in pieces for number in piece]
+
+
+def test_all_readable_hostile_files_become_rows(shared_data: Path, tmp_path: Path) -> None:
+    """Of every hostile file that can be read all documents are in the rows, with the ids that tokenizers gives."""
+    paths = [shared_data / "corpora" / "edge" / name for name, found in EDGE.items() if isinstance(found, int)]
+    sources = [Source(str(path)) for path in paths]
+    texts = [
+        text
+        for file in expand(sources)
+        for text in documents(file, errors="stop", broken_rows="stop", troubles=Troubles())
+    ]
+    tokenizer = train_tokenizer(iter(texts), kind="wordpiece", vocabulary=700, lowercase=True)
+    tokenizer.save(tmp_path / "tokenizer", max_length=512)
+    choices = Choices(row_length=32, held_out=0.1, seed=0, duplicates="keep")
+    place = {"scratch": tmp_path / "scratch", "part_bytes": 10_000}
+    summary = prepare_rows(expand(sources), tmp_path / "tokenizer", tmp_path / "rows", choices, **place)
+    assert sum(found for found in EDGE.values() if isinstance(found, int)) == len(texts) == summary.documents
+    ids = [sorted(one) for one in tokenizer.encode(texts) if one]
+    rows = [in_order(tmp_path, split) for split in ("train", "held_out")]
+    streams = [np.concatenate([row[1:][row[1:] != 0][:-1] for row in split]) for split in rows]
+    found = [part for stream in streams for part in np.split(stream, np.flatnonzero(stream == tokenizer.sep_id))]
+    assert sorted(ids) == sorted(sorted(part[part != tokenizer.sep_id].tolist()) for part in found)
