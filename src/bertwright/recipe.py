@@ -228,8 +228,14 @@ class Optimization(Section):
 
     micro_batch: Positive | None = None
     """Rows that go through the encoder at once; off: the batch, or less where memory asks for it. Changes no result."""
-    schedule: Literal["esd", "linear", "cosine", "constant"] = "linear"
+    schedule: Literal["esd", "linear", "cosine", "polynomial", "wsd", "constant"] = "linear"
     """How the learning rate falls after the warm-up."""
+    cycles: Positive = 1
+    """Falls of the cosine schedule, each from the peak."""
+    power: Annotated[float, Field(gt=0)] = 2.0
+    """Exponent of the polynomial schedule."""
+    decay: Annotated[Share, Field(gt=0, le=1)] = 0.2
+    """Share of the budget, at its end, in which the rate of `wsd` falls."""
     warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.06
     """Share of the budget in which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -255,6 +261,10 @@ class Pretrain(Optimization):
     """Peak learning rate of Muon's matrices; `learning_rate` is that of the rest."""
     mask_rate: Annotated[Share, Field(gt=0, lt=1)] = 0.15
     """Share of ordinary tokens to predict; the held-out loss always uses 15 %."""
+    mask_rate_end: Annotated[Share, Field(gt=0, lt=1)] | None = None
+    """Share at the end of the budget, reached in a straight line; off: `mask_rate` all the time."""
+    whole_words: bool = False
+    """Choose whole words to predict, all pieces of each; off: single pieces."""
     head_warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.05
     """Share of the budget that trains a fresh prediction head alone, when a continued folder has none."""
     evaluations: Positive = 10

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertwright.stages.masked_rows import Masking
+from bertwright.text.tokenizer import train_tokenizer
 from bertwright.training.corruption import mask_tokens
 from bertwright.training.order import Order
 
@@ -94,3 +96,58 @@ def test_epochs_and_seeds_have_masks_of_their_own() -> None:
     chosen = [set(masked(ids, np.arange(200), **kind).positions) for kind in ({}, {"epoch": 1}, {"seed": 1})]
     for other in chosen[1:]:
         assert pytest.approx(0.15, abs=0.03) == len(chosen[0] & other) / len(chosen[0])
+
+
+def test_whole_words_are_chosen_or_left_whole() -> None:
+    """All pieces of a word have one fate, a word that begins a row or follows a special token too; the rate stays."""
+    ids, inside = toy(400), np.arange(100) >= 60
+    found = mask_tokens(
+        ids,
+        rows=np.arange(400),
+        epochs=np.zeros(400, dtype=int),
+        seed=0,
+        rate=0.15,
+        mask_id=4,
+        special_ids=SPECIAL,
+        vocabulary=100,
+        inside=inside,
+    )
+    chosen = np.zeros(ids.size, dtype=bool)
+    chosen[found.positions] = True
+    chosen = chosen.reshape(ids.shape)
+    ordinary = ids >= 5
+    for row, marks, real in zip(ids, chosen, ordinary, strict=True):
+        for place in range(1, len(row)):
+            if real[place] and inside[row[place]] and real[place - 1]:
+                assert marks[place] == marks[place - 1]
+    assert 0.14 < chosen[ordinary].mean() < 0.16
+    assert not chosen[~ordinary].any()
+    assert (np.diff(chosen.astype(int), axis=1) != 0).sum() < (masked_places(ids) != 0).sum()
+
+
+def masked_places(ids: np.ndarray) -> np.ndarray:
+    """Return where runs of chosen tokens begin and end when single pieces are chosen."""
+    chosen = np.zeros(ids.size, dtype=int)
+    chosen[masked(ids, np.arange(len(ids))).positions] = 1
+    return np.diff(chosen.reshape(ids.shape), axis=1)
+
+
+def test_the_mask_rate_moves_in_a_straight_line() -> None:
+    """From the first rate to the last over the budget; without a last one it stays."""
+    assert [0.3, 0.225, 0.15, 0.15] == pytest.approx([Masking(0.3, 0.15).at(share) for share in (0, 0.5, 1, 1.1)])
+    assert [0.2, 0.2] == [Masking(0.2).at(share) for share in (0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+def test_pieces_inside_words_are_known(kind: str) -> None:
+    """The pieces of a long word but its first go on with a word; specials and beginnings do not."""
+    texts = ["reading writing rereading rewriting reads writes"] * 20
+    size = {"wordpiece": 30, "bpe": 275, "unigram": 21}[kind]
+    tokenizer = train_tokenizer(texts, kind=kind, vocabulary=size, lowercase=True)
+    inside = tokenizer.inside_words()
+    [[first, *ids]] = tokenizer.encode([texts[0]])
+    assert 5 == np.count_nonzero(~inside[ids])
+    assert len(ids) > 8
+    assert not inside[sorted(tokenizer.special_ids)].any()
+    # BPE's first word has no sign of its own: what stands before it, a special token, tells.
+    assert (kind == "bpe") == inside[first]

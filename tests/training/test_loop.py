@@ -22,6 +22,7 @@ from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import LossSum
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.ranks import Ranks, start
+from bertwright.training.schedules import Schedule
 from bertwright.training.trainable import select
 
 
@@ -51,7 +52,7 @@ class ToyBatches:
         self.micro_batch = micro_batch
         self.poison = poison
 
-    def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
         """Return the micro-batches of a step."""
         generator = torch.Generator().manual_seed(number)
         x = torch.randn(12, 6, generator=generator)
@@ -87,7 +88,7 @@ def go(
         settings=Settings(learning_rate=0.02, weight_decay=0.1, **hidden),
     )
     settings: dict[str, Any] = {
-        "schedule": "linear",
+        "schedule": Schedule("linear"),
         "warmup": 0.1,
         "budget": Budget("steps", steps),
         "clip": 1.0,
@@ -127,7 +128,7 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, stop: int, dtyp
     """A kill at any step, then the same command: weights and metrics equal an uninterrupted run's, to the bit."""
 
     class Trap(ToyBatches):
-        def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+        def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
             if number == stop:
                 raise Killed
             return super().step(number, rank, world)
@@ -161,7 +162,7 @@ def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
     """SIGTERM ends the step, saves, and says that the same command continues; it then does, to the same bits."""
 
     class Asking(ToyBatches):
-        def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+        def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
             if number == 9:
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().step(number, rank, world)
@@ -234,7 +235,7 @@ def test_muon_has_the_hidden_matrices_and_adamw_the_rest(tmp_path: Path) -> None
     """Each gets its own peak rate, and the updates are those of PyTorch's own two optimizers."""
     ours, plain = Toy(), Toy()
     ours.dropout.p = plain.dropout.p = 0.0
-    go(tmp_path, ours, steps=10, optimizer="muon", schedule="constant", warmup=0.0, clip=None)
+    go(tmp_path, ours, steps=10, optimizer="muon", schedule=Schedule("constant"), warmup=0.0, clip=None)
     muon = torch.optim.Muon([plain.body.weight], lr=0.1, weight_decay=0.1)
     matrix, vectors = [plain.head.weight], [plain.body.bias, plain.head.bias]
     groups = [{"params": matrix, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]

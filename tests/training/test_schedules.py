@@ -6,7 +6,7 @@ import pytest
 
 from bertwright.errors import InputError
 from bertwright.training.budget import Budget
-from bertwright.training.schedules import SCHEDULES, elastic_step_decay, multiplier
+from bertwright.training.schedules import SCHEDULES, Schedule, elastic_step_decay, multiplier
 
 ROOT = 2**-0.5
 
@@ -48,14 +48,14 @@ def test_elastic_step_decay_is_exact_for_budgets_in_microseconds() -> None:
 
 def test_the_warm_up_is_not_part_of_the_schedules_time() -> None:
     """23,000 steps at 6 %: 1,380 rise, and the decay's T is 21,620, so that it starts to fall after 18,917 of them."""
-    rates = [multiplier("esd", 1380 + t, 23_000, 0.06) for t in (0, 18_917, 18_918)]
+    rates = [multiplier(Schedule("esd"), 1380 + t, 23_000, 0.06) for t in (0, 18_917, 18_918)]
     assert [1.0, 1.0, pytest.approx(ROOT)] == rates
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_rises_from_above_zero_to_its_peak(name: str) -> None:
     """The first step moves, the warm-up is a straight line, and no rate is above the peak or below zero."""
-    rates = [multiplier(name, step, 100, 0.1) for step in range(100)]
+    rates = [multiplier(Schedule(name), step, 100, 0.1) for step in range(100)]
     assert pytest.approx([i / 10 for i in range(1, 11)]) == rates[:10]
     assert 1.0 == rates[10]
     assert all(0 < rate <= 1 for rate in rates)
@@ -63,8 +63,24 @@ def test_every_schedule_rises_from_above_zero_to_its_peak(name: str) -> None:
 
 def test_linear_and_cosine_at_known_points() -> None:
     """Half way, linear is at a half and so is cosine; at a quarter cosine is at (1 + cos 45 deg) / 2."""
-    assert [0.5, 0.75] == [SCHEDULES["linear"](50, 100), SCHEDULES["linear"](25, 100)]
-    assert pytest.approx([0.5, (1 + ROOT) / 2]) == [SCHEDULES["cosine"](50, 100), SCHEDULES["cosine"](25, 100)]
+    line, curve = Schedule("linear"), Schedule("cosine")
+    assert [0.5, 0.75] == [line(50, 100), line(25, 100)]
+    assert pytest.approx([0.5, (1 + ROOT) / 2, 0.0]) == [curve(50, 100), curve(25, 100), curve(100, 100)]
+
+
+def test_cosine_restarts_at_the_peak() -> None:
+    """Four cycles over 400 steps: each is the curve of 100 steps, and the end of the budget is at 0."""
+    one, four = Schedule("cosine"), Schedule("cosine", cycles=4)
+    assert pytest.approx([one(t % 100, 100) for t in range(400)]) == [four(t, 400) for t in range(400)]
+    assert 0.0 == four(400, 400)
+
+
+def test_polynomial_and_warmup_stable_decay_at_known_points() -> None:
+    """Half way a square is at a quarter; WSD is flat up to its last fifth, and a quarter into that at 1 - sqrt(1/4)."""
+    assert [0.25, 0.125] == [Schedule("polynomial")(50, 100), Schedule("polynomial", power=3.0)(50, 100)]
+    stable = Schedule("wsd")
+    assert [1.0, 1.0, 0.5, 0.0] == [stable(t, 1000) for t in (0, 800, 850, 1000)]
+    assert [1.0, 0.5] == [Schedule("wsd", decay=1.0)(t, 100) for t in (0, 25)]
 
 
 def test_budgets_count_in_whole_numbers() -> None:

@@ -18,7 +18,7 @@ from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import build_classifier
 from bertwright.recipe import Finetune
 from bertwright.stages.model_folder import MODEL, save_model
-from bertwright.stages.pretrain import as_budget
+from bertwright.stages.pretrain import as_budget, schedule_of
 from bertwright.stages.work import Work
 from bertwright.tasks.batches import Encoded, TrainBatches, encode
 from bertwright.tasks.labels import LabelMap
@@ -75,7 +75,7 @@ def finetune(work: Work) -> dict[str, Any]:
             name="adamw",
             settings=Settings(choice.learning_rate, choice.weight_decay, betas=(0.9, 0.999)),
         ),
-        schedule=choice.schedule,
+        schedule=schedule_of(choice),
         warmup=choice.warmup,
         budget=Budget("epochs", choice.epochs),
         clip=choice.clip,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,32 @@ HELD_OUT_ROWS = 256  # most rows that a held-out loss is measured on
 _HELD_OUT_EPOCH = 2**31 - 1  # the "epoch" whose masks the held-out rows carry; training never gets there
 
 
+@dataclass(frozen=True)
+class Masking:
+    """What is masked: ``rate`` of the tokens, or from ``rate`` to ``end`` over the budget; ``whole_words`` or not."""
+
+    rate: float
+    end: float | None = None
+    whole_words: bool = False
+
+    def at(self, share: float) -> float:
+        """Return the rate when ``share`` of the budget is used up."""
+        return self.rate if self.end is None else self.rate + (self.end - self.rate) * min(1.0, share)
+
+
 class MaskedRows:
     """Steps of ``batch`` rows, cut among ranks and into micro-batches: what ``training.loop`` calls batches."""
 
     def __init__(
-        self, rows: Shards, tokenizer: Tokenizer, *, batch: int, micro_batch: int, rate: float, seed: int
+        self, rows: Shards, tokenizer: Tokenizer, *, batch: int, micro_batch: int, masking: Masking, seed: int
     ) -> None:
         self.steps_per_epoch = max(1, rows.rows("train") // batch)
         self._rows, self._tokenizer = rows, tokenizer
-        self._batch, self._micro_batch, self._rate, self._seed = batch, micro_batch, rate, seed
+        self._batch, self._micro_batch, self._masking, self._seed = batch, micro_batch, masking, seed
+        self._inside = tokenizer.inside_words() if masking.whole_words else None
         self._order = Order(rows.rows("train"), seed)
 
-    def step(self, number: int, rank: int, world: int) -> Sequence[Mapping[str, Any]]:
+    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> Sequence[Mapping[str, Any]]:
         """Return this rank's micro-batches of a step; all ranks' together are the step's rows, each once."""
         chosen, epochs = self._order.take(number * self._batch, (number + 1) * self._batch)
         chosen, epochs = chosen[rank::world], epochs[rank::world]
@@ -42,8 +57,9 @@ class MaskedRows:
                 "train",
                 chosen[start : start + self._micro_batch],
                 epochs[start : start + self._micro_batch],
-                rate=self._rate,
+                rate=self._masking.at(share),
                 seed=self._seed,
+                inside=self._inside,
             )
             for start in range(0, len(chosen), self._micro_batch)
         ]
@@ -58,8 +74,9 @@ def masked(
     *,
     rate: float,
     seed: int,
+    inside: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Return one micro-batch of chosen rows (n,) in their epochs (n,), masked at ``rate``."""
+    """Return one micro-batch of chosen rows (n,) in their epochs (n,), masked at ``rate``, ``inside`` as there."""
     ids = rows.ids(split, chosen)
     result = mask_tokens(
         ids,
@@ -70,6 +87,7 @@ def masked(
         mask_id=tokenizer.mask_id,
         special_ids=np.array(sorted(tokenizer.special_ids)),
         vocabulary=tokenizer.vocabulary,
+        inside=inside,
     )
     real = torch.from_numpy(ids != tokenizer.pad_id)
     return {

@@ -18,8 +18,8 @@ from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
 from bertwright.encoder.stack import set_dropout
 from bertwright.errors import DataError, InputError
-from bertwright.recipe import Pretrain
-from bertwright.stages.masked_rows import MaskedRows, held_out_loss
+from bertwright.recipe import Optimization, Pretrain
+from bertwright.stages.masked_rows import MaskedRows, Masking, held_out_loss
 from bertwright.stages.model_folder import MODEL, facts, save_model
 from bertwright.stages.work import Work
 from bertwright.text.shards import Shards
@@ -30,6 +30,7 @@ from bertwright.training.losses import masked_lm_loss
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import Precision, choose, matmul_peak
 from bertwright.training.ranks import Ranks, start
+from bertwright.training.schedules import Schedule
 from bertwright.training.trainable import select
 from bertwright.units import Amount
 
@@ -102,12 +103,12 @@ class _Job:
                 self.tokenizer,
                 batch=choice.batch,
                 micro_batch=micro_batch,
-                rate=choice.mask_rate,
+                masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words),
                 seed=work.options["seed"],
             ),
             masked_lm_loss,
             optimizer_of(self.model, choice),
-            schedule=choice.schedule,
+            schedule=schedule_of(choice),
             warmup=choice.warmup,
             budget=budget,
             clip=choice.clip,
@@ -170,6 +171,8 @@ def _choices(work: Work, choice: Pretrain) -> dict[str, Any]:
         "batch": choice.batch,
         "learning_rate": choice.learning_rate,
         "mask_rate": choice.mask_rate,
+        "mask_rate_end": choice.mask_rate_end,
+        "whole_words": choice.whole_words,
     }
 
 
@@ -245,6 +248,11 @@ def optimizer_of(model: torch.nn.Module, choice: Pretrain) -> Optimizer:
 def micro_batch_rows(choice: Pretrain, row_length: int) -> int:
     """Return how many rows go through the encoder at once."""
     return min(choice.batch, choice.micro_batch or max(1, MICRO_BATCH_TOKENS // row_length))
+
+
+def schedule_of(choice: Optimization) -> Schedule:
+    """Return a recipe's schedule as the loop's."""
+    return Schedule(choice.schedule, cycles=choice.cycles, power=choice.power, decay=choice.decay)
 
 
 def as_budget(amount: Amount) -> Budget:

@@ -92,7 +92,7 @@ class TrainBatches:
         batches = [ordered[start : start + self._batch] for start in range(0, len(ordered), self._batch)]
         return [batches[place] for place in generator.permutation(len(batches))]
 
-    def step(self, number: int, rank: int, world: int) -> list[Mapping[str, Any]]:
+    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
         """Return this rank's micro-batches of a step."""
         epoch, place = divmod(number, self.steps_per_epoch)
         chosen = self._epoch(epoch)[place][rank::world]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 import xxhash
 
@@ -135,6 +137,16 @@ class Tokenizer:
     def pieces(self) -> list[str]:
         """Return all pieces by their ids."""
         return [self._piece(number) for number in range(self.vocabulary)]
+
+    def inside_words(self) -> npt.NDArray[np.bool_]:
+        """Return which pieces go on with the word of the piece before, (vocabulary,): by the signs of WordPiece,
+        byte-level BPE and Unigram."""
+        pieces = self.pieces()
+        continuing = np.array([piece.startswith("##") for piece in pieces])
+        if not continuing.any():
+            continuing = ~np.array([piece.startswith(("\u0120", "\u2581")) for piece in pieces])
+        continuing[sorted(self.special_ids)] = False
+        return continuing
 
     def to_json(self) -> str:
         """Return tokenizer.json's content; truncation and padding are off."""

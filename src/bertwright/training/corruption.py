@@ -28,18 +28,25 @@ def mask_tokens(
     mask_id: int,
     special_ids: np.ndarray,
     vocabulary: int,
+    inside: np.ndarray | None = None,
 ) -> Masked:
     """Choose tokens of ``ids`` (n, T) to predict: 80 % become the mask, 10 % a random ordinary token, 10 % stay.
 
     Each ordinary token is chosen with probability ``rate``; special tokens never are, and are never put in. ``rows``
-    and ``epochs``, both (n,), name the rows: a row is corrupted alike in any batch of the same epoch.
+    and ``epochs``, both (n,), name the rows: a row is corrupted alike in any batch of the same epoch. With ``inside``
+    (vocabulary,), which pieces go on with a word, words are chosen whole; what a piece then becomes is drawn for each.
     """
     length = ids.shape[1]
     special = np.zeros(vocabulary, dtype=bool)
     special[special_ids] = True
     base = _mix(_mix(_U64(seed) + _U64(1), epochs.astype(_U64)), rows.astype(_U64))
     draws = _mix(base[:, None], np.arange(length, dtype=_U64)[None, :])
-    chosen = (_unit(draws) < rate) & ~special[ids]
+    chances = _unit(draws)
+    if inside is not None:
+        # Each piece takes the chance of its word's first one.
+        begins = np.where(inside[ids] & ~special[np.roll(ids, 1, axis=1)], 0, np.arange(length))
+        chances = np.take_along_axis(chances, np.maximum.accumulate(begins, axis=1), axis=1)
+    chosen = (chances < rate) & ~special[ids]
     positions = np.flatnonzero(chosen)
     labels = ids.reshape(-1)[positions].astype(np.int64)
     again = _mix(draws.reshape(-1)[positions], _U64(1))

@@ -22,7 +22,7 @@ from bertwright.training.checkpoint import State
 from bertwright.training.losses import Loss
 from bertwright.training.optimizers import Optimizer
 from bertwright.training.ranks import Ranks
-from bertwright.training.schedules import multiplier
+from bertwright.training.schedules import Schedule, multiplier
 
 _LINES = 500  # most lines about the training loss in metrics.jsonl
 _PATIENCE = 10  # steps in a row that may have a loss that is not finite
@@ -38,8 +38,8 @@ class Batches(Protocol):
     def steps_per_epoch(self) -> int | None:
         """Return the steps of one pass over the data, ``None`` where it has no end."""
 
-    def step(self, number: int, rank: int, world: int) -> Sequence[Mapping[str, Any]]:
-        """Return this rank's micro-batches of a step."""
+    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> Sequence[Mapping[str, Any]]:
+        """Return this rank's micro-batches of a step, before which ``share`` of the budget (0 to 1) is used up."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def train(
     loss: Loss,
     optimizer: Optimizer,
     *,
-    schedule: str,
+    schedule: Schedule,
     warmup: float,
     budget: Budget,
     clip: float | None,
@@ -90,7 +90,8 @@ def train(
         while (done := budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)) < total:
             begun, before = time.monotonic(), _portions(checkpoint_every, state)
             rate = multiplier(schedule, done, total, warmup)
-            value, norm, tokens = _update(model, batches, loss, optimizer, state.step, rate, clip, seed, ranks)
+            micro_batches = batches.step(state.step, ranks.rank, ranks.world, done / total)
+            value, norm, tokens = _update(model, micro_batches, loss, optimizer, state.step, rate, clip, seed, ranks)
             _judge(state, value, norm, folder)
             state.step += 1
             state.tokens += tokens
@@ -123,7 +124,7 @@ def _portions(every: Budget, state: State) -> int:
 
 def _update(
     model: nn.Module,
-    batches: Batches,
+    micro_batches: Sequence[Mapping[str, Any]],
     loss: Loss,
     optimizer: Optimizer,
     step: int,
@@ -136,7 +137,6 @@ def _update(
     model.train()
     device = optimizer.weights[0].device
     value = torch.zeros((), device=device)
-    micro_batches = batches.step(step, ranks.rank, ranks.world)
     for number, batch in enumerate(micro_batches):
         # Dropout is drawn by place, not by history: a continued run draws what an uninterrupted one would.
         torch.manual_seed((seed * 1_000_003 + step) * 10_007 + number * ranks.world + ranks.rank)

@@ -134,6 +134,10 @@ def _main(target: str, argument: str, parent: str) -> None:
     named(target)(json.loads(Path(argument).read_text(encoding="utf-8")))
     if dist.is_initialized():
         dist.destroy_process_group()
+    # All is written. gloo's threads sometimes outlive it and abort an interpreter that winds itself down.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
