@@ -167,4 +167,7 @@ def test_repeated_lines_are_counted_in_bounded_memory(monkeypatch: pytest.Monkey
         lines.add(f"only once {number}\n\n  Menu \nMenu\n{'x' * 300}" + ("\nrare" if number % 400 == 0 else ""))
     assert [("Menu", 4000)] == lines.top(1)
     assert len(lines._counts) <= 100
+    few = RepeatedLines()
+    few.add("one\ntwo\ntwo")
+    assert [("two", 2)] == few.top(5)
     assert [("b", 5), ("a", 3)] == together([[("a", 3), ("b", 1)], [("b", 4), ("c", 2)]], 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 from pathlib import Path
@@ -403,3 +404,16 @@ def test_all_readable_hostile_files_become_rows(shared_data: Path, tmp_path: Pat
     streams = [np.concatenate([row[1:][row[1:] != 0][:-1] for row in split]) for split in rows]
     found = [part for stream in streams for part in np.split(stream, np.flatnonzero(stream == tokenizer.sep_id))]
     assert sorted(ids) == sorted(sorted(part[part != tokenizer.sep_id].tolist()) for part in found)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_packed_file_gives_the_bytes_of_the_plain_one(tmp_path: Path, alone: dict[str, bytes], count: int) -> None:
+    """Unpacked piece by piece, in one process and for two, it is cut in the same places; no piece is left behind."""
+    rows = "".join(json.dumps({"text": text}) + "\n" for text in MANY + MANY[::9])
+    (tmp_path / "source.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    with Processes(count) as processes:
+        crew = Crew(processes, count) if count > 1 else None
+        prepare_source(tmp_path, tmp_path / "source.jsonl.gz", **SMALL, crew=crew)
+    found = contents(tmp_path)
+    assert {**alone, "duplicates.jsonl": b""} == {**found, "duplicates.jsonl": b""}
+    assert not (tmp_path / "scratch" / "pieces").exists()

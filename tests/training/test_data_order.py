@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.stages.masked_rows import Masking
+from bertwright.stages.masked_rows import MaskedRows, Masking
 from bertwright.text.tokenizer import train_tokenizer
 from bertwright.training.corruption import mask_tokens
 from bertwright.training.order import Order
@@ -151,3 +153,26 @@ def test_pieces_inside_words_are_known(kind: str) -> None:
     assert not inside[sorted(tokenizer.special_ids)].any()
     # BPE's first word has no sign of its own: what stands before it, a special token, tells.
     assert (kind == "bpe") == inside[first]
+
+
+class Rows:
+    """Rows as shards give them, all of one ordinary piece."""
+
+    def rows(self, split: str) -> int:
+        """Return how many there are."""
+        return 64
+
+    def ids(self, split: str, chosen: np.ndarray) -> np.ndarray:
+        """Return rows [CLS] pieces [SEP]."""
+        found = np.full((len(chosen), 128), 9, dtype=np.uint16)
+        found[:, 0], found[:, -1] = 2, 3
+        return found
+
+
+def test_steps_are_masked_at_the_rate_of_their_place_in_the_budget() -> None:
+    """Half of the tokens at first, a twentieth at the end, and in between by the share of the budget."""
+    tokenizer = train_tokenizer(["some words to be pieces"], kind="wordpiece", vocabulary=25, lowercase=True)
+    rows: Any = Rows()
+    batches = MaskedRows(rows, tokenizer, batch=32, micro_batch=32, masking=Masking(0.5, 0.05), seed=0)
+    counts = [batches.step(0, 0, 1, share)[0]["count"] / (32 * 126) for share in (0.0, 0.5, 1.0)]
+    assert [0.5, 0.275, 0.05] == pytest.approx(counts, abs=0.03)

@@ -329,3 +329,16 @@ def test_a_rank_that_dies_ends_the_others_and_is_told(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     with pytest.raises(RunError, match=r"rank 1 of 2 ended with code 1 and said(.|\n)*planned failure"):
         start(2, "test_loop:rank", {"folder": str(tmp_path), "fail": 1}, threads=2)
+
+
+def test_batches_are_told_the_share_of_the_budget(tmp_path: Path) -> None:
+    """Before the first step nothing is used up, and it grows evenly; a continued run tells what it would have told."""
+    told: list[float] = []
+
+    class Listening(ToyBatches):
+        def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
+            told.append(share)
+            return super().step(number, rank, world)
+
+    go(tmp_path, Toy(), Listening(), steps=10)
+    assert pytest.approx([number / 10 for number in range(10)]) == told

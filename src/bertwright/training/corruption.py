@@ -43,8 +43,8 @@ def mask_tokens(
     draws = _mix(base[:, None], np.arange(length, dtype=_U64)[None, :])
     chances = _unit(draws)
     if inside is not None:
-        # Each piece takes the chance of its word's first one.
-        begins = np.where(inside[ids] & ~special[np.roll(ids, 1, axis=1)], 0, np.arange(length))
+        # Each piece takes the chance of its word's first one, or of the special token that it follows.
+        begins = np.where(inside[ids], 0, np.arange(length))
         chances = np.take_along_axis(chances, np.maximum.accumulate(begins, axis=1), axis=1)
     chosen = (chances < rate) & ~special[ids]
     positions = np.flatnonzero(chosen)
