@@ -221,7 +221,7 @@ def id_type(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.vocabulary <= 1 << 16 else "<u4")
 
 
-def pieces_of(text: str, size: int = _BATCH) -> list[str]:
+def pieces_of(text: str, size: int) -> list[str]:
     """Cut a long text before spaces, so that the tokenizer's time and memory stay in proportion to it.
 
     The space stays with the word behind it, as byte-level tokenizers need; a text without spaces is not cut.
@@ -255,7 +255,7 @@ def _groups(texts: list[str]) -> Iterator[tuple[list[int], list[str]]]:
     group: list[str] = []
     size = 0
     for number, text in enumerate(texts):
-        for piece in pieces_of(text):
+        for piece in pieces_of(text, _BATCH):
             owners.append(number)
             group.append(piece)
             size += len(piece)
