@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from bertwright.cli import call
 from bertwright.text.parts import PART_BYTES
 
 Toy = Callable[..., Path]
@@ -31,17 +30,25 @@ def text(megabytes: float, seed: int = 0, document: int = 2000) -> str:
     return "\n\n".join(found)
 
 
-def results(capsys: pytest.CaptureFixture[str], path: Path, *changes: str) -> dict[str, Any]:
+def prepare(path: Path, *changes: str) -> subprocess.CompletedProcess[str]:
+    """Prepare in a process of its own, whose memory is not that of the tests."""
+    command = [sys.executable, "-m", "bertwright.cli", "prepare", str(path), "--json", "-q", *changes]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def results(path: Path, *changes: str) -> dict[str, Any]:
     """Prepare and return the stage's results."""
-    assert 0 == call(["prepare", str(path), "--json", "-q", *changes]), capsys.readouterr().err
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    done = prepare(path, *changes)
+    assert 0 == done.returncode, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
     return dict(found["stages"]["prepare"]["results"])
 
 
-def refused(capsys: pytest.CaptureFixture[str], path: Path, *changes: str) -> str:
+def refused(path: Path, *changes: str) -> str:
     """Prepare and return what is said where that exits with 2."""
-    assert 2 == call(["prepare", str(path), "-q", *changes])
-    return capsys.readouterr().err
+    done = prepare(path, *changes)
+    assert 2 == done.returncode
+    return done.stderr
 
 
 def shards(store: Path) -> dict[str, bytes]:
@@ -51,33 +58,29 @@ def shards(store: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_document_that_the_memory_has_no_room_for(
-    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_document_that_the_memory_has_no_room_for(toy: Toy, tmp_path: Path) -> None:
     """One line of 12 MB in a stage that may take 600 MB: told with what to do; with a longest length it is counted."""
     (tmp_path / "texts" / "1.txt").write_text(text(12.0, document=14_000_000) + "\n\n" + text(0.01))
     path = toy(tasks=None, pretrain=None, system={"memory": "600 MB"})
-    message = refused(capsys, path)
+    message = refused(path)
     assert "1.txt: a document has more than 10.0 MB" in message
     assert "Allow more memory, part the text into documents, or set `prepare.longest`" in message
-    found = results(capsys, path, "prepare.longest=100000")
+    found = results(path, "prepare.longest=100000")
     assert {"documents longer than asked for, left out": 1} == found["troubles"]
-    assert 1 == results(capsys, path, "system.memory=4GB")["documents"] - found["documents"]
+    assert 1 == results(path, "system.memory=4GB")["documents"] - found["documents"]
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.9])
-def test_a_packed_file_that_ends_in_the_middle(
-    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str], cut: float
-) -> None:
+def test_a_packed_file_that_ends_in_the_middle(toy: Toy, tmp_path: Path, cut: float) -> None:
     """Parts before the damage are kept; with the whole file in its place they are not made again."""
     whole = gzip.compress(text(3 * PART_BYTES / 1e6).encode(), 1)
     source = tmp_path / "texts" / "1.txt.gz"
     (tmp_path / "texts" / "1.txt").unlink()
     source.write_bytes(whole[: int(len(whole) * cut)])
     path = toy(tasks=None, pretrain=None)
-    assert "1.txt.gz is cut off or damaged" in refused(capsys, path)
+    assert "1.txt.gz is cut off or damaged" in refused(path)
     source.write_bytes(whole)
-    assert 5e6 < results(capsys, path)["bytes"]
+    assert 5e6 < results(path)["bytes"]
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def _pairs(values: Mapping[str, Any], rows: Iterable[tuple[str, str, Writer]]) -
 
 
 def _nested(title: str, values: Mapping[str, Any] | None) -> list[Facts]:
-    pairs = tuple((key.replace("_", " "), _plain(value)) for key, value in (values or {}).items())
+    pairs = tuple((key.replace("_", " "), _plain(value)) for key, value in (values or {}).items() if value != "")
     return [Facts(title, pairs)] if pairs else []
 
 

@@ -212,7 +212,8 @@ def _quantiles(selection: Selection) -> dict[str, int]:
     """Return how many tokens the documents have, by the share of them that have at most so many."""
     up_to = np.cumsum(selection.lengths)
     counts = {share: int(np.searchsorted(up_to, share * up_to[-1])) for share in _SHARES}
-    return {f"{share:.0%}": min(count, selection.longest) for share, count in counts.items()}
+    # The last number of tokens that is counted stands for all beyond it.
+    return {f"{share:.0%}": n if n < len(up_to) - 1 else selection.longest for share, n in counts.items()}
 
 
 def _sources(text_files: Sequence[TextFile], found: Found, selection: Selection, tokens: int) -> list[dict[str, Any]]:
