@@ -269,6 +269,18 @@ class Pretrain(Optimization):
     """Share of the budget that trains a fresh prediction head alone, when a continued folder has none."""
     evaluations: Positive = 10
     """How often the held-out loss is measured over the budget."""
+    stop_at: Annotated[Share, Field(gt=0, le=1)] = 1.0
+    """Share of the budget to stop at; the schedule stays that of the whole budget."""
+    give_up_after: Work | None = None
+    """Give the training up when so much is used up and `give_up_loss` is not reached; off: never."""
+    give_up_loss: Annotated[float, Field(gt=0)] | None = None
+    """Held-out loss, in nats, that has to be reached by then."""
+
+    @model_validator(mode="after")
+    def _give_up_is_whole(self) -> Self:
+        if (self.give_up_after is None) != (self.give_up_loss is None):
+            raise ValueError("`give_up_after` and `give_up_loss` go together; give both, or neither")
+        return self
 
 
 class Task(Section):

@@ -130,6 +130,7 @@ def test_off_switches_a_section_off(tmp_path: Path) -> None:
         ("prepare:\n  sources: [texts]\n  row_length: 1024\n", "prepare.row_length", "more than encoder.positions"),
         ("prepare:\n  sources: [texts]\nencoder:\n  folder: texts\n  size: mini\n", "encoder", "brings its own shape"),
         ("prepare: {}\n", "prepare", "either `sources`"),
+        ("prepare: {sources: [texts]}\npretrain: {give_up_loss: 7}\n", "pretrain", "`give_up_loss` go together"),
         ("prepare:\n  sources: [texts]\ntasks:\n  - {name: a, text: text}\n", "tasks.0", "needs train, sets"),
         (
             "prepare:\n  sources: [texts]\ntasks:\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -342,3 +343,34 @@ def test_batches_are_told_the_share_of_the_budget(tmp_path: Path) -> None:
 
     go(tmp_path, Toy(), Listening(), steps=10)
     assert pytest.approx([number / 10 for number in range(10)]) == told
+
+
+def test_a_training_may_stop_before_its_schedule_ends(tmp_path: Path) -> None:
+    """Half of twenty steps are the first ten of twenty, at their rates, and end with an evaluation."""
+    whole, half = Toy(), Toy()
+    seen: list[Tensor] = []
+    measured = {"evaluate": lambda: {"loss": 0.0}, "evaluations": 4}
+    go(tmp_path / "whole", whole, checkpoint_every=Budget("steps", 10), **measured)
+    outcome = go(tmp_path / "half", half, until=0.5, evaluate=lambda: seen.append(weights(half)) or {"loss": 0.0})
+    assert (10, 2) == (outcome.steps, len(seen))
+    tensors, _ = checkpoint.latest(tmp_path / "half") or ({}, None)
+    at_ten = safetensors.torch.load_file(tmp_path / "whole" / "checkpoint-000000010" / "tensors.safetensors")
+    assert tensors.keys() == at_ten.keys()
+    assert all(torch.equal(tensors[name], at_ten[name]) for name in tensors)
+
+
+def test_a_hopeless_training_is_given_up(tmp_path: Path) -> None:
+    """Asked after each evaluation but the last; what was given up stays so when it is called again."""
+    asked: list[int] = []
+
+    def hopeless(state: State) -> bool:
+        asked.append(state.step)
+        return state.step >= 10
+
+    measured = {"evaluate": lambda: {"loss": 1.0}, "evaluations": 4}
+    outcome = go(tmp_path, Toy(), hopeless=hopeless, **measured)
+    assert (10, True, [5, 10]) == (outcome.steps, outcome.gave_up, asked)
+    again = go(tmp_path, Toy(), hopeless=hopeless, **measured)
+    assert (10, True, [5, 10]) == (again.steps, again.gave_up, asked)
+    hopeful = go(tmp_path / "b", Toy(), hopeless=lambda state: state.step >= 20, **measured)
+    assert (20, False) == (hopeful.steps, hopeful.gave_up)

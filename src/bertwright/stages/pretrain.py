@@ -25,6 +25,7 @@ from bertwright.stages.work import Work
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
+from bertwright.training.checkpoint import State
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
 from bertwright.training.optimizers import Optimizer, Settings
@@ -123,8 +124,19 @@ class _Job:
                 )
             },
             evaluations=choice.evaluations,
+            until=choice.stop_at if trainable == "all" else 1.0,
+            hopeless=self._hopeless if trainable == "all" else lambda _: False,
             progress=work.tell if self.ranks.rank == 0 else None,
         )
+
+    def _hopeless(self, state: State) -> bool:
+        """Return whether the loss that the recipe wants by now is not reached."""
+        after, loss = self.choice.give_up_after, self.choice.give_up_loss
+        if after is None or loss is None or state.final["held_out_loss"] <= loss:
+            return False
+        limit = as_budget(after)
+        used = limit.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)
+        return used >= limit.total(max(1, self.rows.rows("train") // self.choice.batch))
 
 
 def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
@@ -150,6 +162,11 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
             f"{warming.final['held_out_loss']:.2f}."
         )
     outcome = job.phase("whole", "all", budget)
+    if outcome.gave_up:
+        begun.notes.append(
+            f"The training was given up: a held-out loss of {choice.give_up_loss} was asked for after "
+            f"{choice.give_up_after}, and it was {outcome.final['held_out_loss']:.2f}."
+        )
     begun.model.float().cpu()
     set_dropout(begun.model, config.dropout)
     proof = save_model(work.folder / MODEL, begun.model, tokenizer) if ranks.rank == 0 else {}
@@ -189,6 +206,7 @@ def _outcome(
         "tokens_per_second": speed,
         "utilisation": flops_per_token(config, length, mask_rate) * speed / peak,
         "skipped_updates": outcome.skipped,
+        "gave_up": outcome.gave_up,
         "interruptions": outcome.interruptions,
         "first_held_out_loss": outcome.first["held_out_loss"],
         "held_out_loss": outcome.final["held_out_loss"],

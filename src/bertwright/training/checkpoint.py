@@ -37,6 +37,7 @@ class State:
     mean_loss: float | None = None
     first: dict[str, float] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
+    gave_up: bool = False
 
 
 def save(folder: Path, tensors: dict[str, Tensor], state: State) -> Path:

@@ -54,6 +54,7 @@ class Outcome:
     train_loss: float | None
     first: Mapping[str, float]
     final: Mapping[str, float]
+    gave_up: bool = False
 
 
 def train(
@@ -73,21 +74,25 @@ def train(
     checkpoint_every: Budget,
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluations: int = 1,
+    until: float = 1.0,
+    hopeless: Callable[[State], bool] = lambda _: False,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
     """Train until the budget is used up, from the newest checkpoint in ``folder`` if there is one.
 
     ``evaluate`` is called before the first step and ``evaluations`` times evenly over the budget, the last at its end.
-    Raises ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged`` where the loss stays
-    non-finite; an update with such a loss or gradient is never made.
+    ``until`` is the share of the budget to stop at, with the schedule of the whole; after an evaluation ``hopeless``
+    may give the training up. Raises ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged``
+    where the loss stays non-finite; an update with such a loss or gradient is never made.
     """
     total = budget.total(batches.steps_per_epoch)
+    end = max(1, round(total * until))
     state, diary = _resume(optimizer, folder, ranks), _Diary(metrics, total, ranks.rank == 0, progress)
     diary.cut(state.step)
     if evaluate is not None and state.step == 0:
         state.first = state.final = _measure(model, evaluate, diary, state)
     with _Stopping() as stopping:
-        while (done := budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)) < total:
+        while (done := _used(budget, state)) < end and not state.gave_up:
             begun, before = time.monotonic(), _portions(checkpoint_every, state)
             rate = multiplier(schedule, done, total, warmup)
             micro_batches = batches.step(state.step, ranks.rank, ranks.world, done / total)
@@ -97,11 +102,12 @@ def train(
             state.tokens += tokens
             seconds, stop = ranks.first(time.monotonic() - begun, stopping.asked)
             state.seconds += seconds
-            after = budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)
+            after = _used(budget, state)
             diary.step(state, done, after, value, norm, optimizer.learning_rate * rate)
-            if evaluate is not None and (after >= total or after * evaluations // total > done * evaluations // total):
+            if evaluate is not None and (after >= end or after * evaluations // total > done * evaluations // total):
                 state.final = _measure(model, evaluate, diary, state)
-            if stop or after >= total or _portions(checkpoint_every, state) > before:
+                state.gave_up = after < end and hopeless(state)
+            if stop or after >= end or state.gave_up or _portions(checkpoint_every, state) > before:
                 _save(optimizer, state, folder, ranks, stop=bool(stop))
             if stop:
                 raise Interrupted(f"stopped after step {state.step}; all is saved and the same command continues")
@@ -114,12 +120,17 @@ def train(
         state.mean_loss,
         state.first,
         state.final,
+        state.gave_up,
     )
+
+
+def _used(budget: Budget, state: State) -> int:
+    return budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)
 
 
 def _portions(every: Budget, state: State) -> int:
     """Return how many whole portions of ``every`` a training has behind it."""
-    return every.done(steps=state.step, tokens=state.tokens, seconds=state.seconds) // every.total(None)
+    return _used(every, state) // every.total(None)
 
 
 def _update(
