@@ -374,3 +374,37 @@ def test_a_hopeless_training_is_given_up(tmp_path: Path) -> None:
     assert (10, True, [5, 10]) == (again.steps, again.gave_up, asked)
     hopeful = go(tmp_path / "b", Toy(), hopeless=lambda state: state.step >= 20, **measured)
     assert (20, False) == (hopeful.steps, hopeful.gave_up)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_sees_fused_matrices_one_by_one(dtype: torch.dtype) -> None:
+    """Two matrices in one are updated as PyTorch's Muon updates each alone; a saved state goes on to the same bits."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(8, 4).to(dtype).float(), torch.randn(6, 8, 4).to(dtype)
+    settings = Settings(0.1, 0.1, hidden=frozenset({"w"}), hidden_learning_rate=0.1, fused={"w": 2})
+
+    def made() -> tuple[nn.Parameter, Optimizer]:
+        weight = nn.Parameter(start.to(dtype))
+        return weight, Optimizer([("w", weight)], name="muon", settings=settings)
+
+    def step(weight: nn.Parameter, optimizer: Optimizer, number: int) -> None:
+        weight.grad = gradients[number].clone()
+        optimizer.accumulate()
+        optimizer.step(scale=1.0, multiplier=1.0)
+
+    weight, optimizer = made()
+    halves = [nn.Parameter(half.clone()) for half in start.chunk(2)]
+    plain = torch.optim.Muon(halves, lr=0.1, weight_decay=0.1)
+    for number in range(6):
+        if number == 3:
+            saved = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+        step(weight, optimizer, number)
+        for half, gradient in zip(halves, gradients[number].float().chunk(2), strict=True):
+            half.grad = gradient
+        plain.step()
+    torch.testing.assert_close(torch.cat([half.detach() for half in halves]), optimizer.masters[0].detach())
+    again, continued = made()
+    continued.load_state(saved)
+    for number in range(3, 6):
+        step(again, continued, number)
+    assert torch.equal(weight, again)
