@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertwright import files
 from bertwright.errors import Diverged, Interrupted, RunError
-from bertwright.training import checkpoint
+from bertwright.training import checkpoint, losses
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.loop import Outcome, train
-from bertwright.training.losses import LossSum
+from bertwright.training.losses import LossSum, cross_entropy_sum
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.schedules import Schedule
@@ -377,34 +380,50 @@ def test_a_hopeless_training_is_given_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_muon_sees_fused_matrices_one_by_one(dtype: torch.dtype) -> None:
-    """Two matrices in one are updated as PyTorch's Muon updates each alone; a saved state goes on to the same bits."""
+@pytest.mark.parametrize("rows", [1, 7, 130])
+def test_cross_entropy_in_pieces_is_that_of_the_library(
+    dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same sum and gradient, whatever the pieces, also where the sum is one term of a larger loss."""
+    monkeypatch.setattr(losses, "_AT_ONCE", {True: 3 * 50, False: 3 * 50})
     torch.manual_seed(0)
-    start, gradients = torch.randn(8, 4).to(dtype).float(), torch.randn(6, 8, 4).to(dtype)
-    settings = Settings(0.1, 0.1, hidden=frozenset({"w"}), hidden_learning_rate=0.1, fused={"w": 2})
+    ours = (5 * torch.randn(rows, 50)).to(dtype).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    labels = torch.randint(0, 50, (rows,))
+    found, expected = cross_entropy_sum(ours, labels), F.cross_entropy(theirs.float(), labels, reduction="sum")
+    (3 * found).backward()
+    (3 * expected).backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=2e-2 if dtype == torch.bfloat16 else 1e-6, rtol=1e-2)
+    with torch.no_grad():
+        torch.testing.assert_close(cross_entropy_sum(ours, labels), expected.detach())
 
-    def made() -> tuple[nn.Parameter, Optimizer]:
-        weight = nn.Parameter(start.to(dtype))
-        return weight, Optimizer([("w", weight)], name="muon", settings=settings)
 
-    def step(weight: nn.Parameter, optimizer: Optimizer, number: int) -> None:
-        weight.grad = gradients[number].clone()
-        optimizer.accumulate()
-        optimizer.step(scale=1.0, multiplier=1.0)
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has to be told")
+def test_freed_memory_is_kept_while_training_and_given_back(tmp_path: Path) -> None:
+    """Tensors of a step that come and go cost few new pages; behind the block memory is the system's again."""
+    script = """
+import resource, psutil, torch
+from bertwright.training.allocation import memory_kept
 
-    weight, optimizer = made()
-    halves = [nn.Parameter(half.clone()) for half in start.chunk(2)]
-    plain = torch.optim.Muon(halves, lr=0.1, weight_decay=0.1)
-    for number in range(6):
-        if number == 3:
-            saved = {name: tensor.clone() for name, tensor in optimizer.state().items()}
-        step(weight, optimizer, number)
-        for half, gradient in zip(halves, gradients[number].float().chunk(2), strict=True):
-            half.grad = gradient
-        plain.step()
-    torch.testing.assert_close(torch.cat([half.detach() for half in halves]), optimizer.masters[0].detach())
-    again, continued = made()
-    continued.load_state(saved)
-    for number in range(3, 6):
-        step(again, continued, number)
-    assert torch.equal(weight, again)
+def steps():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        x = torch.ones(8_000_000)
+        y = (x * 2, x + 1)
+        del x
+        z = y[0] * y[1]
+        del y, z
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+steps()
+outside = steps()
+with memory_kept():
+    steps()
+    inside, kept = steps(), psutil.Process().memory_info().rss
+print(outside, inside, kept - psutil.Process().memory_info().rss)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    outside, inside, given_back = map(int, done.stdout.split())
+    assert inside < outside / 2
+    assert given_back > 50_000_000

@@ -259,7 +259,6 @@ def optimizer_of(model: torch.nn.Module, choice: Pretrain) -> Optimizer:
         weight_decay=choice.weight_decay,
         hidden=frozenset(name for name, parameter in parameters if ".blocks." in name and parameter.dim() == 2),
         hidden_learning_rate=choice.muon_learning_rate,
-        fused={name: 3 for name, _ in parameters if name.endswith("attention.qkv.weight")},
     )
     return Optimizer(parameters, name=choice.optimizer, settings=settings)
 

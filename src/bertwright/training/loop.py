@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bertwright import files
 from bertwright.errors import Diverged, Interrupted
 from bertwright.training import checkpoint
+from bertwright.training.allocation import memory_kept
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.losses import Loss
@@ -91,7 +92,7 @@ def train(
     diary.cut(state.step)
     if evaluate is not None and state.step == 0:
         state.first = state.final = _measure(model, evaluate, diary, state)
-    with _Stopping() as stopping:
+    with _Stopping() as stopping, memory_kept():
         while (done := _used(budget, state)) < end and not state.gave_up:
             begun, before = time.monotonic(), _portions(checkpoint_every, state)
             rate = multiplier(schedule, done, total, warmup)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,6 @@ class Settings:
     hidden: frozenset[str] = frozenset()
     """Names of the matrices between embeddings and head; Muon's."""
     hidden_learning_rate: float = 0.0
-    fused: Mapping[str, int] = field(default_factory=dict)
-    """Matrices that are several of one size, one below the other, and how many; each is one to Muon."""
 
 
 def _adamw(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -38,9 +36,9 @@ def _adamw(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
 
 def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
     """Hidden matrices by Muon (Jordan 2024: momentum, its singular values made equal), all else by AdamW."""
-    rest = [(name, weight) for name, weight in named if name.partition("[")[0] not in settings.hidden]
+    rest = [(name, weight) for name, weight in named if name not in settings.hidden]
     others = _adamw(rest, settings) if rest else []
-    hidden = [weight for name, weight in named if name.partition("[")[0] in settings.hidden]
+    hidden = [weight for name, weight in named if name in settings.hidden]
     if not hidden:
         return others
     return [
@@ -50,20 +48,6 @@ def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
 
 
 KINDS: dict[str, Callable[[Named, Settings], list[torch.optim.Optimizer]]] = {"adamw": _adamw, "muon": _muon}
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """One of the ``count`` matrices that a master is made of."""
-
-    weight: nn.Parameter
-    master: nn.Parameter
-    number: int
-    count: int
-
-    def take_gradient(self) -> None:
-        if self.master.grad is not None:
-            self.weight.grad = self.master.grad.chunk(self.count)[self.number]
 
 
 class Optimizer:
@@ -87,24 +71,11 @@ class Optimizer:
             (weight, master) for weight, master in zip(self.weights, self.masters, strict=True) if weight is not master
         ]
         self.learning_rate = settings.learning_rate
-        self._pieces: list[_Piece] = []
-        self._named = list(self._split(settings.fused if name == "muon" else {}))
-        self._parts = KINDS[name](self._named, settings)
+        self._parts = KINDS[name](list(zip(self.names, self.masters, strict=True)), settings)
         self._groups = [(group, group["lr"]) for part in self._parts for group in part.param_groups]
         self._states = {
             master: part.state for part in self._parts for group in part.param_groups for master in group["params"]
         }
-
-    def _split(self, fused: Mapping[str, int]) -> Iterator[tuple[str, nn.Parameter]]:
-        """Give what the library's optimizers are to see: masters, or their pieces under names with a number."""
-        for name, master in zip(self.names, self.masters, strict=True):
-            if name not in fused:
-                yield name, master
-                continue
-            for number, rows in enumerate(master.detach().chunk(fused[name])):
-                # It shares the master's memory: an update of the piece is one of the whole.
-                self._pieces.append(_Piece(nn.Parameter(rows), master, number, fused[name]))
-                yield f"{name}[{number}]", self._pieces[-1].weight
 
     @torch.no_grad()
     def accumulate(self) -> None:
@@ -134,8 +105,6 @@ class Optimizer:
         torch._foreach_mul_(self.gradients(), scale)
         for group, peak in self._groups:
             group["lr"] = peak * multiplier
-        for piece in self._pieces:
-            piece.take_gradient()
         for part in self._parts:
             part.step()
         self.clear()
@@ -148,22 +117,19 @@ class Optimizer:
             weight.grad = None
         for master in self.masters:
             master.grad = None
-        for piece in self._pieces:
-            piece.weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Return all that an update depends on, by parameter name: fp32 weights and the optimizer's own tensors."""
         tensors = {}
         for name, master in zip(self.names, self.masters, strict=True):
             tensors[f"weight/{name}"] = master.detach()
-        for name, weight in self._named:
-            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in self._states[weight][weight].items()}
+            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in self._states[master][master].items()}
         return tensors
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` gave; the weights become the masters' copies."""
-        masters = dict(zip(self.names, self.masters, strict=True)) | dict(self._named)
+        masters = dict(zip(self.names, self.masters, strict=True))
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             master = masters[name]
