@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,18 +114,6 @@ def test_sigterm_reaches_runs_side_by_side(toy: Toy, tmp_path: Path) -> None:
     assert "the same command continues" in stderr
     saved = list(store.glob("stages/finetune*.partial/scratch/checkpoint-*/state.json"))
     assert 2 == len({path.parents[2] for path in saved})
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 16 MB of its own; needs the right to mount."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system needs the right to mount one")
-    yield place
-    subprocess.run(["umount", place], check=True)
 
 
 def test_a_disk_that_fills_up_loses_nothing(toy: Toy, tmp_path: Path, small_disk: Path) -> None:

@@ -8,7 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def test_a_document_that_the_memory_has_no_room_for(toy: Toy, tmp_path: Path) ->
 
 @pytest.mark.parametrize("cut", [0.3, 0.9])
 def test_a_packed_file_that_ends_in_the_middle(toy: Toy, tmp_path: Path, cut: float) -> None:
-    """Parts before the damage are kept; with the whole file in its place they are not made again."""
+    """It is named, with what to do; with the whole file in its place all of its text is read."""
     whole = gzip.compress(text(3 * PART_BYTES / 1e6).encode(), 1)
     source = tmp_path / "texts" / "1.txt.gz"
     (tmp_path / "texts" / "1.txt").unlink()
@@ -81,18 +81,6 @@ def test_a_packed_file_that_ends_in_the_middle(toy: Toy, tmp_path: Path, cut: fl
     assert "1.txt.gz is cut off or damaged" in refused(path)
     source.write_bytes(whole)
     assert 5e6 < results(path)["bytes"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 20 MB of its own; needs the right to mount."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", place], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system needs the right to mount one")
-    yield place
-    subprocess.run(["umount", place], check=True)
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
