@@ -20,7 +20,7 @@ from bertwright.errors import InputError
 from bertwright.text import near
 from bertwright.text.duplicates import mark_repeats
 from bertwright.text.encoded_parts import DOCUMENTS, SIGNATURES
-from bertwright.text.held_out import HeldOut
+from bertwright.text.held_out import Flags, HeldOut
 from bertwright.text.mixing import Mix, Mixing
 from bertwright.text.segments import PARTS, SELECTION
 from bertwright.text.shards import SPLITS
@@ -142,8 +142,10 @@ class Selector:
         )
         sizes: dict[str, dict[tuple[int, int], int]] = {split: {} for split in SPLITS}
         for number, some in enumerate(self._each()):
-            self._count(chosen, some)
-            for split, copies in self._copies(some, mixing).items():
+            kept = self._kept(some)
+            held = self._held_out(some, kept)
+            self._count(chosen, some, kept, held)
+            for split, copies in self._copies(some, kept, held, mixing).items():
                 with files.writing(self._scratch / SELECTION / split / f"{some.block.name}.npy") as stream:
                     np.save(stream, copies)
                 tokens = int((some.tokens * copies).sum())
@@ -190,39 +192,39 @@ class Selector:
             return mixing
         for see, end in ((mixing.count, mixing.settle), (mixing.refine, mixing.finish)):
             for some in self._each():
-                train = self._kept(some) & ~self._held_out(some)
+                kept = self._kept(some)
+                train = kept & ~self._held_out(some, kept)
                 see(some.block.source, some.hashes[train], some.tokens[train])
             end()
         return mixing
 
-    def _copies(self, some: _Documents, mixing: Mixing) -> dict[str, npt.NDArray[np.uint8]]:
+    def _copies(self, some: _Documents, kept: Flags, held: Flags, mixing: Mixing) -> dict[str, npt.NDArray[np.uint8]]:
         """Return how often each document comes in each split."""
-        kept, held = self._kept(some), self._held_out(some)
         copies = mixing.copies(some.block.source, some.hashes)
         return {"train": copies * (kept & ~held), "held_out": (kept if self._held.tail else held).astype(np.uint8)}
 
-    def _count(self, chosen: Selection, some: _Documents) -> None:
+    def _count(self, chosen: Selection, some: _Documents, kept: Flags, held: Flags) -> None:
         same = self._same[some.start : some.start + len(some.first)]
         repeated = some.first != some.numbers
         chosen.duplicates += int(same.sum())
         chosen.near_duplicates += int((repeated & ~same).sum())
-        chosen.overlapping += int((~repeated & ~self._kept(some)).sum())
-        chosen.held_out += int(self._held_out(some).sum())
+        chosen.overlapping += int((~repeated & ~kept).sum())
+        chosen.held_out += int(held.sum())
         chosen.lengths += np.bincount(np.minimum(some.tokens, _LONGEST), minlength=_LONGEST + 1)
         chosen.longest = max(chosen.longest, int(some.tokens.max(initial=0)))
         for place in np.flatnonzero(repeated)[: _MOST_LISTED - len(chosen.repeats)].tolist():
             chosen.repeats.append(Repeat(some.start + place, int(some.first[place]), not same[place]))
 
-    def _kept(self, some: _Documents) -> npt.NDArray[np.bool_]:
+    def _kept(self, some: _Documents) -> Flags:
         """Return which documents are left when repeats and what is not wanted are out."""
         unwanted = np.isin(some.hashes[:, 0], self._wanted.unwanted[:, 0])
         for place in np.flatnonzero(unwanted).tolist():
             unwanted[place] = tuple(some.hashes[place].tolist()) in self._unwanted
-        kept: npt.NDArray[np.bool_] = (some.first == some.numbers) & ~unwanted
+        kept: Flags = (some.first == some.numbers) & ~unwanted
         return kept
 
-    def _held_out(self, some: _Documents) -> npt.NDArray[np.bool_]:
-        return self._held.flags(some.hashes, self._kept(some) & (some.tokens > 0), some.start)
+    def _held_out(self, some: _Documents, kept: Flags) -> Flags:
+        return self._held.flags(some.hashes, kept & (some.tokens > 0), some.start)
 
     def _each(self) -> Iterator[_Documents]:
         for block, start, end in zip(self._blocks, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
