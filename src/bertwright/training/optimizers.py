@@ -50,6 +50,15 @@ def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
 KINDS: dict[str, Callable[[Named, Settings], list[torch.optim.Optimizer]]] = {"adamw": _adamw, "muon": _muon}
 
 
+def _scale_gradients(part: torch.optim.Optimizer, scale: float) -> None:
+    """Multiply an optimizer's gradients; a fused one divides by ``grad_scale`` on its way, and saves a pass."""
+    if part.defaults.get("fused"):
+        device = part.param_groups[0]["params"][0].device
+        part.grad_scale = torch.tensor(1 / scale, device=device)  # type: ignore[attr-defined]
+    else:
+        torch._foreach_mul_([weight.grad for group in part.param_groups for weight in group["params"]], scale)
+
+
 class Optimizer:
     """Gradients of a whole step in fp32, then one update.
 
@@ -102,10 +111,10 @@ class Optimizer:
     @torch.no_grad()
     def step(self, *, scale: float, multiplier: float) -> None:
         """Update with the gradients times ``scale`` at ``multiplier`` times the peak learning rates, and clear them."""
-        torch._foreach_mul_(self.gradients(), scale)
         for group, peak in self._groups:
             group["lr"] = peak * multiplier
         for part in self._parts:
+            _scale_gradients(part, scale)
             part.step()
         self.clear()
         if self._copied:
