@@ -13,7 +13,8 @@ import typer.main
 from pydantic_core import PydanticUndefined
 
 from bertwright.cli import app
-from bertwright.recipe import Encoder, Finetune, Prepare, Pretrain, Recipe, Section, Source, System, Task, Tokenizer
+from bertwright.fields import Section
+from bertwright.recipe import Encoder, Finetune, Prepare, Pretrain, Recipe, Source, System, Task, Tokenizer
 
 HERE = Path(__file__).parent
 SECTIONS: list[tuple[str, type[Section]]] = [

@@ -14,7 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["files", "processes", "units"],
-    ["recipe", "store", "demo", "first_recipe"],
+    ["fields", "store", "demo", "first_recipe", "presets"],
+    ["recipe"],
     ["reading", "text"],
     ["encoder", "training", "tasks"],
     ["stages"],

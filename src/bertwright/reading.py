@@ -17,7 +17,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bertwright.errors import Problem, RecipeError
-from bertwright.recipe import Recipe, Section
+from bertwright.fields import Section
+from bertwright.presets import with_preset
+from bertwright.recipe import Recipe
 
 Key = tuple[str | int, ...]
 
@@ -179,7 +181,7 @@ def _validated(
     """Check each section apart, so that a fault in one hides none in another, then the recipe whole."""
     sections: dict[str, Any] = {}
     # `off` is false in YAML: a switched-off section is an absent one.
-    document = {key: value for key, value in document.items() if not (value is False and key != "report")}
+    document = {key: value for key, value in with_preset(document).items() if not (value is False and key != "report")}
     document.setdefault("store", "bertwright-store")
     for name, value in document.items():
         if name == "tasks" and isinstance(value, list):

@@ -8,68 +8,28 @@ sections, and how its faults are told, is in ``reading``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
-
-
-def _resolve(value: Any, info: ValidationInfo) -> Any:
-    """Place a relative path in the recipe's folder."""
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError(f"found {value!r}; write a path")
-    return (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
-
-
-def _existing(value: Any, info: ValidationInfo) -> Any:
-    path = _resolve(value, info)
-    if not path.exists():
-        near = path
-        while not near.exists():
-            near = near.parent
-        raise ValueError(f"{path} is not there ({near} is the nearest folder that is)")
-    return path
-
-
-def _source_path(value: Any, info: ValidationInfo) -> Any:
-    return _resolve(value, info) if isinstance(value, str) and set(value) & set("*?[") else _existing(value, info)
-
-
-def _one_or_more(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-_as_text = PlainSerializer(str, return_type=str)
-Work = Annotated[Amount, BeforeValidator(parse_amount), _as_text]
-Size = Annotated[int, BeforeValidator(parse_bytes)]
-Share = Annotated[float, BeforeValidator(parse_share)]
-Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
-Existing = Annotated[Path, BeforeValidator(_existing), _as_text]
-SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
-Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-Positive = Annotated[int, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A frozen part of a recipe that knows all its keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, validate_default=False
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _off_is_none(cls, values: Any) -> Any:
-        """Read `off`, which YAML takes for false, as "off" where a key can be that."""
-        if not isinstance(values, dict):
-            return values
-        can = {name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)}
-        return {name: None if value is False and name in can else value for name, value in values.items()}
+from bertwright.fields import (
+    Columns,
+    Existing,
+    Location,
+    Positive,
+    Section,
+    Share,
+    Shares,
+    Size,
+    SourcePath,
+    Work,
+    one_or_more,
+)
+from bertwright.units import Amount
 
 
 class System(Section):
-    """The machine. Nothing here changes a result except the precision."""
+    """The machine. Nothing here changes a result by more than rounding, except the precision."""
 
     memory: Size | None = None
     """Most memory that a stage may take (`8 GB`); off: what the machine has free."""
@@ -81,8 +41,18 @@ class System(Section):
     """Fine-tuning runs at once, each in a process of its own; they share the threads."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format of weights and activations in training; auto is bf16 where the machine has instructions for it."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of weights and activations in training; auto is bf16 where the machine has instructions for it,
+    else fp16 (with a scale on the loss) on a GPU and fp32 on a CPU."""
+    probe: bool = True
+    """Time a few passes before pretraining, and choose what is fastest of what is left to choose: threads, attention,
+    micro-batch, compiled or not."""
+    attention: Literal["auto", "matmul", "sdpa"] = "auto"
+    """How attention is computed: two products around a softmax, or PyTorch's fused kernel."""
+    compile: bool = False
+    """Compile the encoder's blocks for pretraining (`torch.compile`; needs a C++ compiler), where that is faster."""
+    activation_checkpointing: bool = False
+    """Compute activations again on the way back in place of keeping them: a third more time, far less memory."""
 
 
 class Source(Section):
@@ -123,7 +93,7 @@ class Source(Section):
 
 
 def _sources(value: Any) -> Any:
-    return [{"path": item} if isinstance(item, str) else item for item in _one_or_more(value)]
+    return [{"path": item} if isinstance(item, str) else item for item in one_or_more(value)]
 
 
 class Prepare(Section):
@@ -251,12 +221,18 @@ class Pretrain(Optimization):
 
     budget: Work = Amount("seconds", 1200.0)
     """How long: time, steps, epochs or tokens. The schedule ends with it."""
-    batch: Positive = 128
-    """Rows an update."""
+    batch: Positive | None = None
+    """Rows an update; off: by the budget, from 32 for 20 minutes of two CPU cores to 4096 for a day of eight GPUs."""
+    batch_start: Positive | None = None
+    """Rows of the first update; they grow to `batch` in a straight line; off: `batch` all the time."""
+    batch_ramp: Annotated[Share, Field(gt=0, le=1)] = 0.6
+    """Share of the budget in which the batch grows from `batch_start`."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """AdamW for all weights, or Muon for the blocks' matrices with AdamW for the rest."""
+    optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
+    """AdamW for all weights, Muon for the blocks' matrices with AdamW for the rest, or SGD with momentum."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD; 0 is plain SGD."""
     muon_learning_rate: Annotated[float, Field(gt=0)] = 2e-2
     """Peak learning rate of Muon's matrices; `learning_rate` is that of the rest."""
     mask_rate: Annotated[Share, Field(gt=0, lt=1)] = 0.15
@@ -269,12 +245,31 @@ class Pretrain(Optimization):
     """Share of the budget that trains a fresh prediction head alone, when a continued folder has none."""
     evaluations: Positive = 10
     """How often the held-out loss is measured over the budget."""
+    save_at: Shares = ()
+    """Shares of the budget at which the encoder is saved too, such as `[25 %, 50 %]`."""
     stop_at: Annotated[Share, Field(gt=0, le=1)] = 1.0
     """Share of the budget to stop at; the schedule stays that of the whole budget."""
     give_up_after: Work | None = None
     """Give the training up when so much is used up and `give_up_loss` is not reached; off: never."""
     give_up_loss: Annotated[float, Field(gt=0)] | None = None
     """Held-out loss, in nats, that has to be reached by then."""
+
+    @model_validator(mode="after")
+    def _batch_can_grow(self) -> Self:
+        if self.batch_start is None:
+            return self
+        if self.batch is None or self.batch_start >= self.batch:
+            raise ValueError(f"`batch_start` is {self.batch_start}; give a `batch` that is larger, to grow to")
+        if self.budget.unit == "epochs":
+            raise ValueError("a batch that grows goes with a budget in time, steps or tokens, not in epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _saves_before_the_end(self) -> Self:
+        wrong = [share for share in self.save_at if not 0 < share < 1]
+        if wrong:
+            raise ValueError(f"found {wrong[0]:g} in `save_at`; write shares between 0 and 1 (at the end all is saved)")
+        return self
 
     @model_validator(mode="after")
     def _give_up_is_whole(self) -> Self:
@@ -294,7 +289,7 @@ class Task(Section):
     """Folder of a known task's files."""
     train: Existing | None = None
     """File of training rows: csv, tsv, jsonl or parquet."""
-    sets: dict[str, Existing] = {}
+    sets: dict[str, Existing] = {}  # noqa: RUF012  (pydantic copies it)
     """Files to score on, by name; `dev` and `test` are the usual ones."""
     kind: Literal["classification", "multi-label", "regression"] = "classification"
     """What is predicted."""
@@ -354,6 +349,8 @@ class Finetune(Optimization):
     """Runs of each task, each with its own seed."""
     trainable: Literal["all", "head"] = "all"
     """Which parameters learn."""
+    at_checkpoints: bool = False
+    """Also fine-tune the encoders that `pretrain.save_at` saved: what more pretraining is worth."""
     baseline: bool = False
     """Also fine-tune the untrained encoder of the same shape and, where a folder is continued, the folder as it is."""
 
@@ -363,6 +360,8 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the run's folder; off in a file: the file's name."""
+    preset: Literal["bertwright", "extremebert-base", "extremebert-large", "24hbert"] | None = None
+    """A published system's settings, or ours, for whatever the recipe leaves out."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything that is drawn."""
     store: Location = Path("bertwright-store")

@@ -66,6 +66,9 @@ class Screen:
             self.console.print(f"{stage}: {why}")
 
     def _work(self, stage: str, fields: dict[str, Any]) -> None:
+        if said := fields.get("said"):
+            self.console.print(f"{stage}: {said}")
+            return
         figures = figures_line(fields)
         if self._live is not None:
             self._live.update(self._bars[stage], completed=fields.get("share") or 0.0, figures=figures)
@@ -91,9 +94,11 @@ def figures_line(fields: dict[str, Any]) -> str:
         parts.append(f"{bytes_text(speed)}/s")
     for name, text in (
         ("step", "step {:,.0f}"),
+        ("final_step", "{:,.0f} in the end"),
         ("loss", "loss {:.3f}"),
         ("held_out_loss", "held-out loss {:.3f}"),
         ("tokens_per_second", "{:,.0f} tokens/s"),
+        ("utilisation", "{:.0%} of the peak"),
         ("rows_per_second", "{:,.0f} rows/s"),
         ("learning_rate", "rate {:.2e}"),
     ):

@@ -38,7 +38,7 @@ def toy(tmp_path: Path) -> Callable[..., Path]:
 
     def write(**changes: Any) -> Path:
         document: dict[str, Any] = {
-            "system": {"threads": 1, "precision": "fp32"},
+            "system": {"threads": 1, "precision": "fp32", "attention": "matmul"},
             "prepare": {"sources": ["texts"], "row_length": 16, "held_out": "5 %"},
             "tokenizer": {"vocabulary": 90},
             "encoder": {"size": "tiny", "layers": 1, "width": 16, "heads": 2, "inner": 32, "positions": 32},

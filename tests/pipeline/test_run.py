@@ -256,7 +256,8 @@ def test_check_forecasts_and_trains_nothing(toy: Toy, capsys: pytest.CaptureFixt
     assert set(states(path)) == set(found["stages"])
     assert all(one["memory_bytes"] > 1e7 for one in found["stages"].values())
     assert {"due"} == {state for state, _ in states(path).values()}
-    assert "about 12 updates, which is few" in found["notes"][0]
+    assert "about 12 updates of 8 rows" in found["notes"][0]
+    assert "12 updates are few" in found["notes"][1]
 
 
 @pytest.mark.parametrize(

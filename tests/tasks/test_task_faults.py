@@ -25,6 +25,7 @@ from bertwright.tasks.metrics import METRICS, decide, floor
 from bertwright.tasks.readers import Rows, read, read_rows
 from bertwright.tasks.statistics import compare
 from bertwright.tasks.task import Task
+from bertwright.training.order import Place
 
 # Labels of the training files and of the first scored set, as the notes beside the data count them.
 COUNTS = {
@@ -212,7 +213,7 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 
     def order(seed: int, steps: list[int]) -> dict[int, list[int]]:
         batches = TrainBatches(encoded, batch=8, micro_batch=3, seed=seed)
-        return {n: [row for part in batches.step(n, 0, 1) for row in part["labels"].tolist()] for n in steps}
+        return {n: [row for part in batches.step(Place(n), 0, 1) for row in part["labels"].tolist()] for n in steps}
 
     forward, backward = order(1, list(range(21))), order(1, list(range(20, -1, -1)))
     assert forward == backward

@@ -18,6 +18,7 @@ from bertwright.tasks.batches import TrainBatches, collate, encode, in_order_of_
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows, read, read_rows
 from bertwright.tasks.task import Task
+from bertwright.training.order import Place
 
 
 class Letters:
@@ -158,7 +159,7 @@ def test_an_epoch_of_batches_holds_every_row_once(count: int, batch: int, micro:
         label
         for step in range(batches.steps_per_epoch)
         for rank in range(world)
-        for part in batches.step(step, rank, world)
+        for part in batches.step(Place(step), rank, world)
         for label in part["labels"].tolist()
     ]
     assert list(range(count)) == sorted(seen)
@@ -170,7 +171,7 @@ def test_rows_of_like_length_share_a_batch() -> None:
     lengths = generator.integers(2, 60, 1000)
     encoded = encode([("a" * n,) for n in lengths], np.zeros(1000), Letters(), max_length=64)
     batches = TrainBatches(encoded, batch=16, micro_batch=16, seed=0)
-    parts = [part for step in range(batches.steps_per_epoch) for part in batches.step(step, 0, 1)]
+    parts = [part for step in range(batches.steps_per_epoch) for part in batches.step(Place(step), 0, 1)]
     slots = sum(part["ids"].numel() for part in parts)
     assert int(lengths.sum() + 2000) == sum(part["tokens"] for part in parts)
     assert slots < 1.05 * (lengths.sum() + 2000)

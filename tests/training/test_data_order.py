@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertwright.stages.masked_rows import MaskedRows, Masking
+from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.tokenizer import train_tokenizer
 from bertwright.training.corruption import mask_tokens
-from bertwright.training.order import Order
+from bertwright.training.order import Order, Place
 
 SPECIAL = np.arange(5)
 
@@ -173,6 +173,39 @@ def test_steps_are_masked_at_the_rate_of_their_place_in_the_budget() -> None:
     """Half of the tokens at first, a twentieth at the end, and in between by the share of the budget."""
     tokenizer = train_tokenizer(["some words to be pieces"], kind="wordpiece", vocabulary=25, lowercase=True)
     rows: Any = Rows()
-    batches = MaskedRows(rows, tokenizer, batch=32, micro_batch=32, masking=Masking(0.5, 0.05), seed=0)
-    counts = [batches.step(0, 0, 1, share)[0]["count"] / (32 * 126) for share in (0.0, 0.5, 1.0)]
+    batches = MaskedRows(rows, tokenizer, batch=BatchSize(32), micro_batch=32, masking=Masking(0.5, 0.05), seed=0)
+    counts = [batches.step(Place(share=share), 0, 1)[0]["count"] / (32 * 126) for share in (0.0, 0.5, 1.0)]
     assert [0.5, 0.275, 0.05] == pytest.approx(counts, abs=0.03)
+
+
+def test_a_growing_batch_takes_every_row_once() -> None:
+    """From 4 rows to 16 over half of the budget; rows follow each other whatever the sizes, ranks and micro-batches."""
+    size = BatchSize(16, start=4, ramp=0.5)
+    assert [4, 10, 16, 16] == [size.at(share) for share in (0.0, 0.25, 0.5, 1.0)]
+    assert {16} == {BatchSize(16).at(share) for share in (0.0, 0.5, 1.0)}
+    tokenizer = train_tokenizer(["some words to be pieces"], kind="wordpiece", vocabulary=25, lowercase=True)
+    for world, micro_batch in ((1, 16), (2, 3), (3, 5), (8, 1)):
+        rows: Any = WatchedRows()
+        batches = MaskedRows(rows, tokenizer, batch=size, micro_batch=micro_batch, masking=Masking(0.15), seed=0)
+        row = 0
+        for step in range(8):
+            place = Place(step, row, step / 8)
+            parts = [part for rank in range(world) for part in batches.step(place, rank, world)]
+            assert all(len(part["ids"]) <= micro_batch for part in parts)
+            row += batches.rows(place)
+        assert 4 + 7 + 10 + 13 + 16 * 4 == row == len(rows.asked)
+        # One epoch of 64 rows and 34 of the next: each once or twice.
+        assert 34 == sum(rows.asked.count(number) == 2 for number in range(64))
+        assert 30 == sum(rows.asked.count(number) == 1 for number in range(64))
+
+
+class WatchedRows(Rows):
+    """Rows that note which of them were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def ids(self, split: str, chosen: np.ndarray) -> np.ndarray:
+        """Return rows [CLS] pieces [SEP]."""
+        self.asked += chosen.tolist()
+        return super().ids(split, chosen)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from torch import Tensor, nn
 
 from bertwright import files
 from bertwright.errors import Diverged, Interrupted, RunError
-from bertwright.training import checkpoint
+from bertwright.training import checkpoint, loss_scale
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
+from bertwright.training.feed import Feed
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import LossSum, cross_entropy_sum
 from bertwright.training.optimizers import Optimizer, Settings
+from bertwright.training.order import Place
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.schedules import Schedule
 from bertwright.training.trainable import select
@@ -56,8 +60,13 @@ class ToyBatches:
         self.micro_batch = micro_batch
         self.poison = poison
 
-    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
+    def rows(self, place: Place) -> int:
+        """Return the rows of a step."""
+        return 12
+
+    def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
         """Return the micro-batches of a step."""
+        number = place.row // 12
         generator = torch.Generator().manual_seed(number)
         x = torch.randn(12, 6, generator=generator)
         labels = x.sum(dim=1) + (float("nan") if number in self.poison else 0.0)
@@ -81,6 +90,7 @@ def go(
     every: int = 4,
     ranks: Ranks | None = None,
     optimizer: str = "adamw",
+    momentum: float = 0.9,
     **changes: Any,
 ) -> Outcome:
     """Train a toy for some steps."""
@@ -89,7 +99,7 @@ def go(
     made = Optimizer(
         [(name, part) for name, part in model.named_parameters() if part.requires_grad],
         name=optimizer,
-        settings=Settings(learning_rate=0.02, weight_decay=0.1, **hidden),
+        settings=Settings(learning_rate=0.02, weight_decay=0.1, momentum=momentum, **hidden),
     )
     settings: dict[str, Any] = {
         "schedule": Schedule("linear"),
@@ -125,17 +135,17 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the loop may catch it."""
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stop", [1, 6, 7, 13])
 def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, stop: int, dtype: torch.dtype, optimizer: str) -> None:
     """A kill at any step, then the same command: weights and metrics equal an uninterrupted run's, to the bit."""
 
     class Trap(ToyBatches):
-        def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
-            if number == stop:
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            if place.step == stop:
                 raise Killed
-            return super().step(number, rank, world)
+            return super().step(place, rank, world)
 
     whole, killed, stopped = Toy(dtype), Toy(dtype), Toy(dtype)
     measure: dict[str, Any] = {"evaluations": 4, "optimizer": optimizer}
@@ -166,10 +176,10 @@ def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
     """SIGTERM ends the step, saves, and says that the same command continues; it then does, to the same bits."""
 
     class Asking(ToyBatches):
-        def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
-            if number == 9:
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            if place.step == 9:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().step(number, rank, world)
+            return super().step(place, rank, world)
 
     whole, stopped = Toy(), Toy()
     go(tmp_path / "whole", whole)
@@ -185,10 +195,10 @@ def test_a_step_without_a_finite_loss_makes_no_update(tmp_path: Path) -> None:
     """A poisoned step is skipped and counted, and the optimizer is as if it had not been."""
     model = Toy()
     outcome = go(tmp_path, model, ToyBatches(poison=[3, 4]))
-    assert (2, 20) == (outcome.skipped, outcome.steps)
+    assert (2, 22) == (outcome.skipped, outcome.steps)  # a skipped step is not one of the budget's
     assert torch.isfinite(weights(model)).all()
     tensors, _ = checkpoint.latest(tmp_path) or ({}, State())
-    assert 18.0 == float(tensors["step/body.weight"])
+    assert 20.0 == float(tensors["step/body.weight"])
 
 
 def test_divergence_names_step_checkpoint_and_remedy(tmp_path: Path) -> None:
@@ -224,7 +234,7 @@ def test_the_update_is_that_of_pytorchs_adamw(tmp_path: Path) -> None:
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.98), eps=1e-6)
     for step in range(10):
-        [batch] = ToyBatches().step(step, 0, 1)
+        [batch] = ToyBatches().step(Place(step, 12 * step), 0, 1)
         optimizer.zero_grad()
         (plain(batch["x"]) - batch["labels"]).square().mean().backward()
         nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
@@ -245,11 +255,31 @@ def test_muon_has_the_hidden_matrices_and_adamw_the_rest(tmp_path: Path) -> None
     groups = [{"params": matrix, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     adamw = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.98), eps=1e-6)
     for step in range(10):
-        [batch] = ToyBatches().step(step, 0, 1)
+        [batch] = ToyBatches().step(Place(step, 12 * step), 0, 1)
         plain.zero_grad()
         (plain(batch["x"]) - batch["labels"]).square().mean().backward()
         muon.step()
         adamw.step()
+    torch.testing.assert_close(weights(plain), weights(ours), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_that_of_pytorch(tmp_path: Path, momentum: float) -> None:
+    """With momentum and without, decay on matrices only."""
+    ours, plain = Toy(), Toy()
+    ours.dropout.p = plain.dropout.p = 0.0
+    choices: dict[str, Any] = {"optimizer": "sgd", "momentum": momentum, "clip": None, "warmup": 0.0}
+    choices["schedule"] = Schedule("constant")
+    go(tmp_path, ours, steps=10, **choices)
+    matrices = [p for p in plain.parameters() if p.dim() > 1]
+    vectors = [p for p in plain.parameters() if p.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.02, momentum=momentum)
+    for step in range(10):
+        [batch] = ToyBatches().step(Place(step, 12 * step), 0, 1)
+        optimizer.zero_grad()
+        (plain(batch["x"]) - batch["labels"]).square().mean().backward()
+        optimizer.step()
     torch.testing.assert_close(weights(plain), weights(ours), atol=1e-6, rtol=1e-5)
 
 
@@ -336,16 +366,21 @@ def test_a_rank_that_dies_ends_the_others_and_is_told(tmp_path: Path, monkeypatc
 
 
 def test_batches_are_told_the_share_of_the_budget(tmp_path: Path) -> None:
-    """Before the first step nothing is used up, and it grows evenly; a continued run tells what it would have told."""
+    """What the step before began with, from nothing on; a continued run tells what it would have told."""
     told: list[float] = []
 
     class Listening(ToyBatches):
-        def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
-            told.append(share)
-            return super().step(number, rank, world)
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            told.append(place.share)
+            if len(told) == 7:
+                raise Killed
+            return super().step(place, rank, world)
 
+    with pytest.raises(Killed):
+        go(tmp_path, Toy(), Listening(), steps=10)
     go(tmp_path, Toy(), Listening(), steps=10)
-    assert pytest.approx([number / 10 for number in range(10)]) == told
+    expected = [0.0, *(number / 10 for number in range(9))]
+    assert pytest.approx(expected[:7] + expected[4:]) == told
 
 
 def test_a_training_may_stop_before_its_schedule_ends(tmp_path: Path) -> None:
@@ -427,3 +462,116 @@ print(outside, inside, kept - psutil.Process().memory_info().rss)
     outside, inside, given_back = map(int, done.stdout.split())
     assert inside < outside / 2
     assert given_back > 50_000_000
+
+
+class Overflowing(nn.Module):
+    """A network in fp16 whose gradient overflows for as long as the loss is scaled by more than ``limit``."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6, dtype=torch.float16))
+        self.limit = limit
+
+    def loss(self, _: nn.Module, batch: Mapping[str, Any]) -> LossSum:
+        """Squared error; its gradient is infinite where it is too large."""
+        error = (batch["x"].half() @ self.weight).float() - batch["labels"]
+        total = error.square().sum()
+        total.register_hook(lambda g: g * float("inf") if float(g) > self.limit else g)
+        return LossSum(total, batch["count"])
+
+
+def go_in_fp16(folder: Path, model: Overflowing, **changes: Any) -> Outcome:
+    """Train a network in fp16 for twenty updates."""
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = Optimizer(model.named_parameters(), name="adamw", settings=Settings(0.02, 0.0))
+    given: dict[str, Any] = {
+        "schedule": Schedule("linear"),
+        "warmup": 0.0,
+        "budget": Budget("steps", 20),
+        "clip": 1.0,
+        "seed": 3,
+        "ranks": Ranks(),
+        "folder": folder,
+        "metrics": folder / "metrics.jsonl",
+        "checkpoint_every": Budget("steps", 1),
+        **changes,
+    }
+    return train(model, ToyBatches(), model.loss, optimizer, **given)
+
+
+def test_fp16_halves_the_scale_until_nothing_overflows(tmp_path: Path) -> None:
+    """From 4096 to 256 in four skipped steps; the schedule waits for them, and the updates are those of fp32."""
+    model = Overflowing(limit=256.0)
+    outcome = go_in_fp16(tmp_path / "half", model)
+    assert (4, 24) == (outcome.skipped, outcome.steps)
+    _, state = checkpoint.latest(tmp_path / "half") or ({}, State())
+    assert (256.0, 20, 20) == (state.scale, state.made_in_a_row, state.updates)
+    rows = files.read_json_lines(tmp_path / "half" / "metrics.jsonl")
+    assert [0.02, 0.019] == pytest.approx([row["learning_rate"] for row in rows[:2]])
+
+
+def test_the_scale_grows_after_a_thousand_updates() -> None:
+    """Twice as much after each thousand without an overflow."""
+    state = State(scale=8.0)
+    for _ in range(2500):
+        loss_scale.made(state)
+    assert (32.0, 500) == (state.scale, state.made_in_a_row)
+    assert loss_scale.overflowed(state)
+    assert (16.0, 0) == (state.scale, state.made_in_a_row)
+
+
+def test_a_scale_stuck_at_one_is_divergence(tmp_path: Path) -> None:
+    """Twelve halvings do not help; ten more steps without an update end the run."""
+    with pytest.raises(Diverged, match=r"10 steps in a row .*step 21"):
+        go_in_fp16(tmp_path, Overflowing(limit=0.5))
+
+
+def test_the_next_step_is_made_ahead(tmp_path: Path) -> None:
+    """In a thread, once each, in order; a place that nobody foresaw is made when it is asked for."""
+    made: list[tuple[int, str]] = []
+
+    class Watched(ToyBatches):
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            made.append((place.step, threading.current_thread().name.partition("_")[0]))
+            return super().step(place, rank, world)
+
+    places = [Place(number, 12 * number, number / 5) for number in range(5)]
+    with Feed(Watched(), 0, 1, torch.device("cpu"), ahead=True) as feed:
+        taken = [feed.take(place, following) for place, following in itertools.pairwise(places)]
+        again = feed.take(places[0], places[1])
+    expected = [ToyBatches().step(place, 0, 1) for place in places]
+    for ours, theirs in zip([*taken, again], [*expected[:4], expected[0]], strict=True):
+        torch.testing.assert_close(ours[0]["x"], theirs[0]["x"])
+    main = threading.current_thread().name.partition("_")[0]
+    assert [(0, main), (1, "feed"), (2, "feed"), (3, "feed")] == made[:4]
+    assert (0, main) in made[4:]
+
+
+def test_milestones_are_passed_once_with_the_masters_of_that_moment(tmp_path: Path) -> None:
+    """At a quarter and a half of the budget; a run killed between one and its checkpoint does it again."""
+    passed: list[tuple[float, int]] = []
+
+    class Trap(ToyBatches):
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            steps.append(place.step)
+            if place.step == 11 and not passed[2:]:
+                raise Killed
+            return super().step(place, rank, world)
+
+    steps: list[int] = []
+    told: dict[str, Any] = {"milestones": (0.25, 0.5), "at_milestone": lambda share: passed.append((share, steps[-1]))}
+    with pytest.raises(Killed):
+        go(tmp_path, Toy(), Trap(), every=8, **told)
+    assert [(0.25, 4), (0.5, 9)] == passed
+    go(tmp_path, Toy(), Trap(), every=8, **told)
+    assert [(0.5, 9)] == passed[2:]
+
+
+def test_what_a_training_leaves_is_not_rounded_to_bf16(tmp_path: Path) -> None:
+    """The weights at the end are the fp32 masters of the checkpoint, to the bit."""
+    model = Toy(torch.bfloat16)
+    go(tmp_path, model)
+    tensors, _ = checkpoint.latest(tmp_path) or ({}, State())
+    assert {torch.float32} == {weight.dtype for weight in model.parameters()}
+    for name, weight in model.named_parameters():
+        assert torch.equal(tensors[f"weight/{name}"], weight)

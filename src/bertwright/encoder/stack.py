@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.layers import (
@@ -67,6 +68,8 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(_block(config, number) for number in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width, eps=config.norm_eps) if config.pre_norm else nn.Identity()
+        self.activation_checkpointing = False
+        """Whether a training pass keeps only what enters each block, and computes the rest again on the way back."""
 
     def embed(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
         """Return what enters the first block, (B, T, H), for token ids (B, T)."""
@@ -98,10 +101,16 @@ class Encoder(nn.Module):
         """Encode token ids (B, T): (B, T, H). ``mask`` (B, T) is true where a token is real; ``None``: all are."""
         x = self.embed(ids, segments)
         context = self.context(ids.shape[1], mask, x.dtype, x.device)
+        again = self.activation_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x, context)
+            x = checkpoint(block, x, context, use_reentrant=False) if again else block(x, context)
         out: Tensor = self.final_norm(x)
         return out
+
+    def compile_blocks(self) -> None:
+        """Compile each block for rows of one length; all blocks of one kind share what is compiled."""
+        for block in self.blocks:
+            block.compile(dynamic=False)
 
     def attention_form(self, form: str) -> None:
         """Choose "matmul" or "sdpa" in every block."""

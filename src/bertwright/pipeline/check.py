@@ -84,11 +84,8 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     if any(stage.kind == "fetch" for stage in due):
         notes.append("note: hub datasets are not here yet, and the forecast leaves out what needs them")
     for name, one in predicted.items():
-        if one.steps is not None and one.steps < _FEW_STEPS and name == "pretrain":
-            notes.append(
-                f"note: pretraining will make about {one.steps} updates, which is few; "
-                "a smaller pretrain.batch makes more"
-            )
+        if one.pace is not None:
+            notes += _pace(name, one.pace)
     return Check(
         {name: one.as_dict() for name, one in predicted.items()},
         tuple(notes),
@@ -116,3 +113,13 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
         if isinstance(task, Task):
             attempt(("tasks", index), lambda task=task: look_into_task(resolve_task(task), notes))  # type: ignore[misc]
     return problems
+
+
+def _pace(name: str, pace: Any) -> list[str]:
+    """Say how a pretraining will go, and whether it makes too few updates for its schedule."""
+    line = (
+        f"{name}: about {pace.updates:,} updates of {pace.batch:,} rows, {pace.tokens_per_second:,.0f} tokens/s, "
+        f"{pace.utilisation:.0%} of this machine's matrix peak"
+    )
+    few = f"note: {pace.updates:,} updates are few; a smaller pretrain.batch or a larger pretrain.budget makes more"
+    return [line, few] if pace.updates < _FEW_STEPS else [line]

@@ -112,6 +112,11 @@ def machine(recipe: Recipe, kind: str | None = None) -> Machine:
         device=system.device,
         precision=system.precision,
         memory=system.memory,
+        fixed_threads=system.threads is not None,
+        probe=system.probe,
+        attention=system.attention,
+        compile=system.compile,
+        activation_checkpointing=system.activation_checkpointing,
     )
 
 

@@ -13,25 +13,36 @@ from typing import Any
 
 import psutil
 
-from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
-from bertwright.stages import finetune, measure, pretrain
+from bertwright.stages import finetune, measure, starting, training_choices
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
 from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.shards import Shards
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.precision import choose, matmul_peak
 
 # Bytes a parameter: fp32 on the disk; in a checkpoint also two moments; and at work bf16 weights and gradients besides.
 _WEIGHT, _CHECKPOINT, _AT_WORK = 4, 12, 18
 # Two checkpoints are kept while a third is written.
 _CHECKPOINTS = 3
 _FORWARD = 0.4  # a forward pass, against forward and backward
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a pretraining will go: updates in all, rows of each, tokens a second, share of the matrix peak."""
+
+    updates: int
+    batch: int
+    tokens_per_second: float
+    utilisation: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Prediction:
     memory_bytes: int
     disk_bytes: int
     scratch_bytes: int = 0
-    steps: int | None = None
+    pace: Pace | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -160,7 +171,7 @@ class _Forecaster:
         tokenizer = self._given_tokenizer()
         wanted = self.recipe.tokenizer.vocabulary if self.recipe.tokenizer else 16_000
         choice = self.recipe.encoder.model_dump(mode="json")
-        return pretrain.shape_of(choice, tokenizer.vocabulary if tokenizer else wanted, 0)
+        return starting.shape_of(choice, tokenizer.vocabulary if tokenizer else wanted, 0)
 
     def _one_tokenizer(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
@@ -188,18 +199,28 @@ class _Forecaster:
         choice = Pretrain.model_validate({**stage.options["pretrain"], **stage.settings})
         length = self._row_length()
         config = self._config()
-        rows = pretrain.micro_batch_rows(choice, length)
+        devices = self.recipe.system.devices
+        rows = training_choices.micro_batch_rows(choice, length, choice.batch or training_choices.SMALLEST_BATCH)
         cost, memory = self._step("pretrain", config, rows, length, choice)
-        micro_batches = -(-choice.batch // (rows * self.recipe.system.devices))
-        step = cost.micro_batch * micro_batches + cost.update
-        seconds = _seconds_of(choice, step, choice.batch * length, self._rows(length))
-        steps = int(seconds / step)
+        speed = devices * rows * length / cost.micro_batch
+        batch = training_choices.batch_of(choice, row_length=length, rows=self._rows(length), tokens_per_second=speed)
+        step = cost.micro_batch * -(-batch // (rows * devices)) + cost.update
+        seconds = _seconds_of(choice, step, batch, length, self._rows(length))
+        place = choose(self.recipe.system.device, self.recipe.system.precision)
+        peak = devices * matmul_peak(place.dtype, place.device.type)
+        pace = Pace(
+            updates=int(seconds / step),
+            batch=batch,
+            tokens_per_second=batch * length / step,
+            utilisation=flops_per_token(config, length, choice.mask_rate) * batch * length / step / peak,
+        )
         held_out = (
             min(HELD_OUT_ROWS, max(1, int(self._rows(length) * self._held_out()))) / rows * cost.micro_batch * _FORWARD
         )
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
-        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, steps)
+        model *= 1 + len(choice.save_at)
+        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace)
 
     def _one_finetune(self, stage: Stage) -> Prediction:
         options = stage.options
@@ -277,12 +298,12 @@ def _fetched(stage: Stage) -> dict[str, Input]:
     return {role: entry for role, entry in stage.inputs.items() if role.startswith("hub ")}
 
 
-def _seconds_of(choice: Pretrain, step: float, tokens: int, rows: int) -> float:
-    """Return the seconds of a pretraining's budget, at ``step`` seconds and ``tokens`` tokens a step."""
+def _seconds_of(choice: Pretrain, step: float, batch: int, length: int, rows: int) -> float:
+    """Return the seconds of a pretraining's budget, at ``step`` seconds for ``batch`` rows of ``length`` tokens."""
     unit, amount = choice.budget.unit, choice.budget.amount
     if unit == "seconds":
         return amount
-    steps = {"steps": amount, "tokens": amount / tokens, "epochs": amount * rows / choice.batch}[unit]
+    steps = {"steps": amount, "tokens": amount / (batch * length), "epochs": amount * rows / batch}[unit]
     return steps * step
 
 

@@ -6,14 +6,15 @@ Planning reads the checksums of the user's files and nothing else: it needs no t
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bertwright import files
 from bertwright.errors import DataError
+from bertwright.fields import Section
 from bertwright.pipeline.preflight import sources_of
-from bertwright.recipe import Optimization, Prepare, Recipe, Section, Tokenizer
+from bertwright.recipe import Optimization, Prepare, Recipe, Tokenizer
 from bertwright.recipe import Task as TaskChoice
 from bertwright.store import Store, identity
 from bertwright.tasks import catalogue
@@ -165,7 +166,10 @@ class _Planner:
             options = {"pretrain": options, "precision": precision, **shape}
             inputs = {"rows": rows, "tokenizer": tokenizer, **({"start": given} if given else {})}
             main = self.add("pretrain", "pretrain", options, settings=settings, inputs=inputs, inside=MODEL)
-            variants.append(("continued" if given else "pretrained", main))
+            name = "continued" if given else "pretrained"
+            variants.append((name, main))
+            for share in recipe.pretrain.save_at if recipe.finetune.at_checkpoints else ():
+                variants.append((f"{name}-{100 * share:g}", replace(main, inside=f"{MODEL}-{100 * share:g}")))
         elif given is not None:
             variants.append(("given", given))
         elif recipe.tasks:
@@ -182,7 +186,7 @@ class _Planner:
         recipe = self.recipe
         task = resolve_task(choice)
         options, settings = _split(recipe.finetune)
-        for key in ("seeds", "baseline"):
+        for key in ("seeds", "baseline", "at_checkpoints"):
             del options[key]
         for key in ("epochs", "batch", "learning_rate", "max_length"):
             if getattr(choice, key) is not None:

@@ -18,7 +18,7 @@ from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import build_classifier
 from bertwright.recipe import Finetune
 from bertwright.stages.model_folder import MODEL, save_model
-from bertwright.stages.pretrain import as_budget, schedule_of
+from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import Work
 from bertwright.tasks.batches import Encoded, TrainBatches, encode
 from bertwright.tasks.labels import LabelMap

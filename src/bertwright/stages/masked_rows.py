@@ -14,7 +14,7 @@ from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.corruption import mask_tokens
 from bertwright.training.losses import masked_lm_loss
-from bertwright.training.order import Order
+from bertwright.training.order import Order, Place
 
 HELD_OUT_RATE = 0.15  # always the same, so that curves of different recipes compare
 HELD_OUT_ROWS = 256  # most rows that a held-out loss is measured on
@@ -34,21 +34,40 @@ class Masking:
         return self.rate if self.end is None else self.rate + (self.end - self.rate) * min(1.0, share)
 
 
+@dataclass(frozen=True)
+class BatchSize:
+    """Rows of an update: ``rows``, or growing to it in a straight line from ``start`` over the ``ramp`` share."""
+
+    rows: int
+    start: int | None = None
+    ramp: float = 1.0
+
+    def at(self, share: float) -> int:
+        """Return the rows when ``share`` of the budget is used up."""
+        if self.start is None or share >= self.ramp:
+            return self.rows
+        return self.start + int((self.rows - self.start) * share / self.ramp)
+
+
 class MaskedRows:
-    """Steps of ``batch`` rows, cut among ranks and into micro-batches: what ``training.loop`` calls batches."""
+    """Steps of rows, cut among ranks and into micro-batches: what ``training.feed`` calls batches."""
 
     def __init__(
-        self, rows: Shards, tokenizer: Tokenizer, *, batch: int, micro_batch: int, masking: Masking, seed: int
+        self, rows: Shards, tokenizer: Tokenizer, *, batch: BatchSize, micro_batch: int, masking: Masking, seed: int
     ) -> None:
-        self.steps_per_epoch = max(1, rows.rows("train") // batch)
+        self.steps_per_epoch = max(1, rows.rows("train") // batch.rows)
         self._rows, self._tokenizer = rows, tokenizer
         self._batch, self._micro_batch, self._masking, self._seed = batch, micro_batch, masking, seed
         self._inside = tokenizer.inside_words() if masking.whole_words else None
         self._order = Order(rows.rows("train"), seed)
 
-    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> Sequence[Mapping[str, Any]]:
+    def rows(self, place: Place) -> int:
+        """Return how many rows the step at a place takes, over all ranks."""
+        return self._batch.at(place.share)
+
+    def step(self, place: Place, rank: int, world: int) -> Sequence[Mapping[str, Any]]:
         """Return this rank's micro-batches of a step; all ranks' together are the step's rows, each once."""
-        chosen, epochs = self._order.take(number * self._batch, (number + 1) * self._batch)
+        chosen, epochs = self._order.take(place.row, place.row + self.rows(place))
         chosen, epochs = chosen[rank::world], epochs[rank::world]
         return [
             masked(
@@ -57,7 +76,7 @@ class MaskedRows:
                 "train",
                 chosen[start : start + self._micro_batch],
                 epochs[start : start + self._micro_batch],
-                rate=self._masking.at(share),
+                rate=self._masking.at(place.share),
                 seed=self._seed,
                 inside=self._inside,
             )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +15,8 @@ from bertwright.encoder.models import Classifier, MaskedLM, build_classifier, bu
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import DataError
 from bertwright.recipe import Pretrain
-from bertwright.stages.pretrain import optimizer_of
+from bertwright.stages.setup import drawn_batch
+from bertwright.stages.training_choices import optimizer_of
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Troubles
 from bertwright.text.engine import Engine
@@ -116,14 +116,8 @@ def measure_pretraining(
     """Take a real step on drawn tokens, (rows, length), and time the second micro-batch and the update."""
     model = build_masked_lm(config, seed=0)
     set_dropout(model, 0.0)
-    generator = np.random.default_rng(0)
-    count = max(1, int(rows * length * choice.mask_rate))
-    positions = torch.from_numpy(np.sort(generator.choice(rows * length, count, replace=False)))
-    labels = torch.from_numpy(generator.integers(0, config.vocabulary, count))
-    extra = {"positions": positions, "labels": labels, "count": count}
-    return _timed(
-        model, masked_lm_loss, lambda: optimizer_of(model, choice), rows, length, extra, device, precision, threads
-    )
+    batch = drawn_batch(config, rows, length, choice.mask_rate)
+    return _timed(model, masked_lm_loss, lambda: optimizer_of(model, choice), batch, device, precision, threads)
 
 
 def measure_finetuning(
@@ -131,12 +125,13 @@ def measure_finetuning(
 ) -> StepCost:
     """Take a real fine-tuning step on drawn tokens, (rows, length)."""
     model = build_classifier(config, 2, seed=0)
-    extra = {"labels": torch.zeros(rows, dtype=torch.long), "count": rows}
+    drawn = drawn_batch(config, rows, length, 0.15)
+    batch = {**drawn, "labels": torch.zeros(rows, dtype=torch.long), "count": rows}
 
     def optimizer() -> Optimizer:
         return Optimizer(model.named_parameters(), name="adamw", settings=Settings(0.0, 0.0))
 
-    return _timed(model, classification_loss, optimizer, rows, length, extra, device, precision, threads)
+    return _timed(model, classification_loss, optimizer, batch, device, precision, threads)
 
 
 def count_parameters(config: EncoderConfig) -> int:
@@ -150,9 +145,7 @@ def _timed(
     model: MaskedLM | Classifier,
     loss: Loss,
     new_optimizer: Callable[[], Optimizer],
-    rows: int,
-    length: int,
-    extra: dict[str, object],
+    batch: dict[str, object],
     device: str,
     precision: str,
     threads: int,
@@ -162,9 +155,6 @@ def _timed(
     model.to(chosen.device, chosen.dtype)
     model.encoder.attention_form("matmul" if chosen.device.type == "cpu" else "sdpa")
     optimizer = new_optimizer()
-    vocabulary = model.encoder.config.vocabulary
-    ids = torch.from_numpy(np.random.default_rng(0).integers(0, vocabulary, (rows, length)))
-    batch = {"ids": ids, "mask": None, "segments": None, **extra}
     batch = {key: v.to(chosen.device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
     updates = []
     with memory_kept():

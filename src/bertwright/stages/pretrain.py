@@ -5,22 +5,24 @@ Sealed: ``model/``, an ordinary folder with weights and tokenizer that has prove
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from bertwright import files
 from bertwright.encoder import families
-from bertwright.encoder.config import EncoderConfig, flops_per_token, shape
-from bertwright.encoder.heads import MaskedLMHead
-from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
+from bertwright.encoder.config import flops_per_token
+from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
-from bertwright.errors import DataError, InputError
-from bertwright.recipe import Optimization, Pretrain
-from bertwright.stages.masked_rows import MaskedRows, Masking, held_out_loss
+from bertwright.recipe import Pretrain
+from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
 from bertwright.stages.model_folder import MODEL, facts, save_model
+from bertwright.stages.setup import Setup, find_setup, placed
+from bertwright.stages.starting import check_rows, fresh_config, starting_model
+from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
 from bertwright.stages.work import Work
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
@@ -28,14 +30,9 @@ from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
-from bertwright.training.optimizers import Optimizer, Settings
-from bertwright.training.precision import Precision, choose, matmul_peak
+from bertwright.training.optimizers import Optimizer
 from bertwright.training.ranks import Ranks, start
-from bertwright.training.schedules import Schedule
 from bertwright.training.trainable import select
-from bertwright.units import Amount
-
-MICRO_BATCH_TOKENS = 8192  # what goes through at once where the recipe does not say
 
 
 def initialise_encoder(work: Work) -> dict[str, Any]:
@@ -54,6 +51,7 @@ def pretrain(work: Work) -> dict[str, Any]:
     """Train on masked words, in this process or in one for each device, and save a folder that proved itself."""
     if work.machine.devices == 1:
         return train_rank(work, Ranks())
+    setup_of(work)  # found once, before there are ranks
     start(work.machine.devices, "bertwright.stages.pretrain:rank", work.as_json(), threads=work.machine.threads)
     results: dict[str, Any] = files.read_json(work.scratch / "results.json")
     return results
@@ -68,15 +66,6 @@ def rank(content: Mapping[str, Any]) -> None:
         files.write_json(work.scratch / "results.json", results)
 
 
-@dataclass
-class _Start:
-    """The model a pretraining begins with, and what has to be said about it."""
-
-    model: MaskedLM
-    notes: list[str]
-    fresh_head: bool
-
-
 @dataclass(frozen=True)
 class _Job:
     """What both phases of a pretraining share."""
@@ -86,29 +75,23 @@ class _Job:
     model: MaskedLM
     rows: Shards
     tokenizer: Tokenizer
-    precision: Precision
+    setup: Setup
     ranks: Ranks
 
     def phase(self, name: str, trainable: str, budget: Budget) -> Outcome:
         """Train the chosen parameters for a budget; checkpoints go to a folder of the phase's name."""
-        choice, work = self.choice, self.work
-        micro_batch = micro_batch_rows(choice, self.rows.row_length)
+        choice, work, whole = self.choice, self.work, trainable == "all"
         folder = work.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
+        placed(self.model, self.setup, self.setup.device)
         frozen = frozenset(key for key, _ in self.model.named_parameters() if key.startswith("pooler."))
         select(self.model, trainable, frozen=frozen)
+        optimizer = optimizer_of(self.model, choice)
         return train(
             self.model,
-            MaskedRows(
-                self.rows,
-                self.tokenizer,
-                batch=choice.batch,
-                micro_batch=micro_batch,
-                masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words),
-                seed=work.options["seed"],
-            ),
+            self._batches(),
             masked_lm_loss,
-            optimizer_of(self.model, choice),
+            optimizer,
             schedule=schedule_of(choice),
             warmup=choice.warmup,
             budget=budget,
@@ -116,18 +99,57 @@ class _Job:
             seed=work.options["seed"],
             ranks=self.ranks,
             folder=folder,
-            metrics=(work.folder if trainable == "all" else folder) / "metrics.jsonl",
+            metrics=(work.folder if whole else folder) / "metrics.jsonl",
             checkpoint_every=as_budget(choice.checkpoint_every),
-            evaluate=lambda: {
-                "held_out_loss": held_out_loss(
-                    self.model, self.rows, self.tokenizer, micro_batch=micro_batch, device=self.precision.device
-                )
-            },
+            evaluate=self._evaluate,
             evaluations=choice.evaluations,
-            until=choice.stop_at if trainable == "all" else 1.0,
-            hopeless=self._hopeless if trainable == "all" else lambda _: False,
-            progress=work.tell if self.ranks.rank == 0 else None,
+            until=choice.stop_at if whole else 1.0,
+            milestones=choice.save_at if whole else (),
+            at_milestone=lambda share: self._save(optimizer, share),
+            hopeless=self._hopeless if whole else lambda _: False,
+            progress=self._tell if self.ranks.rank == 0 else None,
         )
+
+    def _batches(self) -> MaskedRows:
+        choice = self.choice
+        return MaskedRows(
+            self.rows,
+            self.tokenizer,
+            batch=BatchSize(self.setup.batch, choice.batch_start, choice.batch_ramp),
+            micro_batch=self.setup.micro_batch,
+            masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words),
+            seed=self.work.options["seed"],
+        )
+
+    def _evaluate(self) -> dict[str, float]:
+        with self.setup.eager():
+            loss = held_out_loss(
+                self.model,
+                self.rows,
+                self.tokenizer,
+                micro_batch=self.setup.micro_batch,
+                device=torch.device(self.setup.device),
+            )
+        return {"held_out_loss": loss}
+
+    def _tell(self, fields: Mapping[str, Any]) -> None:
+        """Add to the loop's figures the share of the machine's peak."""
+        if (speed := fields.get("tokens_per_second")) is not None:
+            fields = {**fields, "utilisation": speed * self.cost / self.setup.peak}
+        self.work.tell(dict(fields))
+
+    @property
+    def cost(self) -> float:
+        """Operations of training on one token."""
+        return flops_per_token(self.model.encoder.config, self.rows.row_length, self.choice.mask_rate)
+
+    def _save(self, optimizer: Optimizer, share: float) -> None:
+        """Save the encoder as it is at a share of the budget."""
+        if self.ranks.rank == 0:
+            model = copy.deepcopy(self.model).float().cpu()
+            model.load_state_dict(optimizer.master_weights(), strict=False)
+            set_dropout(model, model.encoder.config.dropout)
+            save_model(self.work.folder / checkpoint_folder(share), model, self.tokenizer)
 
     def _hopeless(self, state: State) -> bool:
         """Return whether the loss that the recipe wants by now is not reached."""
@@ -135,23 +157,25 @@ class _Job:
         if after is None or loss is None or state.final["held_out_loss"] <= loss:
             return False
         limit = as_budget(after)
-        used = limit.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)
-        return used >= limit.total(max(1, self.rows.rows("train") // self.choice.batch))
+        used = limit.done(steps=state.updates, tokens=state.tokens, seconds=state.seconds)
+        return used >= limit.total(max(1, self.rows.rows("train") // self.setup.batch))
+
+
+def checkpoint_folder(share: float) -> str:
+    """Return the folder of the encoder saved at a share of the budget."""
+    return f"{MODEL}-{100 * share:g}"
 
 
 def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
     """Pretrain as one of ``ranks`` and return the results, the same on each; the first rank saves."""
     choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
-    torch.set_num_threads(max(1, work.machine.threads // ranks.world))
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
     begun = starting_model(work, tokenizer)
     config = begun.model.encoder.config
-    check_rows(rows, tokenizer, config)
-    precision = choose(work.machine.device, work.machine.precision)
-    set_dropout(begun.model, 0.0)
-    begun.model.to(precision.device, precision.dtype)
-    begun.model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
-    job = _Job(work, choice, begun.model, rows, tokenizer, precision, ranks)
+    setup = setup_of(work)
+    torch.set_num_threads(setup.threads)
+    begun.model.encoder.activation_checkpointing = work.machine.activation_checkpointing
+    job = _Job(work, choice, begun.model, rows, tokenizer, setup, ranks)
     budget = as_budget(choice.budget)
     if begun.fresh_head and choice.head_warmup:
         warming = job.phase("head", "head", replace(budget, amount=budget.amount * choice.head_warmup))
@@ -169,110 +193,52 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
         )
     begun.model.float().cpu()
     set_dropout(begun.model, config.dropout)
-    proof = save_model(work.folder / MODEL, begun.model, tokenizer) if ranks.rank == 0 else {}
+    with setup.eager():
+        proof = save_model(work.folder / MODEL, begun.model, tokenizer) if ranks.rank == 0 else {}
     return {
         **facts(config, begun.model),
         **_choices(work, choice),
-        **_outcome(outcome, config, rows.row_length, choice.mask_rate, precision),
-        "notes": begun.notes,
+        **_outcome(outcome, job.cost, setup),
+        "notes": [*begun.notes, f"The probe: {setup.sentence()}."] if setup.tried else begun.notes,
         "proof": proof,
     }
 
 
+def setup_of(work: Work) -> Setup:
+    """Return what to train with, and refuse rows that do not go with the model."""
+    choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
+    tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
+    if "start" in work.inputs:
+        config = families.read_config(work.inputs["start"])
+    else:
+        config = fresh_config(work.options["encoder"], tokenizer)
+    check_rows(rows, tokenizer, config)
+    return find_setup(work, choice, config, row_length=rows.row_length, rows=rows.rows("train"))
+
+
 def _choices(work: Work, choice: Pretrain) -> dict[str, Any]:
+    keys = ("schedule", "optimizer", "learning_rate", "mask_rate", "mask_rate_end", "whole_words", "save_at")
     return {
         "started_from": str(work.inputs["start"]) if "start" in work.inputs else None,
         "budget": str(choice.budget),
-        "schedule": choice.schedule,
-        "optimizer": choice.optimizer,
-        "batch": choice.batch,
-        "learning_rate": choice.learning_rate,
-        "mask_rate": choice.mask_rate,
-        "mask_rate_end": choice.mask_rate_end,
-        "whole_words": choice.whole_words,
+        **{key: work.options["pretrain"][key] for key in keys},
     }
 
 
-def _outcome(
-    outcome: Outcome, config: EncoderConfig, length: int, mask_rate: float, precision: Precision
-) -> dict[str, Any]:
+def _outcome(outcome: Outcome, cost: float, setup: Setup) -> dict[str, Any]:
     speed = outcome.tokens / outcome.seconds
-    peak = matmul_peak(precision.dtype, precision.device.type)
     return {
-        "precision": precision.name,
+        "precision": setup.precision,
+        "setup": asdict(setup),
+        "batch": setup.batch,
         "steps": outcome.steps,
         "tokens": outcome.tokens,
         "seconds": outcome.seconds,
         "tokens_per_second": speed,
-        "utilisation": flops_per_token(config, length, mask_rate) * speed / peak,
+        "utilisation": cost * speed / setup.peak,
         "skipped_updates": outcome.skipped,
         "gave_up": outcome.gave_up,
         "interruptions": outcome.interruptions,
         "first_held_out_loss": outcome.first["held_out_loss"],
         "held_out_loss": outcome.final["held_out_loss"],
     }
-
-
-def starting_model(work: Work, tokenizer: Tokenizer) -> _Start:
-    """Return a fresh model, or the given folder's with a fresh head where it has none."""
-    seed = work.options["seed"]
-    if "start" not in work.inputs:
-        return _Start(build_masked_lm(fresh_config(work.options["encoder"], tokenizer), seed=seed), [], False)
-    loaded = families.load(work.inputs["start"])
-    fresh = loaded.masked_lm_head is None
-    head = loaded.masked_lm_head or initialise(MaskedLMHead(loaded.config), seed=seed)
-    return _Start(MaskedLM(loaded.encoder, head, loaded.pooler), list(loaded.notes), fresh)
-
-
-def fresh_config(choice: Mapping[str, Any], tokenizer: Tokenizer) -> EncoderConfig:
-    """Return the shape that a recipe's encoder section means with this tokenizer."""
-    return shape_of(choice, tokenizer.vocabulary, tokenizer.pad_id)
-
-
-def shape_of(choice: Mapping[str, Any], vocabulary: int, pad_id: int) -> EncoderConfig:
-    """Return the shape that a recipe's encoder section means with a vocabulary of this size."""
-    overrides = {name: choice.get(name) for name in ("layers", "width", "heads", "inner", "positions")}
-    return shape(choice["family"], choice["size"], vocabulary=vocabulary, pad_id=pad_id, **overrides)
-
-
-def check_rows(rows: Shards, tokenizer: Tokenizer, config: EncoderConfig) -> None:
-    """Refuse rows that this tokenizer did not write or this encoder cannot take."""
-    if rows.tokenizer_identity != tokenizer.identity():
-        raise DataError("the prepared rows were written with another tokenizer; prepare the text again with this one")
-    if tokenizer.vocabulary > config.vocabulary:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocabulary} pieces and the encoder's table {config.vocabulary} rows; "
-            "use the tokenizer of the encoder's folder (leave the tokenizer section out)"
-        )
-    if rows.row_length > config.positions:
-        raise InputError(
-            f"prepare.row_length is {rows.row_length} and the encoder takes at most {config.positions} tokens; "
-            f"set prepare.row_length to {config.positions} or less"
-        )
-
-
-def optimizer_of(model: torch.nn.Module, choice: Pretrain) -> Optimizer:
-    """Return the optimizer of a model's trainable parameters. Betas and epsilon are 24hBERT's."""
-    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    settings = Settings(
-        learning_rate=choice.learning_rate,
-        weight_decay=choice.weight_decay,
-        hidden=frozenset(name for name, parameter in parameters if ".blocks." in name and parameter.dim() == 2),
-        hidden_learning_rate=choice.muon_learning_rate,
-    )
-    return Optimizer(parameters, name=choice.optimizer, settings=settings)
-
-
-def micro_batch_rows(choice: Pretrain, row_length: int) -> int:
-    """Return how many rows go through the encoder at once."""
-    return min(choice.batch, choice.micro_batch or max(1, MICRO_BATCH_TOKENS // row_length))
-
-
-def schedule_of(choice: Optimization) -> Schedule:
-    """Return a recipe's schedule as the loop's."""
-    return Schedule(choice.schedule, cycles=choice.cycles, power=choice.power, decay=choice.decay)
-
-
-def as_budget(amount: Amount) -> Budget:
-    """Return a recipe's amount of work as the loop's."""
-    return Budget(amount.unit, amount.amount)

@@ -20,6 +20,11 @@ class Machine:
     device: str = "auto"
     precision: str = "auto"
     memory: int | None = None
+    fixed_threads: bool = False
+    probe: bool = True
+    attention: str = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ class Encodes(Protocol):
         """Return ids without special tokens."""
 
 
+class Place(Protocol):
+    """A place in the data; here the number of the step says all."""
+
+    @property
+    def step(self) -> int:
+        """Return how many steps come before."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Ragged rows: ``ids[i]`` and ``segments[i]`` are 1-D, of one length; ``cut`` counts rows that were too long."""
@@ -92,10 +100,15 @@ class TrainBatches:
         batches = [ordered[start : start + self._batch] for start in range(0, len(ordered), self._batch)]
         return [batches[place] for place in generator.permutation(len(batches))]
 
-    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> list[Mapping[str, Any]]:
+    def rows(self, place: Place) -> int:
+        """Return the rows of a step; the last of an epoch may be smaller."""
+        epoch, number = divmod(place.step, self.steps_per_epoch)
+        return len(self._epoch(epoch)[number])
+
+    def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
         """Return this rank's micro-batches of a step."""
-        epoch, place = divmod(number, self.steps_per_epoch)
-        chosen = self._epoch(epoch)[place][rank::world]
+        epoch, number = divmod(place.step, self.steps_per_epoch)
+        chosen = self._epoch(epoch)[number][rank::world]
         return [
             collate(self._rows, chosen[start : start + self._micro_batch])
             for start in range(0, len(chosen), self._micro_batch)

@@ -13,6 +13,7 @@ import safetensors.torch
 from torch import Tensor
 
 from bertwright import files
+from bertwright.training.order import Place
 
 _KEEP = 2
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
@@ -22,10 +23,13 @@ _TENSORS, _STATE = "tensors.safetensors", "state.json"
 class State:
     """Where a training stands. Random numbers are drawn by (seed, step), so no generator has to be kept.
 
-    ``step`` counts steps, and so is the place in the data; ``seconds`` counts work, not interruptions.
+    ``step``, ``row`` and ``share`` are the place in the data; ``seconds`` counts work, not interruptions. ``scale`` is
+    what the loss is multiplied by in fp16, and ``made_in_a_row`` the updates since it last changed.
     """
 
     step: int = 0
+    row: int = 0
+    share: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
     skipped: int = 0
@@ -38,6 +42,18 @@ class State:
     first: dict[str, float] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
     gave_up: bool = False
+    scale: float = 1.0
+    made_in_a_row: int = 0
+
+    @property
+    def updates(self) -> int:
+        """Steps that made an update; what was skipped does not move a schedule."""
+        return self.step - self.skipped
+
+    @property
+    def place(self) -> Place:
+        """Where the next step stands in the data."""
+        return Place(self.step, self.row, self.share)
 
 
 def save(folder: Path, tensors: dict[str, Tensor], state: State) -> Path:

@@ -9,38 +9,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bertwright import files
 from bertwright.errors import Diverged, Interrupted
-from bertwright.training import checkpoint
+from bertwright.training import checkpoint, loss_scale
 from bertwright.training.allocation import memory_kept
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
+from bertwright.training.feed import Batches, Feed, MicroBatches, on_device
 from bertwright.training.losses import Loss
 from bertwright.training.optimizers import Optimizer
+from bertwright.training.order import Place
 from bertwright.training.ranks import Ranks
 from bertwright.training.schedules import Schedule, multiplier
 
 _LINES = 500  # most lines about the training loss in metrics.jsonl
 _PATIENCE = 10  # steps in a row that may have a loss that is not finite
-
-
-class Batches(Protocol):
-    """Endless steps of data, each a list of micro-batches, as a pure function of the step's number.
-
-    A micro-batch is a mapping of tensors with two integers beside them: ``count`` (labels) and ``tokens``.
-    """
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """Return the steps of one pass over the data, ``None`` where it has no end."""
-
-    def step(self, number: int, rank: int, world: int, share: float = 0.0) -> Sequence[Mapping[str, Any]]:
-        """Return this rank's micro-batches of a step, before which ``share`` of the budget (0 to 1) is used up."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +64,8 @@ def train(
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluations: int = 1,
     until: float = 1.0,
+    milestones: Sequence[float] = (),
+    at_milestone: Callable[[float], None] = lambda _: None,
     hopeless: Callable[[State], bool] = lambda _: False,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
@@ -83,35 +73,43 @@ def train(
 
     ``evaluate`` is called before the first step and ``evaluations`` times evenly over the budget, the last at its end.
     ``until`` is the share of the budget to stop at, with the schedule of the whole; after an evaluation ``hopeless``
-    may give the training up. Raises ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged``
-    where the loss stays non-finite; an update with such a loss or gradient is never made.
+    may give the training up. ``at_milestone`` is called behind each share of the budget in ``milestones``. Raises
+    ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged`` where the loss stays non-finite; an
+    update with such a loss or gradient is never made, and moves no schedule but that of a clock.
     """
     total = budget.total(batches.steps_per_epoch)
     end = max(1, round(total * until))
+    device = optimizer.weights[0].device
     state, diary = _resume(optimizer, folder, ranks), _Diary(metrics, total, ranks.rank == 0, progress)
     diary.cut(state.step)
     if evaluate is not None and state.step == 0:
         state.first = state.final = _measure(model, evaluate, diary, state)
-    with _Stopping() as stopping, memory_kept():
+    feed = Feed(batches, ranks.rank, ranks.world, device, ahead=device.type == "cuda")
+    with _Stopping() as stopping, memory_kept(), feed:
         while (done := _used(budget, state)) < end and not state.gave_up:
             begun, before = time.monotonic(), _portions(checkpoint_every, state)
             rate = multiplier(schedule, done, total, warmup)
-            micro_batches = batches.step(state.step, ranks.rank, ranks.world, done / total)
-            value, norm, tokens = _update(model, micro_batches, loss, optimizer, state.step, rate, clip, seed, ranks)
-            _judge(state, value, norm, folder)
-            state.step += 1
-            state.tokens += tokens
+            place = state.place
+            following = Place(place.step + 1, place.row + batches.rows(place), done / total)
+            micro_batches = feed.take(place, following)
+            update = _update(model, micro_batches, loss, optimizer, state, rate, clip, seed, ranks)
+            _judge(state, update, folder)
+            state.step, state.row, state.share = following.step, following.row, following.share
             seconds, stop = ranks.first(time.monotonic() - begun, stopping.asked)
             state.seconds += seconds
             after = _used(budget, state)
-            diary.step(state, done, after, value, norm, optimizer.learning_rate * rate)
+            diary.step(state, done, after, update, optimizer.learning_rate * rate)
             if evaluate is not None and (after >= end or after * evaluations // total > done * evaluations // total):
                 state.final = _measure(model, evaluate, diary, state)
                 state.gave_up = after < end and hopeless(state)
+            for share in milestones:
+                if done < share * total <= after:
+                    at_milestone(share)
             if stop or after >= end or state.gave_up or _portions(checkpoint_every, state) > before:
                 _save(optimizer, state, folder, ranks, stop=bool(stop))
             if stop:
                 raise Interrupted(f"stopped after step {state.step}; all is saved and the same command continues")
+    optimizer.give_back()
     return Outcome(
         state.step,
         state.tokens,
@@ -126,7 +124,7 @@ def train(
 
 
 def _used(budget: Budget, state: State) -> int:
-    return budget.done(steps=state.step, tokens=state.tokens, seconds=state.seconds)
+    return budget.done(steps=state.updates, tokens=state.tokens, seconds=state.seconds)
 
 
 def _portions(every: Budget, state: State) -> int:
@@ -134,55 +132,71 @@ def _portions(every: Budget, state: State) -> int:
     return _used(every, state) // every.total(None)
 
 
+@dataclass(frozen=True)
+class _Update:
+    """A step over all ranks: mean loss, gradient norm before clipping, tokens, and whether the weights moved."""
+
+    loss: float
+    norm: float
+    tokens: int
+
+    @property
+    def made(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
 def _update(
     model: nn.Module,
-    micro_batches: Sequence[Mapping[str, Any]],
+    micro_batches: MicroBatches,
     loss: Loss,
     optimizer: Optimizer,
-    step: int,
+    state: State,
     rate: float,
     clip: float | None,
     seed: int,
     ranks: Ranks,
-) -> tuple[float, float, int]:
-    """Make one update; return mean loss, gradient norm before clipping, and tokens, all over all ranks."""
+) -> _Update:
     model.train()
     device = optimizer.weights[0].device
     value = torch.zeros((), device=device)
     for number, batch in enumerate(micro_batches):
         # Dropout is drawn by place, not by history: a continued run draws what an uninterrupted one would.
-        torch.manual_seed((seed * 1_000_003 + step) * 10_007 + number * ranks.world + ranks.rank)
-        part = loss(model, {key: v.to(device) if isinstance(v, Tensor) else v for key, v in batch.items()})
-        part.total.backward()  # type: ignore[no-untyped-call]
+        torch.manual_seed((seed * 1_000_003 + state.step) * 10_007 + number * ranks.world + ranks.rank)
+        part = loss(model, on_device(batch, device))
+        (part.total * state.scale if state.scale != 1.0 else part.total).backward()  # type: ignore[no-untyped-call]
         optimizer.accumulate()
         value += part.total.detach().float()
     count, tokens, summed = ranks.total(
         sum(batch["count"] for batch in micro_batches), sum(batch["tokens"] for batch in micro_batches), float(value)
     )
-    gradients = optimizer.gradients()
-    ranks.sum_gradients(gradients)
-    norm = float(optimizer.norm()) / max(count, 1)
-    mean = summed / max(count, 1)
-    if not (math.isfinite(mean) and math.isfinite(norm)):
-        optimizer.clear()
+    ranks.sum_gradients(optimizer.gradients())
+    share = 1 / (max(count, 1) * state.scale)
+    norm = float(optimizer.norm()) * share
+    update = _Update(summed / max(count, 1), norm, int(tokens))
+    if update.made:
+        optimizer.step(scale=share * (1.0 if clip is None or norm <= clip else clip / norm), multiplier=rate)
     else:
-        shrink = 1.0 if clip is None or norm <= clip else clip / norm
-        optimizer.step(scale=shrink / max(count, 1), multiplier=rate)
-    return mean, norm, int(tokens)
+        optimizer.clear()
+    return update
 
 
-def _judge(state: State, value: float, norm: float, folder: Path) -> None:
-    """Count a step that made no update; give up after some in a row."""
-    if math.isfinite(value) and math.isfinite(norm):
+def _judge(state: State, update: _Update, folder: Path) -> None:
+    """Count a step that made no update; give up after some in a row, unless a smaller scale of the loss may help."""
+    if update.made:
+        state.tokens += update.tokens
         state.skipped_in_a_row = 0
+        if state.scale != 1.0:
+            loss_scale.made(state)
         return
     state.skipped += 1
+    if loss_scale.overflowed(state):
+        return
     state.skipped_in_a_row += 1
     if state.skipped_in_a_row >= _PATIENCE:
         good = max((path.name for path in folder.glob("checkpoint-*")), default="none was written yet")
         raise Diverged(
-            f"the loss or its gradient was not a finite number in {_PATIENCE} steps in a row (loss {value}, norm "
-            f"{norm}, step {state.step}). No such update was made; the last good checkpoint is {good}. "
+            f"the loss or its gradient was not a finite number in {_PATIENCE} steps in a row (loss {update.loss}, norm "
+            f"{update.norm}, step {state.step}). No such update was made; the last good checkpoint is {good}. "
             "Lower `learning_rate`, or set `clip: 1.0`, and run again."
         )
 
@@ -202,7 +216,7 @@ def _resume(optimizer: Optimizer, folder: Path, ranks: Ranks) -> State:
     # All have read before the first rank may write the next one.
     ranks.barrier()
     if found is None:
-        return State()
+        return State(scale=loss_scale.FIRST if optimizer.weights[0].dtype == torch.float16 else 1.0)
     tensors, state = found
     optimizer.load_state(tensors)
     state.interruptions += 1
@@ -231,10 +245,10 @@ class _Diary:
             rows = [row for row in files.read_json_lines(self.path) if row["step"] <= step and step > 0]
             files.write_text(self.path, "".join(f"{files.json_line(row)}\n" for row in rows))
 
-    def step(self, state: State, before: int, after: int, value: float, norm: float, rate: float) -> None:
+    def step(self, state: State, before: int, after: int, update: _Update, rate: float) -> None:
         """Note a step; a line is written where the share of the budget moved on."""
-        if math.isfinite(value):
-            state.loss_sum, state.loss_steps = state.loss_sum + value, state.loss_steps + 1
+        if math.isfinite(update.loss):
+            state.loss_sum, state.loss_steps = state.loss_sum + update.loss, state.loss_steps + 1
         if min(after, self.total) * _LINES // self.total <= before * _LINES // self.total:
             return
         if state.loss_steps:
@@ -242,13 +256,15 @@ class _Diary:
         state.loss_sum, state.loss_steps = 0.0, 0
         if not self.writes:
             return
-        row = {**_place(state), "loss": state.mean_loss, "learning_rate": rate, "norm": _finite(norm)}
+        row = {**_place(state), "loss": state.mean_loss, "learning_rate": rate, "norm": _finite(update.norm)}
         files.append_json(self.path, row)
         if self.progress is not None:
             share = min(1.0, after / self.total)
             left = state.seconds * (1 - share) / share if share else None
             speed = state.tokens / state.seconds if state.seconds else None
-            self.progress({**row, "share": share, "seconds_left": left, "tokens_per_second": speed})
+            in_the_end = round(state.step / share) if share else None
+            told = {"share": share, "seconds_left": left, "tokens_per_second": speed, "final_step": in_the_end}
+            self.progress({**row, **told})
 
     def measured(self, state: State, found: Mapping[str, float]) -> None:
         """Note what an evaluation gave."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +25,25 @@ class Settings:
     hidden: frozenset[str] = frozenset()
     """Names of the matrices between embeddings and head; Muon's."""
     hidden_learning_rate: float = 0.0
+    momentum: float = 0.9
+    """SGD's."""
+
+
+def _groups(named: Named, weight_decay: float) -> list[dict[str, Any]]:
+    # Biases and the gains of norms are vectors: decay is for matrices.
+    matrices = {"params": [w for _, w in named if w.dim() > 1], "weight_decay": weight_decay}
+    vectors = {"params": [w for _, w in named if w.dim() <= 1], "weight_decay": 0.0}
+    return [group for group in (matrices, vectors) if group["params"]]
 
 
 def _adamw(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
-    # Biases and the gains of norms are vectors: decay is for matrices.
-    matrices = {"params": [w for _, w in named if w.dim() > 1], "weight_decay": settings.weight_decay}
-    vectors = {"params": [w for _, w in named if w.dim() <= 1], "weight_decay": 0.0}
-    groups = [group for group in (matrices, vectors) if group["params"]]
+    groups = _groups(named, settings.weight_decay)
     return [torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)]
+
+
+def _sgd(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
+    groups = _groups(named, settings.weight_decay)
+    return [torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)]
 
 
 def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -47,7 +59,11 @@ def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
     ]
 
 
-KINDS: dict[str, Callable[[Named, Settings], list[torch.optim.Optimizer]]] = {"adamw": _adamw, "muon": _muon}
+KINDS: dict[str, Callable[[Named, Settings], list[torch.optim.Optimizer]]] = {
+    "adamw": _adamw,
+    "muon": _muon,
+    "sgd": _sgd,
+}
 
 
 def _scale_gradients(part: torch.optim.Optimizer, scale: float) -> None:
@@ -127,12 +143,24 @@ class Optimizer:
         for master in self.masters:
             master.grad = None
 
+    def master_weights(self) -> dict[str, Tensor]:
+        """Return the weights in fp32 by name, where they are."""
+        return {name: master.detach() for name, master in zip(self.names, self.masters, strict=True)}
+
+    @torch.no_grad()
+    def give_back(self) -> None:
+        """Make the masters the model's weights: what a training leaves is not rounded to the format it worked in."""
+        for weight, master in self._copied:
+            weight.data = master.data
+
     def state(self) -> dict[str, Tensor]:
         """Return all that an update depends on, by parameter name: fp32 weights and the optimizer's own tensors."""
         tensors = {}
         for name, master in zip(self.names, self.masters, strict=True):
             tensors[f"weight/{name}"] = master.detach()
-            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in self._states[master][master].items()}
+            own = self._states[master][master].items()
+            # SGD's momentum is not there before the first update.
+            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in own if value is not None}
         return tensors
 
     @torch.no_grad()

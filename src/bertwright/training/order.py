@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a step stands in the data: its number, its first row in the endless order, and how far the training is.
+
+    ``share`` of the budget (0 to 1) is what was used up when the step before began: known early enough to make the data
+    of a step while another one is computed.
+    """
+
+    step: int = 0
+    row: int = 0
+    share: float = 0.0
 
 
 class Order:

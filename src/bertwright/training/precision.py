@@ -25,19 +25,22 @@ class Precision:
     @property
     def name(self) -> str:
         """The format's short name."""
-        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Precision:
-    """Return device and format: ``device`` is "auto", "cpu" or "cuda", ``precision`` "auto", "bf16" or "fp32"."""
+    """Return device and format: ``device`` is "auto", "cpu" or "cuda", ``precision`` "auto" or a name of ``DTYPES``."""
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("system.device is cuda, and PyTorch sees no CUDA device here; use `system.device=cpu`")
     place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     if precision != "auto":
-        return Precision(place, torch.bfloat16 if precision == "bf16" else torch.float32, "the recipe says so")
+        return Precision(place, DTYPES[precision], "the recipe says so")
     if place.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-        return Precision(place, torch.bfloat16 if fast else torch.float32, f"the GPU {'has' if fast else 'lacks'} bf16")
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Precision(place, torch.bfloat16 if fast else torch.float16, f"the GPU {'has' if fast else 'lacks'} bf16")
     fast = bool(_CPU_FLAGS & _cpu_flags())
     why = f"the processor {'has' if fast else 'lacks'} bf16 instructions"
     return Precision(place, torch.bfloat16 if fast else torch.float32, why)

@@ -1,0 +1,137 @@
+"""What several benchmarks share: real rows with BERT's vocabulary, their score, and the loop that a user would write.
+
+The loop around `BertForMaskedLM` is fair: the same rows, masks, shape, precision and clipping, fused AdamW, no dropout,
+the same linear schedule over the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+
+from bertwright.encoder.config import EncoderConfig
+from bertwright.stages.masked_rows import HELD_OUT_RATE, MaskedRows, masked
+from bertwright.text.corpus import Choices
+from bertwright.text.prepare import prepare_rows
+from bertwright.text.shards import Shards
+from bertwright.text.sources import Source, expand
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.losses import masked_lm_loss
+from bertwright.training.precision import choose
+from bertwright.training.schedules import Schedule, multiplier
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+WIKIPEDIA = DATA / "corpora" / "wikipedia"
+LENGTH, WARMUP = 128, 0.06
+SCORED_ROWS = 1024
+
+
+def bert_tokenizer(folder: Path) -> Tokenizer:
+    """Write BERT's vocabulary as a tokenizer into a folder and return it."""
+    names = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    backend = tokenizers.BertWordPieceTokenizer(str(DATA / "vocab" / "bert-base-uncased-vocab.txt"), lowercase=True)
+    tokenizer = Tokenizer(backend._tokenizer, names)
+    tokenizer.save(folder, max_length=512)
+    return tokenizer
+
+
+def prepared(folder: Path, texts: Sequence[Path], tokenizer: Path) -> Shards:
+    """Prepare rows of text files, once; they lie in ``folder``."""
+    if not (folder / "rows").exists():
+        choices = Choices(row_length=LENGTH, held_out=0.005, seed=0)
+        sources = expand([Source(str(text)) for text in texts])
+        prepare_rows(sources, tokenizer, folder / "rows", choices, scratch=folder / "scratch")
+    return Shards(folder / "rows")
+
+
+def scored_batches(rows: Shards, tokenizer: Tokenizer, micro_batch: int = 32) -> list[dict[str, object]]:
+    """Return 1,024 rows spread over a text, with masks that are always the same."""
+    chosen = np.linspace(0, rows.rows("train") - 1, min(SCORED_ROWS, rows.rows("train"))).astype(np.int64)
+    parts = np.array_split(chosen, max(1, len(chosen) // micro_batch))
+    return [masked(rows, tokenizer, "train", part, np.zeros_like(part), rate=HELD_OUT_RATE, seed=0) for part in parts]
+
+
+def held_out_loss(model: torch.nn.Module, batches: Sequence[dict[str, object]]) -> float:
+    """Return the mean cross entropy of our own model on ``scored_batches``, in nats."""
+    model.eval()
+    with torch.no_grad():
+        found = [masked_lm_loss(model, batch) for batch in batches]
+    return sum(float(one.total) for one in found) / sum(one.count for one in found)
+
+
+@dataclass(frozen=True)
+class PlainOutcome:
+    """What the plain loop did."""
+
+    updates: int
+    tokens: int
+    seconds: float
+    model: transformers.BertForMaskedLM
+
+
+def plain_model(config: EncoderConfig) -> transformers.BertForMaskedLM:
+    """Return the ordinary model of a shape, without dropout."""
+    return transformers.BertForMaskedLM(
+        transformers.BertConfig(
+            vocab_size=config.vocabulary,
+            hidden_size=config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=config.inner,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+    )
+
+
+def plain_loop(
+    config: EncoderConfig,
+    batches: MaskedRows,
+    *,
+    bf16: bool,
+    learning_rate: float = 1e-3,
+    updates: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> PlainOutcome:
+    """Train for so many updates or seconds, the first update left out of the clock."""
+    torch.manual_seed(seed)
+    device = choose().device
+    model = plain_model(config).to(device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True
+    )
+    linear, number, tokens, begun = Schedule("linear"), 0, 0, time.perf_counter()
+    while True:
+        share = (number - 1) / updates if updates else (time.perf_counter() - begun) / (seconds or 1.0)
+        if number and share >= 1.0:
+            break
+        rate = multiplier(linear, int(max(share, 0.0) * 1e6), 1_000_000, WARMUP) if seconds else 1.0
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * rate
+        micro_batches = batches.step(number, 0, 1)
+        for batch in micro_batches:
+            labels = torch.full(batch["ids"].shape, -100)
+            labels.view(-1)[batch["positions"]] = batch["labels"]
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = model(input_ids=batch["ids"].to(device), labels=labels.to(device)).loss / len(micro_batches)
+            loss.backward()
+            tokens += batch["tokens"]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        number += 1
+        if number == 1:
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            begun, tokens = time.perf_counter(), 0
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return PlainOutcome(number, tokens, time.perf_counter() - begun, model)

@@ -1,0 +1,65 @@
+"""How the fields of a recipe are read: amounts, sizes, shares and paths, and what all sections have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
+
+from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Any:
+    """Place a relative path in the recipe's folder."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError(f"found {value!r}; write a path")
+    return (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
+
+
+def _existing(value: Any, info: ValidationInfo) -> Any:
+    path = _resolve(value, info)
+    if not path.exists():
+        near = path
+        while not near.exists():
+            near = near.parent
+        raise ValueError(f"{path} is not there ({near} is the nearest folder that is)")
+    return path
+
+
+def _source_path(value: Any, info: ValidationInfo) -> Any:
+    return _resolve(value, info) if isinstance(value, str) and set(value) & set("*?[") else _existing(value, info)
+
+
+def one_or_more(value: Any) -> Any:
+    """Take one value for a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+_as_text = PlainSerializer(str, return_type=str)
+Work = Annotated[Amount, BeforeValidator(parse_amount), _as_text]
+Size = Annotated[int, BeforeValidator(parse_bytes)]
+Share = Annotated[float, BeforeValidator(parse_share)]
+Shares = Annotated[tuple[Share, ...], BeforeValidator(one_or_more)]
+Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
+Existing = Annotated[Path, BeforeValidator(_existing), _as_text]
+SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
+Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that knows all its keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, validate_default=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_none(cls, values: Any) -> Any:
+        """Read `off`, which YAML takes for false, as "off" where a key can be that."""
+        if not isinstance(values, dict):
+            return values
+        can = {name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)}
+        return {name: None if value is False and name in can else value for name, value in values.items()}
