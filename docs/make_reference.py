@@ -14,7 +14,8 @@ from pydantic_core import PydanticUndefined
 
 from bertwright.cli import app
 from bertwright.fields import Section
-from bertwright.recipe import Encoder, Finetune, Prepare, Pretrain, Recipe, Source, System, Task, Tokenizer
+from bertwright.recipe import Encoder, Finetune, Pretrain, Recipe, System, Task
+from bertwright.recipe_text import Prepare, Source, Tokenizer
 
 HERE = Path(__file__).parent
 SECTIONS: list[tuple[str, type[Section]]] = [

@@ -15,6 +15,7 @@ ORDER = [
     ["errors"],
     ["files", "processes", "units"],
     ["fields", "store", "demo", "first_recipe", "presets"],
+    ["recipe_text"],
     ["recipe"],
     ["reading", "text"],
     ["encoder", "training", "tasks"],

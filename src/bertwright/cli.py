@@ -6,6 +6,7 @@ Results go to stdout, progress and errors to stderr. Exit code 0: fine; 1: the w
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ import typer
 
 from bertwright import __version__
 from bertwright.errors import BertwrightError, InputError, Interrupted
+from bertwright.processes import launched
 
 app = typer.Typer(
     name="bertwright",
@@ -51,6 +53,7 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show also what was skipped, and tracebacks.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Take the same way at toy size, on made-up text.")]
 StorePath = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 
 
@@ -112,19 +115,23 @@ def _print(lines: Sequence[str], result: dict[str, Any]) -> None:
         print(json.dumps({"ok": True, **result}, ensure_ascii=False, default=str))
 
 
-def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0) -> None:
+def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0, toy: bool = False) -> None:
     from bertwright.pipeline.run import run
+    from bertwright.pipeline.smoke import smoke
     from bertwright.reading import load_recipe
     from bertwright.reports.tables import summary_lines
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or ())
+    recipe = smoke(recipe) if toy else recipe
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _terminate)
     command = " ".join(["bertwright", *sys.argv[1:]])
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         result = run(recipe, until=until, listen=screen, command=command)
+    if launched() and os.environ["RANK"] != "0":
+        return  # the first rank tells
     lines = summary_lines(result.records)
     lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
     rows = _decoded(result.folder / "rows", inspect) if inspect else []
@@ -156,13 +163,14 @@ def _terminate(_signal: int, _frame: object) -> None:
 def run_command(
     recipe: RecipePath,
     overrides: Overrides = None,
+    smoke: Smoke = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
     _ask(as_json, quiet, verbose)
-    _carry_out(recipe, overrides, "evaluate")
+    _carry_out(recipe, overrides, "evaluate", toy=smoke)
 
 
 def _verb(name: str, until: str, text: str) -> Callable[..., None]:

@@ -30,6 +30,11 @@ Tell = Callable[[dict[str, Any]], None]
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG
 
 
+def launched() -> bool:
+    """Return whether a launcher of ranks (torchrun, ``accelerate launch``) started this process among others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
+
+
 def silent(_: dict[str, Any]) -> None:
     """Tell nobody."""
 

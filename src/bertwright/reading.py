@@ -225,10 +225,17 @@ def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
     if fresh and recipe.prepare and recipe.prepare.row_length > recipe.encoder.positions:
         lengths = f"{recipe.prepare.row_length} is more than encoder.positions ({recipe.encoder.positions})"
         found.append((("prepare", "row_length"), lengths))
-    if recipe.tokenizer and recipe.tokenizer.folder is None and recipe.encoder.folder is not None:
+    tokenizer, given = recipe.tokenizer, recipe.encoder.folder is not None
+    if tokenizer and tokenizer.folder is None and tokenizer.extend is None and given:
         found.append(
-            (("tokenizer",), "the encoder's folder brings its own tokenizer; remove this section or give `folder`")
+            (
+                ("tokenizer",),
+                "the encoder's folder brings its own tokenizer; remove this section, give `folder`, or `extend` it",
+            )
         )
+    if tokenizer and tokenizer.extend is not None and (recipe.encoder.folder is None or recipe.pretrain is None):
+        wanted = "an encoder that is continued: give `encoder.folder` and `pretrain`, or train a tokenizer"
+        found.append((("tokenizer", "extend"), f"new pieces need {wanted} (`vocabulary`)"))
     names = [task.name for task in recipe.tasks]
     for index, name in enumerate(names):
         if name in names[:index]:

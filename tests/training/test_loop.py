@@ -358,6 +358,27 @@ def test_two_ranks_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(weights(model), two, atol=1e-5, rtol=1e-5)
 
 
+def test_a_killed_run_continues_as_two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun alone in micro-batches of five, killed, continued by two processes with all at once: the same weights."""
+
+    class Trap(ToyBatches):
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            if place.step == 9:
+                raise Killed
+            return super().step(place, rank, world)
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    killed, whole = Toy(), Toy()
+    killed.dropout.p = whole.dropout.p = 0.0
+    with pytest.raises(Killed):
+        go(tmp_path / "two", killed, Trap(micro_batch=5))
+    start(2, "test_loop:rank", {"folder": str(tmp_path / "two")}, threads=2)
+    go(tmp_path / "one", whole)
+    two = torch.tensor(json.loads((tmp_path / "two" / "weights.json").read_text()))
+    torch.testing.assert_close(weights(whole), two, atol=1e-5, rtol=1e-5)
+    assert 1 == (checkpoint.latest(tmp_path / "two") or ({}, State()))[1].interruptions
+
+
 def test_a_rank_that_dies_ends_the_others_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The failing rank is named with what it said, and nobody is left waiting."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))

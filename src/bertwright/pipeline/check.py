@@ -13,7 +13,8 @@ from bertwright.pipeline.plan import plan, resolve_task, where
 from bertwright.pipeline.preflight import look_into_source, look_into_task, sources_of
 from bertwright.pipeline.run import as_recipe, pointers, run_folder
 from bertwright.reading import Draft, draft_recipe
-from bertwright.recipe import Prepare, Recipe, Task
+from bertwright.recipe import Recipe, Task
+from bertwright.recipe_text import Prepare
 from bertwright.reports.words import bytes_text, seconds_text
 from bertwright.store import Store
 

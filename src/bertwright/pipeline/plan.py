@@ -14,8 +14,9 @@ from bertwright import files
 from bertwright.errors import DataError
 from bertwright.fields import Section
 from bertwright.pipeline.preflight import sources_of
-from bertwright.recipe import Optimization, Prepare, Recipe, Tokenizer
+from bertwright.recipe import Optimization, Recipe
 from bertwright.recipe import Task as TaskChoice
+from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.store import Store, identity
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, Task
@@ -70,12 +71,23 @@ class Due:
     why: str
 
 
+@dataclass(frozen=True)
+class Variant:
+    """An encoder to fine-tune, and its tokenizer."""
+
+    name: str
+    encoder: Input
+    tokenizer: Input
+
+
 class _Planner:
     """Collects the stages of one recipe in the order of their making, which is an order they can run in."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.stages: dict[str, Stage] = {}
+        self.own_tokenizer: Input | None = None
+        """The given encoder's tokenizer, where the continued one has another."""
 
     def add(
         self,
@@ -115,10 +127,15 @@ class _Planner:
         }
         own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
         cleaning = {name: own[name] for name in ("nfc", "control_characters", "shortest", "longest")}
+        wanted = recipe.tokenizer or Tokenizer()
         if tokenizer is None:
-            wanted = recipe.tokenizer or Tokenizer()
-            options = {**reading, **cleaning, **plain(wanted, leave={"folder"})}
+            options = {**reading, **cleaning, **plain(wanted, leave={"folder", "extend"})}
             tokenizer = self.add("tokenizer", "tokenizer", options, inputs=fetched, paths=paths)
+        elif wanted.extend is not None:
+            self.own_tokenizer = tokenizer
+            options = {**reading, **cleaning, "extend": wanted.extend}
+            inputs = {"tokenizer": tokenizer, **fetched}
+            tokenizer = self.add("tokenizer", "tokenizer", options, inputs=inputs, paths=paths)
         inputs = {"tokenizer": tokenizer, **fetched}
         if recipe.tasks and prepare.overlap:
             found = self.overlap({**reading, **cleaning}, inputs, paths)
@@ -148,40 +165,46 @@ class _Planner:
         options = {**reading, "tasks": [task.options() for task in tasks]}
         return self.add("overlap", "overlap", options, inputs=inputs, paths={**paths, **rows})
 
-    def encoders(self, tokenizer: Input, rows: Input | None) -> list[tuple[str, Input]]:
-        """Plan the encoders to fine-tune; return them by variant, the main one first."""
+    def encoders(self, tokenizer: Input, rows: Input | None) -> list[Variant]:
+        """Plan the encoders to fine-tune; return them with their tokenizers, the main one first."""
         recipe = self.recipe
         precision = recipe.system.precision
         folder = recipe.encoder.folder
         given = given_folder(folder, ("config.json",), "encoder.folder", "*.safetensors") if folder else None
         shape = {"seed": recipe.seed, **({} if given else {"encoder": plain(recipe.encoder, leave={"folder"})})}
-        like = {"tokenizer": tokenizer, **({"like": given} if given else {})}
+        own = self.own_tokenizer or tokenizer
+        like = {"tokenizer": own, **({"like": given} if given else {})}
 
-        def untrained() -> tuple[str, Input]:
-            return "untrained", self.add("untrained", "initialise", shape, inputs=like, inside=MODEL)
+        def untrained() -> Variant:
+            return Variant("untrained", self.add("untrained", "initialise", shape, inputs=like, inside=MODEL), own)
 
         variants = []
         if recipe.pretrain is not None and rows is not None:
             options, settings = _split(recipe.pretrain)
+            second = options.pop("forgetting")
             options = {"pretrain": options, "precision": precision, **shape}
             inputs = {"rows": rows, "tokenizer": tokenizer, **({"start": given} if given else {})}
-            main = self.add("pretrain", "pretrain", options, settings=settings, inputs=inputs, inside=MODEL)
+            paths = {"forgetting": Path(second)} if second else {}
+            main = self.add(
+                "pretrain", "pretrain", options, settings=settings, inputs=inputs, paths=paths, inside=MODEL
+            )
             name = "continued" if given else "pretrained"
-            variants.append((name, main))
+            variants.append(Variant(name, main, tokenizer))
             for share in recipe.pretrain.save_at if recipe.finetune.at_checkpoints else ():
-                variants.append((f"{name}-{100 * share:g}", replace(main, inside=f"{MODEL}-{100 * share:g}")))
+                saved = replace(main, inside=f"{MODEL}-{100 * share:g}")
+                variants.append(Variant(f"{name}-{100 * share:g}", saved, tokenizer))
         elif given is not None:
-            variants.append(("given", given))
+            variants.append(Variant("given", given, own))
         elif recipe.tasks:
             variants.append(untrained())
         if recipe.finetune.baseline and recipe.tasks:
             if given is not None and recipe.pretrain is not None:
-                variants.append(("given", given))
-            if variants[0][0] != "untrained":
+                variants.append(Variant("given", given, own))
+            if variants[0].name != "untrained":
                 variants.append(untrained())
         return variants
 
-    def task(self, choice: TaskChoice, variants: list[tuple[str, Input]], tokenizer: Input) -> None:
+    def task(self, choice: TaskChoice, variants: list[Variant]) -> None:
         """Plan one task: a run for each variant and seed, and the scores over all of them."""
         recipe = self.recipe
         task = resolve_task(choice)
@@ -193,15 +216,15 @@ class _Planner:
                 options[key] = getattr(choice, key)
         options |= {"task": task.options(), "precision": recipe.system.precision}
         inputs = {}
-        for variant, encoder in variants:
+        for variant in variants:
             for seed in range(recipe.seed, recipe.seed + recipe.finetune.seeds):
-                name = f"finetune/{task.name}/{variant}/seed-{seed}"
-                inputs[f"{variant}/{seed}"] = self.add(
+                name = f"finetune/{task.name}/{variant.name}/seed-{seed}"
+                inputs[f"{variant.name}/{seed}"] = self.add(
                     name,
                     "finetune",
-                    {**options, "variant": variant, "seed": seed},
+                    {**options, "variant": variant.name, "seed": seed},
                     settings=settings,
-                    inputs={"encoder": encoder, "tokenizer": tokenizer},
+                    inputs={"encoder": variant.encoder, "tokenizer": variant.tokenizer},
                     paths={"train": task.train},
                 )
         scoring = {
@@ -221,7 +244,7 @@ def plan(recipe: Recipe) -> tuple[Stage, ...]:
     if tokenizer is not None:
         variants = planner.encoders(tokenizer, rows)
         for choice in recipe.tasks:
-            planner.task(choice, variants, tokenizer)
+            planner.task(choice, variants)
     return tuple(planner.stages.values())
 
 

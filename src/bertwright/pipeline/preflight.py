@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertwright.recipe import Prepare
+from bertwright.recipe_text import Prepare
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows
 from bertwright.tasks.task import Task

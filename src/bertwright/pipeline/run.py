@@ -15,7 +15,7 @@ from bertwright.errors import RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
 from bertwright.pipeline.plan import KINDS, Due, Stage, plan, resolve_task, where
 from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
-from bertwright.processes import Processes
+from bertwright.processes import Processes, launched
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
@@ -65,7 +65,19 @@ def run(
     that can be known) and ``RunError`` for work that failed; what was sealed stays sealed either way.
     """
     recipe = as_recipe(source)
-    listen = listen or (lambda _name, _fields: None)
+    if not launched():
+        return _lead(recipe, until, listen or (lambda _name, _fields: None), command)
+    stages = importlib.import_module("bertwright.stages.pretrain")
+    if int(os.environ["RANK"]) > 0:
+        stages.follow()
+        return _finished(recipe, until, command)
+    try:
+        return _lead(recipe, until, listen or (lambda _name, _fields: None), command)
+    finally:
+        stages.launch().end()
+
+
+def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     planned = plan(recipe)
     stages = [stage for stage in planned if KINDS.index(stage.kind) <= KINDS.index(until)]
     store = Store(recipe.store)
@@ -95,6 +107,15 @@ def run(
     records = records_of(recipe, current.done, predicted, command, reused)
     page = write_report(records, folder).html if recipe.report else None
     return Result(folder, current.done, page, records)
+
+
+def _finished(recipe: Recipe, until: str, command: str) -> Result:
+    """Return what the first rank made of a recipe."""
+    store, folder = Store(recipe.store), run_folder(recipe)
+    stages = [stage for stage in plan(recipe) if KINDS.index(stage.kind) <= KINDS.index(until)]
+    done = {s.name: sealed for s in stages if (sealed := store.sealed(s.kind, s.identity))}
+    page = folder / "report.html"
+    return Result(folder, done, page if page.exists() else None, records_of(recipe, done, {}, command))
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -210,11 +231,15 @@ def _forecast(
 
 
 def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
-    """Link human names to the stages: ``encoder``, ``tokenizer``, ``tasks/<task>/<variant>/seed-<n>``."""
+    """Link human names to the stages: ``encoder``, ``encoder-25``, ``tasks/<task>/<variant>/seed-<n>``."""
+    targets: dict[str, Path] = {}
     for name, sealed in done.items():
-        target = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
         human = {"pretrain": "encoder", "prepare": "rows"}.get(name, name)
-        link = folder / human.replace("finetune/", "tasks/").replace("evaluate/", "scores/")
+        human = human.replace("finetune/", "tasks/").replace("evaluate/", "scores/")
+        targets[human] = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
+        targets |= {human + saved.name.removeprefix("model"): saved for saved in sealed.folder.glob("model-*")}
+    for human, target in targets.items():
+        link = folder / human
         link.parent.mkdir(parents=True, exist_ok=True)
         temporary = link.with_name(link.name + files.TEMPORARY)
         temporary.unlink(missing_ok=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.corruption import mask_tokens
 from bertwright.training.losses import masked_lm_loss
@@ -19,6 +18,16 @@ from bertwright.training.order import Order, Place
 HELD_OUT_RATE = 0.15  # always the same, so that curves of different recipes compare
 HELD_OUT_ROWS = 256  # most rows that a held-out loss is measured on
 _HELD_OUT_EPOCH = 2**31 - 1  # the "epoch" whose masks the held-out rows carry; training never gets there
+
+
+class Rows(Protocol):
+    """Rows of ids by split and number; shards are."""
+
+    def rows(self, split: str) -> int:
+        """Return how many rows a split has."""
+
+    def ids(self, split: str, chosen: np.ndarray) -> np.ndarray:
+        """Return the ids of chosen rows, (n, T)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class MaskedRows:
     """Steps of rows, cut among ranks and into micro-batches: what ``training.feed`` calls batches."""
 
     def __init__(
-        self, rows: Shards, tokenizer: Tokenizer, *, batch: BatchSize, micro_batch: int, masking: Masking, seed: int
+        self, rows: Rows, tokenizer: Tokenizer, *, batch: BatchSize, micro_batch: int, masking: Masking, seed: int
     ) -> None:
         self.steps_per_epoch = max(1, rows.rows("train") // batch.rows)
         self._rows, self._tokenizer = rows, tokenizer
@@ -85,7 +94,7 @@ class MaskedRows:
 
 
 def masked(
-    rows: Shards,
+    rows: Rows,
     tokenizer: Tokenizer,
     split: str,
     chosen: np.ndarray,
@@ -122,7 +131,7 @@ def masked(
 
 
 def held_out_loss(
-    model: nn.Module, rows: Shards, tokenizer: Tokenizer, *, micro_batch: int, device: torch.device
+    model: nn.Module, rows: Rows, tokenizer: Tokenizer, *, micro_batch: int, device: torch.device
 ) -> float:
     """Return the mean cross entropy, in nats, of at most 256 held-out rows at a fixed mask of 15 %."""
     count = min(HELD_OUT_ROWS, rows.rows("held_out"))

@@ -17,11 +17,12 @@ from bertwright.text.cleaning import Cleaning
 from bertwright.text.corpus import Choices
 from bertwright.text.documents import Troubles
 from bertwright.text.executors import Crew
+from bertwright.text.extending import extend
 from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.mixing import Mix
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.sources import TextFile
-from bertwright.text.tokenizer import count_strings, train_on
+from bertwright.text.tokenizer import Tokenizer, count_strings, train_on
 
 # Memory where the recipe sets no limit; bytes of files that one process does sooner alone.
 MEMORY, _WORTH_PROCESSES = 4_000_000_000, 8_000_000
@@ -60,12 +61,19 @@ def train(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:
                 count += 1
                 yield text
 
-    how = {"kind": options["kind"], "lowercase": options["lowercase"]}
-    counted = count_strings(texts(), **how)
-    trained = train_on(counted, vocabulary=options["vocabulary"], **how)
+    own: dict[str, Any] = {}
+    if "extend" in options:
+        given = Tokenizer.load(work.inputs["tokenizer"])
+        trained, counted = extend(given, texts(), options["extend"])
+        own["added"] = trained.pieces()[given.vocabulary :]
+    else:
+        how = {"kind": options["kind"], "lowercase": options["lowercase"]}
+        counted = count_strings(texts(), **how)
+        trained = train_on(counted, vocabulary=options["vocabulary"], **how)
     trained.save(work.folder, max_length=_MAX_LENGTH)
     return {
-        "kind": options["kind"],
+        "kind": options.get("kind", "extended"),
+        **own,
         "vocabulary": trained.vocabulary,
         "bytes": progress.bytes,
         "documents": count,

@@ -17,17 +17,20 @@ from bertwright.encoder import families
 from bertwright.encoder.config import flops_per_token
 from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
+from bertwright.processes import launched
 from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
 from bertwright.stages.model_folder import MODEL, facts, save_model
+from bertwright.stages.second_text import SecondText
 from bertwright.stages.setup import Setup, find_setup, placed
-from bertwright.stages.starting import check_rows, fresh_config, starting_model
+from bertwright.stages.starting import check_rows, fresh_config, starting_config, starting_model
 from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
 from bertwright.stages.work import Work
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
+from bertwright.training.launch import launch
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
 from bertwright.training.optimizers import Optimizer
@@ -49,12 +52,25 @@ def initialise_encoder(work: Work) -> dict[str, Any]:
 
 def pretrain(work: Work) -> dict[str, Any]:
     """Train on masked words, in this process or in one for each device, and save a folder that proved itself."""
+    if launched():
+        together = launch()
+        work = replace(work, machine=replace(work.machine, devices=together.world))
+        setup_of(work)
+        together.send(work.as_json())
+        return train_rank(work, together.ranks())
     if work.machine.devices == 1:
         return train_rank(work, Ranks())
     setup_of(work)  # found once, before there are ranks
     start(work.machine.devices, "bertwright.stages.pretrain:rank", work.as_json(), threads=work.machine.threads)
     results: dict[str, Any] = files.read_json(work.scratch / "results.json")
     return results
+
+
+def follow() -> None:
+    """Be another rank than the first of those that a launcher started: train whenever the first does, until it ends."""
+    together = launch()
+    while (content := together.receive()) is not None:
+        train_rank(Work.from_json(content), together.ranks())
 
 
 def rank(content: Mapping[str, Any]) -> None:
@@ -77,6 +93,7 @@ class _Job:
     tokenizer: Tokenizer
     setup: Setup
     ranks: Ranks
+    second: SecondText | None
 
     def phase(self, name: str, trainable: str, budget: Budget) -> Outcome:
         """Train the chosen parameters for a budget; checkpoints go to a folder of the phase's name."""
@@ -122,15 +139,13 @@ class _Job:
         )
 
     def _evaluate(self) -> dict[str, float]:
+        texts = {"held_out_loss": self.rows} | ({"second_text_loss": self.second} if self.second else {})
+        device, rows = torch.device(self.setup.device), self.setup.micro_batch
         with self.setup.eager():
-            loss = held_out_loss(
-                self.model,
-                self.rows,
-                self.tokenizer,
-                micro_batch=self.setup.micro_batch,
-                device=torch.device(self.setup.device),
-            )
-        return {"held_out_loss": loss}
+            return {
+                name: held_out_loss(self.model, text, self.tokenizer, micro_batch=rows, device=device)
+                for name, text in texts.items()
+            }
 
     def _tell(self, fields: Mapping[str, Any]) -> None:
         """Add to the loop's figures the share of the machine's peak."""
@@ -175,7 +190,9 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
     setup = setup_of(work)
     torch.set_num_threads(setup.threads)
     begun.model.encoder.activation_checkpointing = work.machine.activation_checkpointing
-    job = _Job(work, choice, begun.model, rows, tokenizer, setup, ranks)
+    path = work.paths.get("forgetting")
+    second = SecondText(path, tokenizer, rows.row_length) if path else None
+    job = _Job(work, choice, begun.model, rows, tokenizer, setup, ranks, second)
     budget = as_budget(choice.budget)
     if begun.fresh_head and choice.head_warmup:
         warming = job.phase("head", "head", replace(budget, amount=budget.amount * choice.head_warmup))
@@ -186,6 +203,9 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
             f"{warming.final['held_out_loss']:.2f}."
         )
     outcome = job.phase("whole", "all", budget)
+    if path:
+        before, after = outcome.first["second_text_loss"], outcome.final["second_text_loss"]
+        begun.notes.append(f"The loss on {path.name}, the second text, went from {before:.3f} to {after:.3f}.")
     if outcome.gave_up:
         begun.notes.append(
             f"The training was given up: a held-out loss of {choice.give_up_loss} was asked for after "
@@ -208,10 +228,7 @@ def setup_of(work: Work) -> Setup:
     """Return what to train with, and refuse rows that do not go with the model."""
     choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
-    if "start" in work.inputs:
-        config = families.read_config(work.inputs["start"])
-    else:
-        config = fresh_config(work.options["encoder"], tokenizer)
+    config = starting_config(work, tokenizer)
     check_rows(rows, tokenizer, config)
     return find_setup(work, choice, config, row_length=rows.row_length, rows=rows.rows("train"))
 
@@ -239,6 +256,6 @@ def _outcome(outcome: Outcome, cost: float, setup: Setup) -> dict[str, Any]:
         "skipped_updates": outcome.skipped,
         "gave_up": outcome.gave_up,
         "interruptions": outcome.interruptions,
-        "first_held_out_loss": outcome.first["held_out_loss"],
-        "held_out_loss": outcome.final["held_out_loss"],
+        **{f"first_{name}": loss for name, loss in outcome.first.items()},
+        **outcome.final,
     }

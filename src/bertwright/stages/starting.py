@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, shape
@@ -12,6 +14,7 @@ from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
 from bertwright.errors import DataError, InputError
 from bertwright.stages.work import Work
+from bertwright.text.extending import is_extension
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 
@@ -33,7 +36,52 @@ def starting_model(work: Work, tokenizer: Tokenizer) -> Start:
     loaded = families.load(work.inputs["start"])
     fresh = loaded.masked_lm_head is None
     head = loaded.masked_lm_head or initialise(MaskedLMHead(loaded.config), seed=seed)
-    return Start(MaskedLM(loaded.encoder, head, loaded.pooler), list(loaded.notes), fresh)
+    start = Start(MaskedLM(loaded.encoder, head, loaded.pooler), list(loaded.notes), fresh)
+    if own := _extended_from(work, tokenizer):
+        add_pieces(start.model, own, tokenizer)
+        start.notes.append(
+            f"{tokenizer.vocabulary - own.vocabulary} pieces are new; each began as the mean of the pieces that "
+            "its word was cut into."
+        )
+    return start
+
+
+def starting_config(work: Work, tokenizer: Tokenizer) -> EncoderConfig:
+    """Return the shape of the model that a pretraining begins with."""
+    if "start" not in work.inputs:
+        return fresh_config(work.options["encoder"], tokenizer)
+    config = families.read_config(work.inputs["start"])
+    if _extended_from(work, tokenizer):
+        return replace(config, vocabulary=max(config.vocabulary, tokenizer.vocabulary))
+    return config
+
+
+def _extended_from(work: Work, tokenizer: Tokenizer) -> Tokenizer | None:
+    """Return the given folder's own tokenizer where this one adds to it."""
+    folder = work.inputs["start"]
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    own = Tokenizer.load(folder)
+    return own if is_extension(tokenizer, own) else None
+
+
+@torch.no_grad()
+def add_pieces(model: MaskedLM, old: Tokenizer, new: Tokenizer) -> None:
+    """Give a model a row for each piece that ``new`` has more than ``old``: the mean of its old pieces' rows.
+
+    The same goes for the bias of the prediction head. Spare rows behind the old pieces are used first.
+    """
+    words, bias = model.encoder.embeddings.words.weight, model.head.bias
+    spare = max(0, new.vocabulary - len(words))
+    table = torch.cat([words, words.new_zeros(spare, words.shape[1])])
+    biases = torch.cat([bias, bias.new_zeros(spare)])
+    pieces = new.pieces()[old.vocabulary :]
+    for number, ids in enumerate(old.encode(pieces), start=old.vocabulary):
+        table[number], biases[number] = words[ids].mean(dim=0), bias[ids].mean()
+    rows, width = table.shape
+    model.encoder.embeddings.words = torch.nn.Embedding(rows, width, _weight=table)
+    model.head.bias = torch.nn.Parameter(biases)
+    model.encoder.config = replace(model.encoder.config, vocabulary=len(table))
 
 
 def fresh_config(choice: Mapping[str, Any], tokenizer: Tokenizer) -> EncoderConfig:

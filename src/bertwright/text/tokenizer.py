@@ -48,7 +48,7 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer, special: dict[str, str]) -> None:
         self._backend = backend
-        self._special = special
+        self.special = special
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
@@ -131,7 +131,7 @@ class Tokenizer:
 
     def identity(self) -> str:
         """Return a hash (32 hexadecimal digits) of all that decides a text's ids, and of the special tokens."""
-        content = json.dumps([self._content(), self._special], sort_keys=True, ensure_ascii=True)
+        content = json.dumps([self._content(), self.special], sort_keys=True, ensure_ascii=True)
         return xxhash.xxh3_128(content.encode()).hexdigest()
 
     def pieces(self) -> list[str]:
@@ -159,7 +159,7 @@ class Tokenizer:
         ``segments`` false keeps segment ids from models that take none.
         """
         content = self._content()
-        named = {f"{name}_token": token for name, token in self._special.items()}
+        named = {f"{name}_token": token for name, token in self.special.items()}
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": max_length,

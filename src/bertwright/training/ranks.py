@@ -38,16 +38,8 @@ class Ranks:
 
     @classmethod
     def from_environment(cls) -> Ranks:
-        """Join the ranks that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell of, as torchrun sets them."""
-        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        if world == 1:
-            return cls()
-        cuda = torch.cuda.is_available()
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank))) if cuda else torch.device("cpu")
-        if cuda:
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
-        return cls(rank, world, device)
+        """Join the ranks that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell of."""
+        return join(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Replace each gradient by its sum over all ranks."""
@@ -73,6 +65,19 @@ class Ranks:
         """Wait for all ranks."""
         if self.world > 1:
             dist.barrier()
+
+
+def join(rank: int, world: int, store: Any = None) -> Ranks:
+    """Join a group of ranks, each with its own GPU where there are any; they meet by a store or by the environment."""
+    if world == 1:
+        return Ranks()
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    meeting = {} if store is None else {"store": store, "rank": rank, "world_size": world}
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE, **meeting)
+    return Ranks(rank, world, device)
 
 
 def start(count: int, target: str, argument: Mapping[str, Any], *, threads: int) -> None:

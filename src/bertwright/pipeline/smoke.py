@@ -1,0 +1,49 @@
+"""The same recipe at toy size: does it go all the way?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bertwright.demo.write import write_demo
+from bertwright.recipe import Encoder, Pretrain, Recipe
+from bertwright.recipe_text import Prepare, Source, Tokenizer
+from bertwright.units import Amount
+
+_DOCUMENTS = 200
+_VOCABULARY = 384
+_STEPS = Amount("steps", 20.0)
+_BATCH = 8
+_SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
+
+
+def smoke(recipe: Recipe) -> Recipe:
+    """Return a recipe that takes the same way in a minute: made-up text, a toy encoder, twenty updates, one epoch.
+
+    A model folder, ready rows and tasks stay what they are. Results go to a run and stages of their own.
+    """
+    changes: dict[str, object] = {"name": f"{recipe.name}-smoke"}
+    if recipe.prepare is not None and recipe.prepare.sources:
+        text = write_demo(recipe.store / "smoke", documents=_DOCUMENTS).parent / "corpus"
+        changes["prepare"] = _prepare(recipe.prepare, text)
+        if recipe.encoder.folder is None and (recipe.tokenizer is None or recipe.tokenizer.folder is None):
+            wanted = recipe.tokenizer or Tokenizer()
+            changes["tokenizer"] = wanted.model_copy(update={"vocabulary": _VOCABULARY})
+    if recipe.encoder.folder is None:
+        changes["encoder"] = Encoder.model_copy(recipe.encoder, update=_SHAPE)
+    if recipe.pretrain is not None:
+        changes["pretrain"] = _pretrain(recipe.pretrain)
+    seeds = min(2, recipe.finetune.seeds)
+    changes["finetune"] = recipe.finetune.model_copy(update={"epochs": 1.0, "seeds": seeds})
+    changes["tasks"] = tuple(task.model_copy(update={"epochs": None}) for task in recipe.tasks)
+    return recipe.model_copy(update=changes)
+
+
+def _prepare(choice: Prepare, text: Path) -> Prepare:
+    # Near-duplicates need an extra, and the rest of the cleaning has nothing to find in made-up text.
+    return Prepare(sources=(Source(path=text),), row_length=min(choice.row_length, 64), rows=choice.rows, held_out=0.02)
+
+
+def _pretrain(choice: Pretrain) -> Pretrain:
+    off = {"micro_batch": None, "give_up_after": None, "give_up_loss": None}
+    start = None if choice.batch_start is None else _BATCH // 2
+    return choice.model_copy(update={"budget": _STEPS, "batch": _BATCH, "batch_start": start, "evaluations": 2, **off})
