@@ -6,10 +6,14 @@ the same linear schedule over the same time.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -17,14 +21,22 @@ import torch
 import transformers
 
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.models import MaskedLM, build_masked_lm
+from bertwright.encoder.stack import set_dropout
+from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import HELD_OUT_RATE, MaskedRows, masked
+from bertwright.stages.training_choices import optimizer_of, schedule_of
 from bertwright.text.corpus import Choices
 from bertwright.text.prepare import prepare_rows
 from bertwright.text.shards import Shards
 from bertwright.text.sources import Source, expand
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.budget import Budget
+from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
+from bertwright.training.order import Place
 from bertwright.training.precision import choose
+from bertwright.training.ranks import Ranks
 from bertwright.training.schedules import Schedule, multiplier
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -42,10 +54,10 @@ def bert_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def prepared(folder: Path, texts: Sequence[Path], tokenizer: Path) -> Shards:
+def prepared(folder: Path, texts: Sequence[Path], tokenizer: Path, row_length: int = LENGTH) -> Shards:
     """Prepare rows of text files, once; they lie in ``folder``."""
     if not (folder / "rows").exists():
-        choices = Choices(row_length=LENGTH, held_out=0.005, seed=0)
+        choices = Choices(row_length=row_length, held_out=0.005, seed=0)
         sources = expand([Source(str(text)) for text in texts])
         prepare_rows(sources, tokenizer, folder / "rows", choices, scratch=folder / "scratch")
     return Shards(folder / "rows")
@@ -64,6 +76,65 @@ def held_out_loss(model: torch.nn.Module, batches: Sequence[dict[str, object]]) 
     with torch.no_grad():
         found = [masked_lm_loss(model, batch) for batch in batches]
     return sum(float(one.total) for one in found) / sum(one.count for one in found)
+
+
+class InMemory:
+    """Rows of shards, all of them in memory."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._ids = {split: shards.ids(split, np.arange(shards.rows(split))) for split in ("train", "held_out")}
+
+    def rows(self, split: str) -> int:
+        """Return how many rows a split has."""
+        return len(self._ids[split])
+
+    def ids(self, split: str, chosen: np.ndarray) -> np.ndarray:
+        """Return the ids of chosen rows."""
+        return self._ids[split][chosen]
+
+
+def in_a_process(script: str, arguments: Sequence[object]) -> dict[str, Any]:
+    """Run a turn of a benchmark in a process of its own, so that nothing leaks between turns; return its last line."""
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def own_loop(
+    config: EncoderConfig,
+    batches: MaskedRows,
+    choice: Pretrain,
+    *,
+    budget: Budget,
+    folder: Path,
+    seed: int = 0,
+    compiled: bool = False,
+) -> tuple[Outcome, MaskedLM]:
+    """Train with the product's loop and what it would choose on this machine, without checkpoints on the way."""
+    place = choose()
+    model = build_masked_lm(config, seed=seed)
+    set_dropout(model, 0.0)
+    model.to(place.device, place.dtype)
+    model.encoder.attention_form("matmul" if place.device.type == "cpu" else "sdpa")
+    if compiled:
+        model.encoder.compile_blocks()
+    outcome = train(
+        model,
+        batches,
+        masked_lm_loss,
+        optimizer_of(model, choice),
+        schedule=schedule_of(choice),
+        warmup=choice.warmup,
+        budget=budget,
+        clip=choice.clip,
+        seed=seed,
+        ranks=Ranks(),
+        folder=folder,
+        metrics=folder / "metrics.jsonl",
+        checkpoint_every=Budget("steps", 10**9),
+    )
+    return outcome, model
 
 
 @dataclass(frozen=True)
@@ -108,7 +179,7 @@ def plain_loop(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True
     )
-    linear, number, tokens, begun = Schedule("linear"), 0, 0, time.perf_counter()
+    linear, number, place, tokens, begun = Schedule("linear"), 0, Place(), 0, time.perf_counter()
     while True:
         share = (number - 1) / updates if updates else (time.perf_counter() - begun) / (seconds or 1.0)
         if number and share >= 1.0:
@@ -116,7 +187,8 @@ def plain_loop(
         rate = multiplier(linear, int(max(share, 0.0) * 1e6), 1_000_000, WARMUP) if seconds else 1.0
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate
-        micro_batches = batches.step(number, 0, 1)
+        micro_batches = batches.step(place, 0, 1)
+        place = Place(number + 1, place.row + batches.rows(place))
         for batch in micro_batches:
             labels = torch.full(batch["ids"].shape, -100)
             labels.view(-1)[batch["positions"]] = batch["labels"]

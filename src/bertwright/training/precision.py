@@ -55,8 +55,9 @@ def _cpu_flags() -> set[str]:
 
 
 @lru_cache(maxsize=4)
-def matmul_peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048) -> float:
+def matmul_peak(dtype: torch.dtype, device: str = "cpu") -> float:
     """Return the floating-point operations a second of the best of a few large matrix products, measured now."""
+    size = 2048 if device == "cpu" else 8192
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
     best = float("inf")

@@ -1,0 +1,137 @@
+"""Held-out loss for the same minutes, and minutes for the same held-out loss: ours against a tuned plain loop.
+
+    python benchmarks/time_to_loss.py [--minutes 5,10,20] [--rates 5e-4,1e-3,2e-3] [--seeds 1] [--save NAME]
+
+Both train 4 x 256 with BERT's vocabulary on the same rows of Wikipedia and are scored on the same 1,024 rows of
+`valid.txt` at fixed masks. The plain loop is `BertForMaskedLM` in bf16 autocast with fused AdamW, 32 rows an update, a
+linear schedule over the time, its learning rate chosen at the shortest time. Ours is the preset `bertwright`. Then ours
+gets a twelfth, a sixteenth and a twentieth of the longest time, and the speed-up is that of the shortest that still
+reaches the plain loop's loss. Every turn runs in a process of its own and leaves a file in `--build`, so a benchmark
+that was stopped goes on. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bertwright.encoder import families
+from bertwright.encoder.config import shape
+from bertwright.encoder.models import MaskedLM
+from bertwright.presets import PRESETS
+from bertwright.recipe import Pretrain
+from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
+from bertwright.text.shards import Shards
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.budget import Budget
+from bertwright.training.precision import choose
+from peers import WIKIPEDIA, bert_tokenizer, held_out_loss, in_a_process, own_loop, plain_loop, prepared, scored_batches
+
+RESULTS = Path(__file__).parent / "results"
+BUILD = Path(__file__).resolve().parents[1] / "build" / "time_to_loss"
+ROWS = 32
+SHARES = (12, 16, 20)
+
+
+def turn(build: Path, who: str, minutes: float, rate: float, seed: int) -> dict[str, float]:
+    """Train one side for so many minutes and return what it reached."""
+    tokenizer, shards = Tokenizer.load(build / "tokenizer"), Shards(build / "train" / "rows")
+    preset = PRESETS["bertwright"]
+    choice = Pretrain.model_validate(preset["pretrain"])
+    rows = choice.batch or ROWS
+    masking = Masking(choice.mask_rate, choice.mask_rate_end) if who == "ours" else Masking(0.15)
+    batches = MaskedRows(shards, tokenizer, batch=BatchSize(rows), micro_batch=rows, masking=masking, seed=seed)
+    config = shape("bert", "mini", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id)
+    with tempfile.TemporaryDirectory(dir=build) as name:
+        folder = Path(name)
+        if who == "ours":
+            budget = Budget("seconds", 60 * minutes)
+            outcome, model = own_loop(config, batches, choice, budget=budget, folder=folder, seed=seed)
+            updates = outcome.steps
+        else:
+            outcome = plain_loop(config, batches, bf16=True, learning_rate=rate, seconds=60 * minutes, seed=seed)
+            updates = outcome.updates
+            outcome.model.cpu().save_pretrained(folder / "model")
+            loaded = families.load(folder / "model")
+            if loaded.masked_lm_head is None:
+                raise ValueError("the plain loop left a model without its head")
+            model = MaskedLM(loaded.encoder, loaded.masked_lm_head)
+    model.to("cpu", choose("cpu").dtype)
+    loss = held_out_loss(model, scored_batches(Shards(build / "valid" / "rows"), tokenizer))
+    return {"updates": updates, "tokens": outcome.tokens, "seconds": outcome.seconds, "held_out_loss": loss}
+
+
+def measured(build: Path, who: str, minutes: float, rate: float, seed: int) -> dict[str, Any]:
+    """Return a turn's figures, from its file where it was done before."""
+    path = build / f"{who}-{minutes:.3f}-{rate:g}-{seed}.json"
+    if not path.exists():
+        turn_of = ["--turn", who, "--at", minutes, "--rate", rate, "--seed", seed, "--build", build]
+        path.write_text(json.dumps(in_a_process(__file__, turn_of)))
+    found: dict[str, Any] = json.loads(path.read_text())
+    print(f"{who}, {minutes:.2f} min, rate {rate:g}, seed {seed}: {found['held_out_loss']:.3f}", flush=True)
+    return found
+
+
+def compare(build: Path, minutes: list[float], rates: list[float], seeds: int) -> dict[str, Any]:
+    """Tune, train all, and return the figures."""
+
+    def loss(who: str, time: float, rate: float) -> float:
+        found = [measured(build, who, time, rate, seed)["held_out_loss"] for seed in range(seeds)]
+        return statistics.mean(found)
+
+    tuned = {rate: measured(build, "plain", minutes[0], rate, 0)["held_out_loss"] for rate in rates}
+    best = min(tuned, key=lambda rate: tuned[rate])
+    plain = {time: loss("plain", time, best) for time in minutes}
+    ours = {time: loss("ours", time, 0.0) for time in minutes}
+    longest, speedup = minutes[-1], 0.0
+    shares: dict[str, float] = {}
+    for share in SHARES:
+        shares[f"1/{share}"] = loss("ours", longest / share, 0.0)
+        if shares[f"1/{share}"] > plain[longest]:
+            break
+        speedup = float(share)
+    return {
+        "speedup_to_baseline_loss": speedup,
+        "losses": {f"{time:g}": {"plain": plain[time], "ours": ours[time]} for time in minutes},
+        "shares": shares,
+        "plain_rate": best,
+        "plain_rates": {f"{rate:g}": value for rate, value in tuned.items()},
+        "seeds": seeds,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", default="5,10,20")
+    parser.add_argument("--rates", default="5e-4,1e-3,2e-3")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--build", type=Path, default=BUILD)
+    parser.add_argument("--save")
+    parser.add_argument("--turn", choices=("ours", "plain"), help=argparse.SUPPRESS)
+    parser.add_argument("--at", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    own = parser.parse_args()
+    if own.turn:
+        print(json.dumps(turn(own.build, own.turn, own.at, own.rate, own.seed)))
+        return
+    own.build.mkdir(parents=True, exist_ok=True)
+    if not (own.build / "tokenizer").exists():
+        bert_tokenizer(own.build / "tokenizer")
+    texts = [WIKIPEDIA / f"wikipedia-0{number}.txt.zst" for number in (0, 1)]
+    prepared(own.build / "train", texts, own.build / "tokenizer")
+    prepared(own.build / "valid", [WIKIPEDIA / "valid.txt"], own.build / "tokenizer")
+    minutes = sorted(float(part) for part in own.minutes.split(","))
+    figures = compare(own.build, minutes, [float(part) for part in own.rates.split(",")], own.seeds)
+    if own.save:
+        (RESULTS / f"{own.save}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
