@@ -77,5 +77,5 @@ def _wanted(name: str, document: Mapping[str, Any]) -> bool:
         return isinstance(own, Mapping) and bool(own.get(key))
 
     if name == "tokenizer":
-        return not brings("encoder", "folder") and not brings("prepare", "ready")
-    return name != "prepare" and (name != "pretrain" or "prepare" in document)
+        return "prepare" in document and not brings("encoder", "folder") and not brings("prepare", "ready")
+    return name == "encoder" or (name == "pretrain" and "prepare" in document)

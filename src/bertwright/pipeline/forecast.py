@@ -46,6 +46,15 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class RowsAtOnce:
+    """Rows that go through a model together, what each of them takes, and what is there without them."""
+
+    count: int
+    row_bytes: float
+    fixed_bytes: int
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What one stage will take; ``scratch_bytes`` are on the disk only while it works."""
 
@@ -54,6 +63,7 @@ class Prediction:
     disk_bytes: int
     scratch_bytes: int = 0
     pace: Pace | None = None
+    at_once: RowsAtOnce | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -78,7 +88,7 @@ def at_once(name: str, recipe: Recipe) -> int:
 def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -> None:
     """Raise ``InputError`` where a stage needs more memory, or all stages more disk, than there is."""
     for name, one in predictions.items():
-        _refuse_memory(name, one.memory_bytes * at_once(name, recipe), recipe.system.memory)
+        _refuse_memory(name, one.memory_bytes * at_once(name, recipe), recipe.system.memory, one.at_once)
     needed = sum(p.disk_bytes for p in predictions.values())
     needed += max((p.scratch_bytes for p in predictions.values()), default=0) * recipe.system.runs
     place = store
@@ -92,21 +102,24 @@ def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -
         )
 
 
-def _refuse_memory(name: str, needed: int, limit: int | None) -> None:
+def _refuse_memory(name: str, needed: int, limit: int | None, rows: RowsAtOnce | None = None) -> None:
     memory = psutil.virtual_memory()
     there = limit or memory.available + _now()
     if needed > there:
         raise InputError(
             f"{name} needs about {bytes_text(needed)} of memory and {'system.memory allows' if limit else 'there are'} "
-            f"{bytes_text(there)}. {_lighter(name)} would fit, or a larger machine."
+            f"{bytes_text(there)}. {_lighter(name, there, rows)} would fit, or a larger machine."
         )
 
 
-def _lighter(name: str) -> str:
+def _lighter(name: str, there: int, rows: RowsAtOnce | None) -> str:
     kind = name.partition("/")[0]
     if kind in ("tokenizer", "prepare", "overlap"):
         return "Fewer system.threads" if kind != "tokenizer" else "A tokenizer from a folder"
-    return "A smaller encoder.size or micro_batch"
+    fitting = int((there - rows.fixed_bytes) / max(rows.row_bytes, 1)) if rows else 0
+    if 0 < fitting < (rows.count if rows else 0):
+        return f"`{kind}.micro_batch={fitting}` (it changes no result)"
+    return "A smaller encoder.size"
 
 
 class _Forecaster:
@@ -220,7 +233,9 @@ class _Forecaster:
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
         model *= 1 + len(choice.save_at)
-        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace)
+        fixed = _now() + cost.parameters * (_AT_WORK + _CHECKPOINT)
+        at_once = RowsAtOnce(rows, (memory - fixed) / rows, fixed)
+        return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace, at_once)
 
     def _one_finetune(self, stage: Stage) -> Prediction:
         options = stage.options

@@ -17,6 +17,7 @@ from bertwright.encoder import families
 from bertwright.encoder.config import flops_per_token
 from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
+from bertwright.errors import InputError
 from bertwright.processes import launched
 from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
@@ -182,7 +183,22 @@ def checkpoint_folder(share: float) -> str:
 
 
 def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
-    """Pretrain as one of ``ranks`` and return the results, the same on each; the first rank saves."""
+    """Pretrain as one of ``ranks`` and return the results, the same on each; the first rank saves.
+
+    ``InputError`` where the rows that go through at once do not fit a GPU's memory.
+    """
+    try:
+        return _train(work, ranks)
+    except torch.OutOfMemoryError as error:
+        rows = setup_of(work).micro_batch
+        raise InputError(
+            f"{rows} rows at once do not fit the GPU's memory ({error}). Set `pretrain.micro_batch={max(1, rows // 2)}`"
+            f"{', or `system.activation_checkpointing=true`' if rows > 1 else ' and take a smaller encoder'}: neither "
+            "changes the result, and the same command continues from the last checkpoint"
+        ) from error
+
+
+def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
     choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
     begun = starting_model(work, tokenizer)

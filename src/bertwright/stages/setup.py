@@ -83,11 +83,16 @@ def find_setup(work: Work, choice: Pretrain, config: EncoderConfig, *, row_lengt
     ``rows`` counts the rows to train on. ``InputError`` where `system.compile` finds no compiler.
     """
     path = work.scratch / "setup.json"
-    if path.exists():
-        content = files.read_json(path)
-        return Setup(**{**content, "tried": tuple(content["tried"])})
+    asked = {"machine": asdict(work.machine), "micro_batch": choice.micro_batch}
+    before: dict[str, Any] = files.read_json(path) if path.exists() else {"asked": None}
+    if before["asked"] == asked:
+        return Setup(**{**before["found"], "tried": tuple(before["found"]["tried"])})
     found = _find(work, choice, config, row_length, rows)
-    files.write_json(path, asdict(found))
+    if before["asked"] is not None:
+        # The machine's part of the recipe changed meanwhile. The batch stays: it is a part of the result.
+        batch = before["found"]["batch"]
+        found = replace(found, batch=batch, micro_batch=min(found.micro_batch, batch))
+    files.write_json(path, {"asked": asked, "found": asdict(found)})
     work.tell({"said": found.sentence()})
     return found
 

@@ -91,6 +91,8 @@ class Shards:
     def _map(self, shard: Shard) -> Ids:
         if shard.name not in self._mapped:
             shape = (shard.rows, self.row_length)
+            # It was there when the folder was opened; whoever trains for days meets a disk that went meanwhile.
+            _check_size(self._folder / shard.name, shard.rows * self.row_length * self.dtype.itemsize)
             self._mapped[shard.name] = np.memmap(self._folder / shard.name, dtype=self.dtype, mode="r", shape=shape)
         return self._mapped[shard.name]
 

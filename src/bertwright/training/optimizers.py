@@ -165,8 +165,22 @@ class Optimizer:
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` gave; the weights become the masters' copies."""
+        """Put back what ``state`` gave; the weights become the masters' copies.
+
+        ``RunError`` for the state of another model.
+        """
         masters = dict(zip(self.names, self.masters, strict=True))
+        found = {
+            key.removeprefix("weight/"): value.shape for key, value in tensors.items() if key.startswith("weight/")
+        }
+        wanted = {name: master.shape for name, master in masters.items()}
+        if found != wanted:
+            name = min(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            shapes = [list(one[name]) if name in one else "nothing" for one in (found, wanted)]
+            raise RunError(
+                f"the checkpoint is that of another model: {name} has {shapes[0]} there and {shapes[1]} here. Remove "
+                "the stage's .partial folder in the store and give the same command again"
+            )
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             master = masters[name]

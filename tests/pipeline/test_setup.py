@@ -1,0 +1,220 @@
+"""How a pretraining finds what to work with: the probe, the batch, presets, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bertwright
+from bertwright import store
+from bertwright.cli import call
+from bertwright.encoder.config import shape
+from bertwright.errors import InputError, RecipeError
+from bertwright.pipeline.forecast import Prediction, RowsAtOnce, refuse
+from bertwright.presets import PRESETS, with_preset
+from bertwright.recipe import Pretrain, Recipe
+from bertwright.stages import pretrain, setup
+from bertwright.stages.setup import find_setup
+from bertwright.stages.training_choices import batch_of, default_batch
+from bertwright.stages.work import Machine, Work
+from bertwright.units import Amount
+
+Toy = Callable[..., Path]
+CONFIG = shape("bert", "tiny", vocabulary=100, pad_id=0)
+
+
+def work(folder: Path, **machine: Any) -> Work:
+    """Return a pretraining's job on this machine."""
+    (folder / store.SCRATCH).mkdir(parents=True, exist_ok=True)
+    place = Machine(threads=2, **machine)
+    return Work("pretrain", "pretrain", {}, {}, {}, {}, folder, place)
+
+
+def speeds(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """Let each candidate of the probe take given seconds; one that is not named takes one."""
+    monkeypatch.setattr(setup, "_seconds", lambda _config, one, *_: seconds.get(one.name.replace(" ", "_"), 1.0))
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back PyTorch's threads, which the probe sets."""
+    before = torch.get_num_threads()
+    yield  # type: ignore[misc]
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_probe_needs_a_clear_margin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth faster is noise and the usual choice stands; half the time wins, and all that was timed is kept."""
+    choice = Pretrain(budget=Amount("steps", 100), batch=8)
+    speeds(monkeypatch, sdpa=0.9)
+    found = find_setup(work(tmp_path / "a", precision="bf16"), choice, CONFIG, row_length=16, rows=100)
+    assert ("bf16", "matmul", 2, 8, 8) == (
+        found.precision,
+        found.attention,
+        found.threads,
+        found.batch,
+        found.micro_batch,
+    )
+    assert ["usual", "sdpa", "1 of the threads"] == [one["name"] for one in found.tried]
+    speeds(monkeypatch, sdpa=0.5)
+    found = find_setup(work(tmp_path / "b", precision="bf16"), choice, CONFIG, row_length=16, rows=100)
+    assert "sdpa" == found.attention
+    assert "attention by sdpa" in found.sentence()
+    speeds(monkeypatch, **{"1_of_the_threads": 0.4, "sdpa": 0.5})
+    found = find_setup(work(tmp_path / "c", precision="fp32"), choice, CONFIG, row_length=16, rows=100)
+    assert (1, "matmul") == (found.threads, found.attention)
+    fixed = work(tmp_path / "d", precision="fp32", fixed_threads=True, attention="matmul")
+    assert ["usual"] == [one["name"] for one in find_setup(fixed, choice, CONFIG, row_length=16, rows=100).tried]
+    off = find_setup(work(tmp_path / "e", precision="fp32", probe=False), choice, CONFIG, row_length=16, rows=100)
+    assert (2, "matmul", ()) == (off.threads, off.attention, off.tried)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_continued_training_goes_on_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another mood of the machine changes nothing; another wish of the user does, but never the batch."""
+    choice = Pretrain(budget=Amount("seconds", 600.0))
+    job = work(tmp_path, precision="fp32")
+    speeds(monkeypatch, sdpa=0.5)
+    first = find_setup(job, choice, CONFIG, row_length=16, rows=100)
+    speeds(monkeypatch, usual=0.001)
+    assert first == find_setup(job, choice, CONFIG, row_length=16, rows=100)
+    again = find_setup(work(tmp_path, precision="fp32", devices=2), choice, CONFIG, row_length=16, rows=100)
+    assert (first.batch, 1) == (again.batch, again.threads)
+    micro = choice.model_copy(update={"micro_batch": 3})
+    assert 3 == find_setup(work(tmp_path, precision="fp32"), micro, CONFIG, row_length=16, rows=100).micro_batch
+
+
+def test_the_batch_follows_the_budget() -> None:
+    """32 rows where 80,000 are seen, academic-budget BERT's 4,096 where its 94 million are, whatever the unit."""
+    assert [32, 32, 4096, 4096] == [default_batch(rows) for rows in (100, 80_000, 94.2e6, 1e9)]
+    assert [32, 32, 4096] == [default_batch(None, steps) for steps in (1, 2500, 23_000)]
+    sizes = [default_batch(10.0**power) for power in range(4, 9)]
+    assert sizes == sorted(sizes) and all(size & (size - 1) == 0 for size in sizes)
+    how = {"row_length": 128, "rows": 10_000_000, "tokens_per_second": 1e6}
+    budgets = (Amount("seconds", 12_058.0), Amount("tokens", 12.058e9), Amount("epochs", 9.42), Amount("steps", 23_000))
+    assert {4096} == {batch_of(Pretrain(budget=budget), **how) for budget in budgets}
+    assert 48 == batch_of(Pretrain(budget=budgets[0], batch=48), **how)
+
+
+def test_presets_fill_in_what_a_recipe_leaves_out(toy: Toy) -> None:
+    """The published shape and settings; the recipe's own words win; a given folder keeps its shape."""
+    base = with_preset({"preset": "extremebert-base", "prepare": {"sources": ["a"]}, "pretrain": {"batch": 64}})
+    assert {"row_length": 128, "sources": ["a"]} == base["prepare"]
+    assert ("bert-preln", "large") == (base["encoder"]["family"], base["encoder"]["size"])
+    assert (64, "esd", "23000 steps", None) == tuple(
+        base["pretrain"][k] for k in ("batch", "schedule", "budget", "clip")
+    )
+    large = with_preset({"preset": "extremebert-large", "prepare": {"sources": ["a"]}})
+    assert "57500 steps" == large["pretrain"]["budget"]
+    day = with_preset({"preset": "24hbert", "prepare": {"ready": "rows"}})
+    assert ("24 h", "linear") == (day["pretrain"]["budget"], day["pretrain"]["schedule"])
+    assert ({"ready": "rows"}, None) == (day["prepare"], day.get("tokenizer"))
+    given = with_preset(
+        {"preset": "24hbert", "encoder": {"folder": "m"}, "prepare": {"sources": ["a"]}, "pretrain": False}
+    )
+    assert ({"folder": "m"}, False) == (given["encoder"], given["pretrain"])
+    assert {"preset", "encoder"} == set(with_preset({"preset": "24hbert"}))
+    for name in PRESETS:
+        recipe = bertwright.load_recipe(toy(), [f"preset={name}"])
+        assert name == recipe.preset
+    with pytest.raises(RecipeError, match=r"preset: found 'extremebert'; allowed are .*did you mean extremebert-"):
+        bertwright.load_recipe(toy(), ["preset=extremebert"])
+
+
+@pytest.mark.parametrize("name", ["base", "large"])
+def test_papers_recipes_go_all_the_way_at_toy_size(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With no network, in seconds: made-up text, the family and schedule of the paper, twenty updates."""
+    path = Path(__file__).parents[2] / "recipes" / "papers" / f"extremebert-{name}.yaml"
+    whole = bertwright.load_recipe(path)
+    assert (24, "bert-preln", 4096) == (
+        shape_of(whole).layers,
+        whole.encoder.family,
+        whole.pretrain and whole.pretrain.batch,
+    )
+    assert 0 == call(["run", str(path), "--smoke", "--json", "--quiet", f"store={tmp_path / 's'}"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["stages"]["pretrain"]["results"]
+    assert ("bert-preln", 20, "esd", 64) == (
+        found["family"],
+        found["steps"],
+        found["schedule"],
+        found["shape"]["width"],
+    )
+
+
+def shape_of(recipe: Recipe) -> Any:
+    """Return the shape that a recipe's size means."""
+    return shape(recipe.encoder.family, recipe.encoder.size, vocabulary=100, pad_id=0)
+
+
+def test_encoders_on_the_way_are_saved_and_scored(toy: Toy) -> None:
+    """At a quarter and a half: ordinary folders with human names, each a variant of the task."""
+    path = toy(pretrain={"save_at": ["25 %", "50 %"]}, finetune={"at_checkpoints": True, "seeds": 1, "baseline": False})
+    result = bertwright.run(bertwright.load_recipe(path))
+    assert (result.folder / "encoder-25" / "model.safetensors").is_file()
+    assert (result.folder / "encoder-50" / "tokenizer.json").is_file()
+    variants = [one["variant"] for one in result.stages["evaluate/height"].record["results"]["variants"]]
+    assert ["pretrained", "pretrained-25", "pretrained-50"] == variants
+    assert "pretrained-25" in (result.report.read_text() if result.report else "")
+
+
+def test_fp16_trains_on_a_cpu(toy: Toy) -> None:
+    """Slower than the rest there, but the same road: a scaled loss, and masters in fp32."""
+    result = bertwright.pretrain(bertwright.load_recipe(toy(tasks=[]), ["system.precision=fp16"]))
+    found = result.stages["pretrain"].record["results"]
+    assert "fp16" == found["precision"]
+    assert found["held_out_loss"] < found["first_held_out_loss"]
+
+
+def test_activation_checkpointing_changes_no_bit(toy: Toy, tmp_path: Path) -> None:
+    """What is computed twice is the same twice."""
+    folders = [
+        bertwright.pretrain(
+            bertwright.load_recipe(
+                toy(tasks=[]), [f"store={tmp_path / value}", f"system.activation_checkpointing={value}"]
+            )
+        ).folder
+        for value in ("false", "true")
+    ]
+    plain, again = [(folder / "encoder" / "model.safetensors").read_bytes() for folder in folders]
+    assert plain == again
+
+
+def test_compile_without_a_compiler_is_told(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any work: what was looked for, and how to go on."""
+    monkeypatch.setenv("PATH", str(Path(os.__file__).parent))
+    with pytest.raises(InputError, match=r"no C\+\+ compiler on the PATH .*system\.compile=false"):
+        bertwright.pretrain(bertwright.load_recipe(toy(tasks=[]), ["system.compile=true"]))
+
+
+def test_rows_that_do_not_fit_are_told_with_what_would() -> None:
+    """From what a row takes: the micro-batch that fits, or that none does."""
+    recipe = Recipe.model_validate({"name": "x", "store": ".", "system": {"memory": "1 GB"}})
+    rows = RowsAtOnce(count=64, row_bytes=5e7, fixed_bytes=200_000_000)
+    with pytest.raises(InputError, match=r"about 3\.4 GB of memory .*`pretrain\.micro_batch=16` .*would fit"):
+        refuse({"pretrain": Prediction(1.0, 3_400_000_000, 0, at_once=rows)}, recipe, Path())
+    large = RowsAtOnce(count=64, row_bytes=5e7, fixed_bytes=1_200_000_000)
+    with pytest.raises(InputError, match=r"A smaller encoder\.size would fit"):
+        refuse({"pretrain": Prediction(1.0, 4_400_000_000, 0, at_once=large)}, recipe, Path())
+
+
+def test_a_full_gpu_is_told_with_half_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory while training: the micro-batch that failed, what to set, and that nothing is lost."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(pretrain, "_train", full)
+    monkeypatch.setattr(pretrain, "setup_of", lambda _: type("S", (), {"micro_batch": 64}))
+    with pytest.raises(
+        InputError, match=r"64 rows at once do not fit .*pretrain\.micro_batch=32.*same command continues"
+    ):
+        pretrain.train_rank(work(tmp_path), pretrain.Ranks())
