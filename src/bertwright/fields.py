@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 
@@ -45,6 +45,7 @@ Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
 Existing = Annotated[Path, BeforeValidator(_existing), _as_text]
 SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
 Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
+Trackers = Annotated[tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], BeforeValidator(one_or_more)]
 Positive = Annotated[int, Field(gt=0)]
 
 

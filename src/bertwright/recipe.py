@@ -21,6 +21,7 @@ from bertwright.fields import (
     Share,
     Shares,
     Size,
+    Trackers,
     Work,
 )
 from bertwright.recipe_text import Prepare, Tokenizer
@@ -50,6 +51,8 @@ class System(Section):
     """How attention is computed: two products around a softmax, or PyTorch's fused kernel."""
     compile: bool = False
     """Compile the encoder's blocks for pretraining (`torch.compile`; needs a C++ compiler), where that is faster."""
+    trackers: Trackers = ()
+    """Experiment trackers that are told of a pretraining; some of them send it to a server."""
     activation_checkpointing: bool = False
     """Compute activations again on the way back in place of keeping them: a third more time, far less memory."""
 

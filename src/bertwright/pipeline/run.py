@@ -15,6 +15,7 @@ from bertwright.errors import RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
 from bertwright.pipeline.plan import KINDS, Due, Stage, plan, resolve_task, where
 from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
+from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
@@ -43,6 +44,7 @@ class _Run:
     store: Store
     listen: Listener
     done: dict[str, Sealed] = field(default_factory=dict)
+    trackers: Trackers = field(default_factory=lambda: Trackers(()))
 
 
 def as_recipe(source: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
@@ -99,7 +101,10 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     files.write_text(folder / "recipe.yaml", to_yaml(recipe))
     kept = {stage.name: before[stage.name] for stage in planned if stage.name in before}
     files.write_json(folder / "stages.json", {**kept, **entries})
-    _work_through(current, stages, states)
+    due = [stage for stage in stages if stage.kind == "pretrain" and states[stage.name].state != "done"]
+    with tracked(recipe.system.trackers if due else (), recipe.name, folder / "trackers", told(due)) as trackers:
+        current.trackers = trackers
+        _work_through(current, stages, states)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
     current.done = {stage.name: current.done[stage.name] for stage in stages}
     _names(folder, current.done)
@@ -166,7 +171,13 @@ def _here(current: _Run, stage: Stage, why: str) -> None:
         current.done[stage.name] = sealed
         return
     current.listen(stage.name, {"event": "begin", "kind": stage.kind, "why": why})
-    execute(_job(current, stage), lambda fields: current.listen(stage.name, {"event": "work", **fields}))
+
+    def tell(fields: dict[str, Any]) -> None:
+        current.listen(stage.name, {"event": "work", **fields})
+        if stage.kind == "pretrain":
+            current.trackers.tell(fields)
+
+    execute(_job(current, stage), tell)
     _done(current, stage)
 
 

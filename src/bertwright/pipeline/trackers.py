@@ -1,0 +1,72 @@
+"""A pretraining's figures, told to the experiment trackers that a recipe names. None is named unless the user does."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertwright.errors import InputError
+from bertwright.pipeline.plan import Stage
+from bertwright.processes import launched
+
+FIGURES = ("loss", "learning_rate", "norm", "tokens_per_second", "utilisation", "held_out_loss", "second_text_loss")
+
+
+@contextlib.contextmanager
+def tracked(names: Sequence[str], run: str, folder: Path, config: Mapping[str, Any]) -> Iterator[Trackers]:
+    """Start the named trackers of accelerate for a run and end them behind the block.
+
+    What they write on this machine goes into ``folder``. ``InputError`` where a package is missing.
+    """
+    trackers = Trackers(_start(names, run, folder) if names else [])
+    for tracker in trackers.started:
+        tracker.store_init_configuration(dict(config))
+    try:
+        yield trackers
+    finally:
+        for tracker in trackers.started:
+            tracker.finish()
+
+
+def told(stages: Sequence[Stage]) -> dict[str, Any]:
+    """Return what trackers are told of the settings of what will run."""
+    found = {key: value for stage in stages for key, value in stage.options.get("pretrain", {}).items()}
+    return {key: value if isinstance(value, int | float | str) else str(value) for key, value in found.items()}
+
+
+class Trackers:
+    """Started trackers; each training's event that has figures goes to all of them."""
+
+    def __init__(self, started: Sequence[Any]) -> None:
+        self.started = started
+
+    def tell(self, fields: Mapping[str, Any]) -> None:
+        """Pass on the figures of an event, at its step."""
+        values = {name: fields[name] for name in FIGURES if fields.get(name) is not None}
+        if values and "step" in fields:
+            for tracker in self.started:
+                tracker.log(values, step=fields["step"])
+
+
+def _start(names: Sequence[str], run: str, folder: Path) -> list[Any]:
+    missing = [name for name in ("accelerate", *names) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"system.trackers names {', '.join(names)}, and {', '.join(missing)} cannot be imported here; "
+            f'`pip install "bertwright[trackers]" {" ".join(names)}`, or take the key out'
+        )
+    if launched():
+        raise InputError("system.trackers does not go with another launcher; use `system.devices` for several ranks")
+    kinds = importlib.import_module("accelerate.tracking").LOGGER_TYPE_TO_CLASS
+    folder.mkdir(parents=True, exist_ok=True)
+    started = []
+    for name in names:
+        where = {"logging_dir": folder} if kinds[name].requires_logging_directory else {}
+        tracker = kinds[name](run, **where)
+        tracker.start()
+        started.append(tracker)
+    return started

@@ -1,0 +1,49 @@
+"""Trackers hear a pretraining's figures, where the user names them and not otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bertwright
+from bertwright.errors import InputError
+from bertwright.pipeline.trackers import tracked
+
+Toy = Callable[..., Path]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_has_the_curves(toy: Toy) -> None:
+    """Loss and held-out loss at their steps, equal to metrics.jsonl's; nothing is written where none is named."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = bertwright.pretrain(bertwright.load_recipe(toy(tasks=[]), ["system.trackers=tensorboard"]))
+    events = EventAccumulator(str(result.folder / "trackers" / "toy"))
+    events.Reload()
+    rows = result.records.metrics["pretrain"]
+    for name in ("loss", "held_out_loss"):
+        expected = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in expected] == [step for step, _ in found]
+        assert [value for _, value in expected] == pytest.approx([value for _, value in found])
+    silent = bertwright.pretrain(bertwright.load_recipe(toy(tasks=[]), ["seed=1", "name=silent"]))
+    assert not (silent.folder / "trackers").exists()
+
+
+def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which package, and the line that installs it."""
+    found = importlib.util.find_spec
+
+    def without(name: str, *rest: Any) -> Any:
+        return None if name == "wandb" else found(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    with (
+        pytest.raises(InputError, match=r'wandb cannot be imported here; `pip install "bertwright\[trackers\]" wandb`'),
+        tracked(["wandb"], "x", tmp_path, {}),
+    ):
+        pass
