@@ -201,7 +201,7 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
 def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
     choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
-    begun = starting_model(work, tokenizer)
+    begun = starting_model(work, tokenizer, rows)
     config = begun.model.encoder.config
     setup = setup_of(work)
     torch.set_num_threads(setup.threads)

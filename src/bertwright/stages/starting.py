@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from bertwright.encoder import families
@@ -13,10 +14,13 @@ from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
 from bertwright.errors import DataError, InputError
+from bertwright.stages.masked_rows import Rows
 from bertwright.stages.work import Work
 from bertwright.text.extending import is_extension
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
+
+_COUNTED = 20_000  # rows that frequencies are counted in
 
 
 @dataclass
@@ -28,14 +32,21 @@ class Start:
     fresh_head: bool
 
 
-def starting_model(work: Work, tokenizer: Tokenizer) -> Start:
-    """Return a fresh model, or the given folder's with a fresh head where it has none."""
+def starting_model(work: Work, tokenizer: Tokenizer, rows: Shards) -> Start:
+    """Return a fresh model, or the given folder's with a fresh head where it has none.
+
+    A fresh head begins with the words' frequencies.
+    """
     seed = work.options["seed"]
     if "start" not in work.inputs:
-        return Start(build_masked_lm(fresh_config(work.options["encoder"], tokenizer), seed=seed), [], False)
+        model = build_masked_lm(fresh_config(work.options["encoder"], tokenizer), seed=seed)
+        begin_at_frequencies(model.head, rows, tokenizer)
+        return Start(model, [], False)
     loaded = families.load(work.inputs["start"])
     fresh = loaded.masked_lm_head is None
     head = loaded.masked_lm_head or initialise(MaskedLMHead(loaded.config), seed=seed)
+    if fresh:
+        begin_at_frequencies(head, rows, tokenizer)
     start = Start(MaskedLM(loaded.encoder, head, loaded.pooler), list(loaded.notes), fresh)
     if own := _extended_from(work, tokenizer):
         add_pieces(start.model, own, tokenizer)
@@ -54,6 +65,20 @@ def starting_config(work: Work, tokenizer: Tokenizer) -> EncoderConfig:
     if _extended_from(work, tokenizer):
         return replace(config, vocabulary=max(config.vocabulary, tokenizer.vocabulary))
     return config
+
+
+def begin_at_frequencies(head: MaskedLMHead, rows: Rows, tokenizer: Tokenizer) -> None:
+    """Set a head's bias to the logarithm of each piece's share of the text, counted in a sample of the rows.
+
+    A model that has seen nothing then predicts each piece as often as it comes, in place of learning that first.
+    """
+    count = rows.rows("train")
+    sample = rows.ids("train", np.linspace(0, count - 1, min(count, _COUNTED)).astype(np.int64))
+    pieces = np.bincount(sample.reshape(-1).astype(np.int64), minlength=len(head.bias)).astype(np.float64)
+    pieces[sorted(tokenizer.special_ids)] = 0.0
+    shares = (pieces + 0.5) / (pieces.sum() + 0.5 * len(pieces))  # what did not come may still
+    with torch.no_grad():
+        head.bias.copy_(torch.from_numpy(np.log(shares)))
 
 
 def _extended_from(work: Work, tokenizer: Tokenizer) -> Tokenizer | None:
