@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,14 +19,18 @@ import bertwright
 from bertwright import store
 from bertwright.cli import call
 from bertwright.encoder.config import shape
+from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import InputError, RecipeError
 from bertwright.pipeline.forecast import Prediction, RowsAtOnce, refuse
 from bertwright.presets import PRESETS, with_preset
 from bertwright.recipe import Pretrain, Recipe
 from bertwright.stages import pretrain, setup
 from bertwright.stages.setup import find_setup
+from bertwright.stages.starting import begin_at_frequencies
 from bertwright.stages.training_choices import batch_of, default_batch
 from bertwright.stages.work import Machine, Work
+from bertwright.text.shards import Shards
+from bertwright.text.tokenizer import Tokenizer
 from bertwright.units import Amount
 
 Toy = Callable[..., Path]
@@ -218,3 +226,37 @@ def test_a_full_gpu_is_told_with_half_the_rows(tmp_path: Path, monkeypatch: pyte
         InputError, match=r"64 rows at once do not fit .*pretrain\.micro_batch=32.*same command continues"
     ):
         pretrain.train_rank(work(tmp_path), pretrain.Ranks())
+
+
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's compiler uses what PyTorch gives up
+def test_compiled_blocks_learn_the_same(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of a compiled training is that of a plain one up to rounding, and the folder proves itself."""
+    speeds(monkeypatch, compiled=0.1)
+    losses = []
+    for value in ("false", "true"):
+        recipe = bertwright.load_recipe(toy(tasks=[]), [f"store={tmp_path / value}", f"system.compile={value}"])
+        found = bertwright.pretrain(recipe).stages["pretrain"].record["results"]
+        losses.append(found["held_out_loss"])
+        assert (value == "true") == found["setup"]["compiled"]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_fresh_head_begins_with_the_words_frequencies(toy: Toy) -> None:
+    """Before the first update each piece is given its share of the text, and special pieces next to nothing."""
+    result = bertwright.pretrain(bertwright.load_recipe(toy(tasks=[])))
+    rows, tokenizer = Shards(result.folder / "rows"), Tokenizer.load(result.folder / "tokenizer")
+    config = shape("bert", "tiny", vocabulary=tokenizer.vocabulary, pad_id=0)
+    model = build_masked_lm(config, seed=0)
+    begin_at_frequencies(model.head, rows, tokenizer)
+    counts = Counter(rows.ids("train", np.arange(rows.rows("train"))).reshape(-1).tolist())
+    words = {piece: count for piece, count in counts.items() if piece not in tokenizer.special_ids}
+    piece, most = max(words.items(), key=lambda one: one[1])
+    share = model.head.bias.detach().exp()
+    assert pytest.approx(1.0, abs=1e-4) == float(share.sum())
+    assert pytest.approx(most / sum(words.values()), rel=0.02) == float(share[piece])
+    assert float(share[sorted(tokenizer.special_ids)].max()) < 1e-3
+    entropy = -sum(n / sum(words.values()) * math.log(n / sum(words.values())) for n in words.values())
+    found = result.stages["pretrain"].record["results"]
+    assert found["first_held_out_loss"] == pytest.approx(entropy, rel=0.05)
+    assert found["first_held_out_loss"] < math.log(tokenizer.vocabulary) - 0.2
