@@ -133,6 +133,8 @@ class Pretrain(Optimization):
     """Share at the end of the budget, reached in a straight line; off: `mask_rate` all the time."""
     whole_words: bool = False
     """Choose whole words to predict, all pieces of each; off: single pieces."""
+    documents_apart: bool = False
+    """Let a token see its own document alone where several share a row; off: the whole row."""
     head_warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.05
     """Share of the budget that trains a fresh prediction head alone, when a continued folder has none."""
     evaluations: Positive = 10

@@ -229,7 +229,7 @@ def test_a_full_gpu_is_told_with_half_the_rows(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's compiler uses what PyTorch gives up
+@pytest.mark.filterwarnings("ignore")  # the compiler makes warnings of its own, and looks at them
 def test_compiled_blocks_learn_the_same(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of a compiled training is that of a plain one up to rounding, and the folder proves itself."""
     speeds(monkeypatch, compiled=0.1)

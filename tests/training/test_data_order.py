@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertwright.encoder.config import shape
+from bertwright.encoder.models import initialise
+from bertwright.encoder.stack import Encoder
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
+from bertwright.stages.masked_rows import masked as masked_rows
 from bertwright.text.tokenizer import train_tokenizer
 from bertwright.training.corruption import mask_tokens
 from bertwright.training.order import Order, Place
@@ -209,3 +214,26 @@ class WatchedRows(Rows):
         """Return rows [CLS] pieces [SEP]."""
         self.asked += chosen.tolist()
         return super().ids(split, chosen)
+
+
+def test_documents_of_a_row_are_kept_apart() -> None:
+    """Each token sees its own document with its [SEP], and no padding; alone it is the same."""
+    tokenizer = train_tokenizer(["some words to be pieces"], kind="wordpiece", vocabulary=25, lowercase=True)
+    pad, cls, sep = tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id
+    row = [cls, 9, 10, sep, 11, 12, 13, sep, pad, pad]
+
+    class One(Rows):
+        def ids(self, split: str, chosen: np.ndarray) -> np.ndarray:
+            return np.array([row])
+
+    rows: Any = One()
+    zero = np.zeros(1, dtype=np.int64)
+    batch = masked_rows(rows, tokenizer, "train", zero, zero, rate=0.01, seed=0, apart=True)
+    seen = batch["mask"][0]
+    for token, first, last in ((0, 0, 3), (3, 0, 3), (4, 4, 7), (7, 4, 7)):
+        assert list(range(first, last + 1)) == torch.nonzero(seen[token]).flatten().tolist()
+    encoder = initialise(Encoder(shape("bert", "tiny", vocabulary=25, pad_id=pad)), seed=0).eval()
+    for form in ("matmul", "sdpa"):
+        encoder.attention_form(form)
+        whole = encoder(torch.tensor([row]), batch["mask"])
+        torch.testing.assert_close(whole[:, :4], encoder(torch.tensor([row[:4]])), atol=1e-5, rtol=1e-4)

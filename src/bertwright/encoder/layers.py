@@ -150,12 +150,14 @@ def rotation(length: int, width: int, base: float, device: torch.device) -> tupl
 
 
 def mask_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Turn a mask (B, T), true where a token is real, into a bias for attention scores (B, 1, 1, T)."""
+    """Turn a mask, true where a token may be seen, into a bias for attention scores, (B, 1, 1, T) or (B, 1, T, T).
+
+    A mask (B, T) holds for all tokens of a row; in a mask (B, T, T) each has its own.
+    """
     if mask is None:
         return None
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)[
-        :, None, None, :
-    ]
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+    return bias[:, None, None] if mask.dim() == 2 else bias[:, None]
 
 
 def window_bias(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:

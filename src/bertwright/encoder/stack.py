@@ -77,7 +77,8 @@ class Encoder(nn.Module):
         return out
 
     def context(self, length: int, mask: Tensor | None, dtype: torch.dtype, device: torch.device) -> Context:
-        """Return what the blocks share in one pass; ``mask`` (B, T) is true where a token is real."""
+        """Return what the blocks share in one pass; ``mask`` (B, T) is true where a token is real, and ``mask``
+        (B, T, T) where the first may see the second."""
         bias = mask_bias(mask, dtype)
         if self.config.family != "modern":
             return Context(bias)
@@ -98,7 +99,7 @@ class Encoder(nn.Module):
             yield x
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
-        """Encode token ids (B, T): (B, T, H). ``mask`` (B, T) is true where a token is real; ``None``: all are."""
+        """Encode token ids (B, T): (B, T, H). ``mask`` is as in ``context``; ``None``: all see all."""
         x = self.embed(ids, segments)
         context = self.context(ids.shape[1], mask, x.dtype, x.device)
         again = self.activation_checkpointing and torch.is_grad_enabled()

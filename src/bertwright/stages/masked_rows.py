@@ -32,11 +32,15 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Masking:
-    """What is masked: ``rate`` of the tokens, or from ``rate`` to ``end`` over the budget; ``whole_words`` or not."""
+    """What is masked: ``rate`` of the tokens, or from ``rate`` to ``end`` over the budget; ``whole_words`` or not.
+
+    ``documents_apart`` masks something else: what a token may see.
+    """
 
     rate: float
     end: float | None = None
     whole_words: bool = False
+    documents_apart: bool = False
 
     def at(self, share: float) -> float:
         """Return the rate when ``share`` of the budget is used up."""
@@ -88,6 +92,7 @@ class MaskedRows:
                 rate=self._masking.at(place.share),
                 seed=self._seed,
                 inside=self._inside,
+                apart=self._masking.documents_apart,
             )
             for start in range(0, len(chosen), self._micro_batch)
         ]
@@ -103,8 +108,12 @@ def masked(
     rate: float,
     seed: int,
     inside: np.ndarray | None = None,
+    apart: bool = False,
 ) -> dict[str, Any]:
-    """Return one micro-batch of chosen rows (n,) in their epochs (n,), masked at ``rate``, ``inside`` as there."""
+    """Return one micro-batch of chosen rows (n,) in their epochs (n,), masked at ``rate``, ``inside`` as there.
+
+    With ``apart`` a token sees its own document alone; without, all of its row.
+    """
     ids = rows.ids(split, chosen)
     result = mask_tokens(
         ids,
@@ -121,7 +130,7 @@ def masked(
     return {
         "ids": torch.from_numpy(result.ids),
         # Only the last row of a split is padded; without padding the mask is left out, which is faster.
-        "mask": None if bool(real.all()) else real,
+        "mask": _same_document(ids, real, tokenizer.sep_id) if apart else None if bool(real.all()) else real,
         "segments": None,
         "positions": torch.from_numpy(result.positions),
         "labels": torch.from_numpy(result.labels),
@@ -130,8 +139,21 @@ def masked(
     }
 
 
+def _same_document(ids: np.ndarray, real: torch.Tensor, sep_id: int) -> torch.Tensor:
+    """Return which token may see which, (n, T, T): a document ends with its [SEP]."""
+    ends = torch.from_numpy(ids == sep_id)
+    documents = ends.cumsum(dim=1) - ends.long()
+    return (documents[:, :, None] == documents[:, None, :]) & real[:, None, :]
+
+
 def held_out_loss(
-    model: nn.Module, rows: Rows, tokenizer: Tokenizer, *, micro_batch: int, device: torch.device
+    model: nn.Module,
+    rows: Rows,
+    tokenizer: Tokenizer,
+    *,
+    micro_batch: int,
+    device: torch.device,
+    apart: bool = False,
 ) -> float:
     """Return the mean cross entropy, in nats, of at most 256 held-out rows at a fixed mask of 15 %."""
     count = min(HELD_OUT_ROWS, rows.rows("held_out"))
@@ -140,7 +162,7 @@ def held_out_loss(
     for start in range(0, count, micro_batch):
         part = chosen[start : start + micro_batch]
         epochs = np.full(len(part), _HELD_OUT_EPOCH)
-        batch = masked(rows, tokenizer, "held_out", part, epochs, rate=HELD_OUT_RATE, seed=0)
+        batch = masked(rows, tokenizer, "held_out", part, epochs, rate=HELD_OUT_RATE, seed=0, apart=apart)
         on_device = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
         if batch["count"]:
             total += float(masked_lm_loss(model, on_device).total)

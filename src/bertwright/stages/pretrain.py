@@ -135,7 +135,7 @@ class _Job:
             self.tokenizer,
             batch=BatchSize(self.setup.batch, choice.batch_start, choice.batch_ramp),
             micro_batch=self.setup.micro_batch,
-            masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words),
+            masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words, choice.documents_apart),
             seed=self.work.options["seed"],
         )
 
@@ -144,7 +144,14 @@ class _Job:
         device, rows = torch.device(self.setup.device), self.setup.micro_batch
         with self.setup.eager():
             return {
-                name: held_out_loss(self.model, text, self.tokenizer, micro_batch=rows, device=device)
+                name: held_out_loss(
+                    self.model,
+                    text,
+                    self.tokenizer,
+                    micro_batch=rows,
+                    device=device,
+                    apart=self.choice.documents_apart,
+                )
                 for name, text in texts.items()
             }
 
