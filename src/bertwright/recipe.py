@@ -51,6 +51,8 @@ class System(Section):
     """How attention is computed: two products around a softmax, or PyTorch's fused kernel."""
     compile: bool = False
     """Compile the encoder's blocks for pretraining (`torch.compile`; needs a C++ compiler), where that is faster."""
+    sharding: bool = False
+    """Divide weights and the optimizer's memory among the ranks (FSDP), for an encoder that one GPU cannot hold."""
     trackers: Trackers = ()
     """Experiment trackers that are told of a pretraining; some of them send it to a server."""
     activation_checkpointing: bool = False

@@ -117,6 +117,7 @@ def machine(recipe: Recipe, kind: str | None = None) -> Machine:
         attention=system.attention,
         compile=system.compile,
         activation_checkpointing=system.activation_checkpointing,
+        sharding=system.sharding,
     )
 
 

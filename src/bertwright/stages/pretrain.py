@@ -5,7 +5,6 @@ Sealed: ``model/``, an ordinary folder with weights and tokenizer that has prove
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,8 +14,9 @@ import torch
 from bertwright import files
 from bertwright.encoder import families
 from bertwright.encoder.config import flops_per_token
-from bertwright.encoder.models import MaskedLM, build_masked_lm
-from bertwright.encoder.stack import set_dropout
+from bertwright.encoder.heads import MaskedLMHead
+from bertwright.encoder.models import MaskedLM, build_masked_lm, empty
+from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import InputError
 from bertwright.processes import launched
 from bertwright.recipe import Pretrain
@@ -35,7 +35,9 @@ from bertwright.training.launch import launch
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
 from bertwright.training.optimizers import Optimizer
+from bertwright.training.precision import DTYPES
 from bertwright.training.ranks import Ranks, start
+from bertwright.training.sharding import shard, whole
 from bertwright.training.trainable import select
 
 
@@ -102,6 +104,8 @@ class _Job:
         folder = work.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         placed(self.model, self.setup, self.setup.device)
+        if self.work.machine.sharding and self.ranks.world > 1:
+            self._shard()
         frozen = frozenset(key for key, _ in self.model.named_parameters() if key.startswith("pooler."))
         select(self.model, trainable, frozen=frozen)
         optimizer = optimizer_of(self.model, choice)
@@ -127,6 +131,29 @@ class _Job:
             hopeless=self._hopeless if whole else lambda _: False,
             progress=self._tell if self.ranks.rank == 0 else None,
         )
+
+    def _shard(self) -> None:
+        """Divide the model among the ranks; each has to make as many passes as the others."""
+        world, batch = self.ranks.world, self.setup.batch
+        if self.choice.batch_start is not None or batch % world:
+            raise InputError(
+                f"system.sharding divides each update's {batch} rows among {world} ranks, the same for each; choose a "
+                "pretrain.batch that they divide, and no pretrain.batch_start"
+            )
+        self.model.float()
+        dtype = DTYPES[self.setup.precision]
+        shard(self.model, self.model.encoder.blocks, world=world, device=self.setup.device, dtype=dtype)
+
+    def whole_model(self, optimizer: Optimizer | None = None) -> MaskedLM:
+        """Return a copy of the model in fp32 on the CPU, with the optimizer's masters; all ranks have to ask."""
+        tensors = {name: whole(weight.detach()).float().cpu() for name, weight in self.model.state_dict().items()}
+        tensors |= optimizer.master_weights() if optimizer is not None else {}
+        config = self.model.encoder.config
+        pooler = torch.nn.Linear(config.width, config.width) if self.model.pooler is not None else None
+        model = MaskedLM(empty(Encoder, config), empty(MaskedLMHead, config), pooler)
+        model.load_state_dict(tensors)
+        set_dropout(model, config.dropout)
+        return model
 
     def _batches(self) -> MaskedRows:
         choice = self.choice
@@ -168,10 +195,8 @@ class _Job:
 
     def _save(self, optimizer: Optimizer, share: float) -> None:
         """Save the encoder as it is at a share of the budget."""
+        model = self.whole_model(optimizer)
         if self.ranks.rank == 0:
-            model = copy.deepcopy(self.model).float().cpu()
-            model.load_state_dict(optimizer.master_weights(), strict=False)
-            set_dropout(model, model.encoder.config.dropout)
             save_model(self.work.folder / checkpoint_folder(share), model, self.tokenizer)
 
     def _hopeless(self, state: State) -> bool:
@@ -234,12 +259,10 @@ def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
             f"The training was given up: a held-out loss of {choice.give_up_loss} was asked for after "
             f"{choice.give_up_after}, and it was {outcome.final['held_out_loss']:.2f}."
         )
-    begun.model.float().cpu()
-    set_dropout(begun.model, config.dropout)
-    with setup.eager():
-        proof = save_model(work.folder / MODEL, begun.model, tokenizer) if ranks.rank == 0 else {}
+    model = job.whole_model()
+    proof = save_model(work.folder / MODEL, model, tokenizer) if ranks.rank == 0 else {}
     return {
-        **facts(config, begun.model),
+        **facts(config, model),
         **_choices(work, choice),
         **_outcome(outcome, job.cost, setup),
         "notes": [*begun.notes, f"The probe: {setup.sentence()}."] if setup.tried else begun.notes,

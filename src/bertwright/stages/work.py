@@ -25,6 +25,7 @@ class Machine:
     attention: str = "auto"
     compile: bool = False
     activation_checkpointing: bool = False
+    sharding: bool = False
 
 
 @dataclass(frozen=True)

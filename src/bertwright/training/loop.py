@@ -169,7 +169,8 @@ def _update(
     count, tokens, summed = ranks.total(
         sum(batch["count"] for batch in micro_batches), sum(batch["tokens"] for batch in micro_batches), float(value)
     )
-    ranks.sum_gradients(optimizer.gradients())
+    if not optimizer.divided:
+        ranks.sum_gradients(optimizer.gradients())
     share = 1 / (max(count, 1) * state.scale)
     norm = float(optimizer.norm()) * share
     update = _Update(summed / max(count, 1), norm, int(tokens))
@@ -224,8 +225,9 @@ def _resume(optimizer: Optimizer, folder: Path, ranks: Ranks) -> State:
 
 
 def _save(optimizer: Optimizer, state: State, folder: Path, ranks: Ranks, *, stop: bool) -> None:
+    tensors = optimizer.state()
     if ranks.rank == 0:
-        checkpoint.save(folder, optimizer.state(), state)
+        checkpoint.save(folder, tensors, state)
     if stop:
         ranks.barrier()
 

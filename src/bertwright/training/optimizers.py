@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from bertwright.errors import RunError
+from bertwright.training.sharding import like, whole
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -102,6 +104,11 @@ class Optimizer:
             master: part.state for part in self._parts for group in part.param_groups for master in group["params"]
         }
 
+    @property
+    def divided(self) -> bool:
+        """Whether weights and gradients are divided among ranks, which then have summed them."""
+        return isinstance(self.weights[0], DTensor)
+
     @torch.no_grad()
     def accumulate(self) -> None:
         """Add the weights' bf16 gradients of one micro-batch to the masters' and free them."""
@@ -122,7 +129,7 @@ class Optimizer:
 
     def norm(self) -> Tensor:
         """Return the global norm of the summed gradients, fp32."""
-        return torch.nn.utils.get_total_norm(self.gradients())
+        return whole(torch.nn.utils.get_total_norm(self.gradients()))
 
     @torch.no_grad()
     def step(self, *, scale: float, multiplier: float) -> None:
@@ -144,8 +151,8 @@ class Optimizer:
             master.grad = None
 
     def master_weights(self) -> dict[str, Tensor]:
-        """Return the weights in fp32 by name, where they are."""
-        return {name: master.detach() for name, master in zip(self.names, self.masters, strict=True)}
+        """Return the weights in fp32 by name, whole; where they are divided among ranks, all have to ask."""
+        return {name: whole(master.detach()) for name, master in zip(self.names, self.masters, strict=True)}
 
     @torch.no_grad()
     def give_back(self) -> None:
@@ -154,13 +161,16 @@ class Optimizer:
             weight.data = master.data
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that an update depends on, by parameter name: fp32 weights and the optimizer's own tensors."""
+        """Return all that an update depends on, by parameter name: fp32 weights and the optimizer's own tensors.
+
+        Where weights are divided among ranks, all of them have to ask.
+        """
         tensors = {}
         for name, master in zip(self.names, self.masters, strict=True):
-            tensors[f"weight/{name}"] = master.detach()
+            tensors[f"weight/{name}"] = whole(master.detach())
             own = self._states[master][master].items()
             # SGD's momentum is not there before the first update.
-            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in own if value is not None}
+            tensors |= {f"{key}/{name}": whole(torch.as_tensor(value)) for key, value in own if value is not None}
         return tensors
 
     @torch.no_grad()
@@ -185,9 +195,9 @@ class Optimizer:
             kind, _, name = key.partition("/")
             master = masters[name]
             if kind == "weight":
-                master.copy_(value)
+                master.copy_(like(value, master))
             else:
                 # The count of steps stays where the optimizer keeps it; moments follow the weights' device.
-                self._states[master][master][kind] = value.clone().to(master.device)
+                self._states[master][master][kind] = like(value.clone(), master)
         if self._copied:
             torch._foreach_copy_([w for w, _ in self._copied], [m for _, m in self._copied])
