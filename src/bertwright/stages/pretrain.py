@@ -100,7 +100,7 @@ class _Job:
 
     def phase(self, name: str, trainable: str, budget: Budget) -> Outcome:
         """Train the chosen parameters for a budget; checkpoints go to a folder of the phase's name."""
-        choice, work, whole = self.choice, self.work, trainable == "all"
+        choice, work, everything = self.choice, self.work, trainable == "all"
         folder = work.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         placed(self.model, self.setup, self.setup.device)
@@ -121,14 +121,14 @@ class _Job:
             seed=work.options["seed"],
             ranks=self.ranks,
             folder=folder,
-            metrics=(work.folder if whole else folder) / "metrics.jsonl",
+            metrics=(work.folder if everything else folder) / "metrics.jsonl",
             checkpoint_every=as_budget(choice.checkpoint_every),
             evaluate=self._evaluate,
             evaluations=choice.evaluations,
-            until=choice.stop_at if whole else 1.0,
-            milestones=choice.save_at if whole else (),
+            until=choice.stop_at if everything else 1.0,
+            milestones=choice.save_at if everything else (),
             at_milestone=lambda share: self._save(optimizer, share),
-            hopeless=self._hopeless if whole else lambda _: False,
+            hopeless=self._hopeless if everything else lambda _: False,
             progress=self._tell if self.ranks.rank == 0 else None,
         )
 

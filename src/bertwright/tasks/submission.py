@@ -1,0 +1,176 @@
+"""The zip that the GLUE server takes: written from answers, and checked before anybody sends it."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertwright import files
+from bertwright.errors import DataError
+
+HEADER = "index\tprediction"
+_DIGITS = ("0", "1")
+_INFERENCE = ("entailment", "neutral", "contradiction")
+_PAIR = ("entailment", "not_entailment")
+_HIGHEST = 5.0  # STS-B's scores lie between 0 and this
+# The largest true file has 391,000 short rows.
+_MOST_BYTES = 50_000_000
+_SHOWN = 5  # faulty rows that are told of a file
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A file of the zip: its number of rows, and the labels it may hold (``None``: a number from 0 to 5).
+
+    ``answers`` gives the file's label for each of the task's own words.
+    """
+
+    rows: int
+    labels: tuple[str, ...] | None
+    answers: Mapping[str, str]
+
+
+def _same(words: tuple[str, ...]) -> dict[str, str]:
+    return {word: word for word in words}
+
+
+def _digits(zero: str, one: str) -> dict[str, str]:
+    return {zero: "0", one: "1"}
+
+
+# Names, rows and labels as the server counts them (QNLI is its second version).
+EXPECTED: dict[str, Expected] = {
+    "CoLA": Expected(1063, _DIGITS, _digits("unacceptable", "acceptable")),
+    "SST-2": Expected(1821, _DIGITS, _digits("negative", "positive")),
+    "MRPC": Expected(1725, _DIGITS, _digits("not_equivalent", "equivalent")),
+    "STS-B": Expected(1379, None, {}),
+    "QQP": Expected(390_965, _DIGITS, _digits("not_duplicate", "duplicate")),
+    "MNLI-m": Expected(9796, _INFERENCE, _same(_INFERENCE)),
+    "MNLI-mm": Expected(9847, _INFERENCE, _same(_INFERENCE)),
+    "QNLI": Expected(5463, _PAIR, _same(_PAIR)),
+    "RTE": Expected(3000, _PAIR, _same(_PAIR)),
+    "WNLI": Expected(146, _DIGITS, _digits("not_entailment", "entailment")),
+    "AX": Expected(1104, _INFERENCE, _same(_INFERENCE)),
+}
+
+
+def write_submission(path: Path, answers: Mapping[str, Sequence[str | float]]) -> None:
+    """Write a flat zip, a file for each task: words for classes, numbers for STS-B, in the order of the test set.
+
+    The same answers give the same bytes. ``DataError`` names a task that GLUE does not have, a wrong number of rows, and
+    an answer that is none.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, given in answers.items():
+            if name not in EXPECTED:
+                raise DataError(f"GLUE has no file {name!r}; its files are {', '.join(EXPECTED)}")
+            entry = zipfile.ZipInfo(f"{name}.tsv", (2018, 1, 1, 0, 0, 0))
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, _table(name, given))
+    files.write_bytes(path, content.getvalue())
+
+
+def _table(name: str, given: Sequence[str | float]) -> str:
+    expected = EXPECTED[name]
+    if len(given) != expected.rows:
+        raise DataError(
+            f"{name}.tsv: {len(given)} answers, and GLUE's test set has {expected.rows} rows; predict them all"
+        )
+    rows = (f"{number}\t{_answer(name, number, one)}\n" for number, one in enumerate(given))
+    return f"{HEADER}\n" + "".join(rows)
+
+
+def _answer(name: str, number: int, given: str | float) -> str:
+    expected = EXPECTED[name]
+    if expected.labels is None:
+        score = float(given)
+        if not math.isfinite(score):
+            raise DataError(f"{name}.tsv, row {number}: {given} is not a finite number; train the model again")
+        return f"{min(_HIGHEST, max(0.0, score)):.3f}"
+    if given not in expected.answers:
+        raise DataError(
+            f"{name}.tsv, row {number}: {given!r} is not an answer of this task; expected {', '.join(expected.answers)}"
+        )
+    return expected.answers[str(given)]
+
+
+def check_submission(path: Path) -> list[str]:
+    """Return every fault of a zip, each with what was found and expected; none where the server would take it whole."""
+    if not path.is_file():
+        return [f"{path} is not there"]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [*_names(archive), *_contents(archive)]
+    except (zipfile.BadZipFile, OSError) as error:
+        return [f"{path} is not a zip that can be read ({error})"]
+
+
+def _names(archive: zipfile.ZipFile) -> Iterator[str]:
+    names = [entry.filename for entry in archive.infolist()]
+    wanted = {f"{name}.tsv" for name in EXPECTED}
+    for name in sorted(set(names)):
+        if names.count(name) > 1:
+            yield f"{name} stands {names.count(name)} times in the zip; keep one"
+        last = name.rstrip("/").rpartition("/")[2]
+        if "/" in name or "\\" in name:
+            yield f"{name} lies in a folder; the server wants {last if last in wanted else 'all files'} at the top"
+        elif name not in wanted:
+            near = next((one for one in sorted(wanted) if one.lower() == name.lower()), None)
+            yield f"{name} is not a file of GLUE" + (f"; it is called {near}" if near else "; take it out")
+    for name in EXPECTED:
+        if f"{name}.tsv" not in names:
+            yield f"{name}.tsv is missing ({EXPECTED[name].rows} rows)"
+
+
+def _contents(archive: zipfile.ZipFile) -> Iterator[str]:
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".tsv")
+        if name not in EXPECTED:
+            continue
+        if entry.flag_bits & 1:
+            yield f"{entry.filename} is encrypted; write it plain"
+        elif entry.file_size > _MOST_BYTES:
+            yield f"{entry.filename} unpacks to {entry.file_size} bytes; no file of GLUE is so large"
+        else:
+            yield from _rows(name, archive.read(entry))
+
+
+def _rows(name: str, content: bytes) -> Iterator[str]:
+    file, expected = f"{name}.tsv", EXPECTED[name]
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        yield f"{file} is not UTF-8 (byte {error.start})"
+        return
+    if lines[0].rstrip("\r") != HEADER:
+        mark = " (a byte-order mark stands before it)" if lines[0].startswith("\ufeff") else ""
+        yield f"{file}: the first line is {lines[0][:60]!r}{mark}; it has to be {HEADER!r}"
+    rows = [line.rstrip("\r") for line in lines[1:] if line.strip()]
+    if len(rows) != expected.rows:
+        yield f"{file} has {len(rows)} rows; {expected.rows} are expected"
+    faults = [fault for number, row in enumerate(rows) if (fault := _fault(expected, number, row))]
+    yield from (f"{file}, row {fault}" for fault in faults[:_SHOWN])
+    if len(faults) > _SHOWN:
+        yield f"{file}: {len(faults) - _SHOWN} more rows have such faults"
+
+
+def _fault(expected: Expected, number: int, row: str) -> str | None:
+    cells = row.split("\t")
+    if len(cells) != 2:
+        return f"{number}: {len(cells)} cells, expected index and prediction"
+    index, answer = cells
+    if index != str(number):
+        return f"{number}: index {index!r}, expected {number} (rows count from 0, in the order of the test file)"
+    if expected.labels is not None:
+        allowed = expected.labels
+        return None if answer in allowed else f"{number}: prediction {answer!r}, expected {' or '.join(allowed)}"
+    try:
+        inside = 0.0 <= float(answer) <= _HIGHEST
+    except ValueError:
+        inside = False
+    return None if inside else f"{number}: prediction {answer!r}, expected a number from 0 to 5"
