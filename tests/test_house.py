@@ -23,6 +23,8 @@ ORDER = [
     ["reports"],
     ["screen"],
     ["pipeline"],
+    ["console"],
+    ["cli_store"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -5,20 +5,20 @@ Results go to stdout, progress and errors to stderr. Exit code 0: fine; 1: the w
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bertwright import __version__
+from bertwright.cli_store import store_app
+from bertwright.console import Json, Overrides, Quiet, RecipePath, Verbose, ask, fail, output, show
 from bertwright.errors import BertwrightError, InputError, Interrupted
 from bertwright.processes import launched
 
@@ -30,31 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-store_app = typer.Typer(help="Look after the store of finished stages.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(store_app, name="store")
 
 
-@dataclass
-class Output:
-    """What the options that stand before a command ask for."""
-
-    json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-
-
-output = Output()
 _STOPPED = "stopped. What was finished is kept; the same command continues."
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Changes to the recipe, such as pretrain.budget=5min.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show also what was skipped, and tracebacks.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Take the same way at toy size, on made-up text.")]
-StorePath = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,18 +52,18 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except typer.Exit as leave:
         return int(leave.exit_code)
     except BertwrightError as error:
-        return _fail(str(error), error.exit_code, type(error).__name__)
+        return fail(str(error), error.exit_code, type(error).__name__)
     except KeyboardInterrupt:
-        return _fail(_STOPPED, 1, "Interrupted")
+        return fail(_STOPPED, 1, "Interrupted")
     except OSError as error:
-        return _fail(_system(error), 2, "InputError")
+        return fail(_system(error), 2, "InputError")
     except Exception as error:
         # Click raises its own exceptions for a wrong command line; they know how to show themselves.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return int(error.exit_code)
         traceback.print_exc()
-        return _fail(
+        return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",
             1,
             "Fault",
@@ -93,26 +74,6 @@ def _system(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
     why = error.strerror or str(error)
     return f"{place}the system refused ({why}). What was finished is kept; mend it and give the same command again."
-
-
-def _fail(message: str, code: int, kind: str) -> int:
-    if output.verbose:
-        traceback.print_exc()
-    print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
-    if output.json:
-        print(json.dumps({"ok": False, "error": {"kind": kind, "message": message}, "exit_code": code}))
-    return code
-
-
-def _ask(as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
-    output.json, output.quiet, output.verbose = as_json, quiet, verbose
-
-
-def _print(lines: Sequence[str], result: dict[str, Any]) -> None:
-    for line in lines:
-        print(line, file=sys.stderr if output.json else sys.stdout)
-    if output.json:
-        print(json.dumps({"ok": True, **result}, ensure_ascii=False, default=str))
 
 
 def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0, toy: bool = False) -> None:
@@ -135,7 +96,7 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int
     lines = summary_lines(result.records)
     lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
     rows = _decoded(result.folder / "rows", inspect) if inspect else []
-    _print(
+    show(
         lines + rows,
         {
             "folder": result.folder,
@@ -169,7 +130,7 @@ def run_command(
     verbose: Verbose = False,
 ) -> None:
     """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
-    _ask(as_json, quiet, verbose)
+    ask(as_json, quiet, verbose)
     _carry_out(recipe, overrides, "evaluate", toy=smoke)
 
 
@@ -181,7 +142,7 @@ def _verb(name: str, until: str, text: str) -> Callable[..., None]:
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
-        _ask(as_json, quiet, verbose)
+        ask(as_json, quiet, verbose)
         _carry_out(recipe, overrides, until)
 
     command.__doc__ = text
@@ -201,7 +162,7 @@ def prepare_command(
     verbose: Verbose = False,
 ) -> None:
     """Turn the recipe's text into a tokenizer and rows of tokens."""
-    _ask(as_json, quiet, verbose)
+    ask(as_json, quiet, verbose)
     if sizes:
         _compare_sizes(recipe, overrides, sizes)
     else:
@@ -219,7 +180,7 @@ def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
     for row in rows:
         figures = f"{row.tokens_per_word:13.3f}  {row.unknown:13.4%}  {row.embeddings:10.1%}  {row.parameters:12,}"
         lines.append(f"{row.vocabulary:8,}  {row.why or figures}")
-    _print(lines, {"sizes": [row.as_dict() for row in rows]})
+    show(lines, {"sizes": [row.as_dict() for row in rows]})
 
 
 _verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it needs.")
@@ -230,28 +191,28 @@ _verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs."
 @app.command("report")
 def report_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Write the report page of what is finished; nothing is run."""
-    _ask(as_json)
+    ask(as_json)
     from bertwright.pipeline.run import report
     from bertwright.reading import load_recipe
 
     page = report(load_recipe(recipe, overrides or ()), command=" ".join(["bertwright", *sys.argv[1:]]))
-    _print([f"report: {page}"], {"report": page})
+    show([f"report: {page}"], {"report": page})
 
 
 @app.command("check")
 def check_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Check recipe and data, take one real step, and forecast hours, memory and disk."""
-    _ask(as_json)
+    ask(as_json)
     from bertwright.pipeline.check import check
 
     found = check(recipe, overrides or ())
-    _print(found.lines(), found.as_dict())
+    show(found.lines(), found.as_dict())
 
 
 @app.command("plan")
 def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show the stages: what is done, what would run, and why. Nothing is run."""
-    _ask(as_json)
+    ask(as_json)
     from bertwright.pipeline.plan import plan, where
     from bertwright.pipeline.run import pointers, run_folder
     from bertwright.reading import load_recipe
@@ -261,7 +222,7 @@ def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json 
     store, before = Store(whole.store), pointers(run_folder(whole))
     rows = [(stage, where(stage, store, before)) for stage in plan(whole)]
     width = max((len(stage.name) for stage, _ in rows), default=0)
-    _print(
+    show(
         [f"{due.state:8}{stage.name:{width + 2}}{due.why}" for stage, due in rows],
         {"stages": [{"name": s.name, "identity": s.identity, "state": d.state, "why": d.why} for s, d in rows]},
     )
@@ -270,12 +231,12 @@ def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json 
 @app.command("status")
 def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show how far a run is, from any shell, while it works."""
-    _ask(as_json)
+    ask(as_json)
     from bertwright.pipeline.status import status
     from bertwright.reading import load_recipe
 
     found = status(load_recipe(recipe, overrides or ()))
-    _print(found.lines(), found.as_dict())
+    show(found.lines(), found.as_dict())
 
 
 @app.command("demo")
@@ -287,13 +248,13 @@ def demo_command(
     quiet: Quiet = False,
 ) -> None:
     """Write a small made-up language with its tasks, and run its recipe from text to report."""
-    _ask(as_json, quiet)
+    ask(as_json, quiet)
     from bertwright.demo.write import write_demo
 
     write_demo(folder, seed=seed)
     recipe = folder / "recipe.yaml"
     if write_only:
-        _print([f"recipe: {recipe}"], {"recipe": recipe})
+        show([f"recipe: {recipe}"], {"recipe": recipe})
     else:
         _carry_out(recipe, [], "evaluate")
 
@@ -301,11 +262,26 @@ def demo_command(
 @app.command("tasks")
 def tasks_command(as_json: Json = False) -> None:
     """List the known tasks: columns, kind and metrics."""
-    _ask(as_json)
+    ask(as_json)
     from bertwright.tasks.catalogue import listing
 
     rows = listing()
-    _print([f"{row['name']:8}{row['kind']:16}{row['text']:24}{row['metrics']}" for row in rows], {"tasks": rows})
+    show([f"{row['name']:8}{row['kind']:16}{row['text']:24}{row['metrics']}" for row in rows], {"tasks": rows})
+
+
+@app.command("submit")
+def submit_command(
+    check: Annotated[Path, typer.Option("--check", metavar="FILE.zip", help="Check this zip and send nothing.")],
+    as_json: Json = False,
+) -> None:
+    """Check a submission to the GLUE server: every fault, with what was found and expected."""
+    ask(as_json)
+    from bertwright.tasks.submission import EXPECTED, check_submission
+
+    faults = check_submission(check)
+    if faults:
+        raise InputError(f"{check} would not be taken:\n" + "\n".join(f"  {fault}" for fault in faults))
+    show([f"{check} holds all {len(EXPECTED)} files, and each is as the server wants it"], {"files": list(EXPECTED)})
 
 
 @app.command("init")
@@ -324,66 +300,12 @@ def init_command(
 @app.command("env")
 def env_command(as_json: Json = False) -> None:
     """Show the machine and the versions that results depend on."""
-    _ask(as_json)
+    ask(as_json)
     from bertwright.pipeline.executors import machine_facts, versions
 
     facts, found = machine_facts(), versions()
     lines = [f"{name:14}{value}" for name, value in {**facts, **found}.items()]
-    _print(lines, {"machine": facts, "versions": found})
-
-
-@store_app.command("list")
-def store_list(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
-    """List the finished stages."""
-    _ask(as_json)
-    from bertwright.reports.words import bytes_text, seconds_text
-
-    records = [sealed.record for sealed in _open(store).all_sealed()]
-    lines = [
-        f"{r['kind']}-{r['identity'][:12]}  {r['started']}  {seconds_text(r['seconds']):>8}"
-        f"  {bytes_text(r['disk_bytes']):>9}  {r['name']}"
-        for r in records
-    ]
-    keys = ("kind", "identity", "name", "started", "seconds", "disk_bytes")
-    _print(lines or ["the store holds no finished stage"], {"stages": [{k: r[k] for k in keys} for r in records]})
-
-
-@store_app.command("verify")
-def store_verify(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
-    """Compare every file of every finished stage with its checksum."""
-    _ask(as_json)
-    opened = _open(store)
-    damage = opened.verify()
-    lines = [f"{one.stage}: {one.message}" for one in damage]
-    count = len(opened.all_sealed())
-    lines.append(f"{len(damage)} faults found" if damage else f"{count} stages are whole")
-    _print(lines, {"stages": count, "damage": [{"stage": d.stage, "message": d.message} for d in damage]})
-    if damage:
-        raise typer.Exit(1)
-
-
-@store_app.command("gc")
-def store_gc(
-    store: StorePath = Path("bertwright-store"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Remove stages that no run points to, and what killed runs left behind."""
-    _ask(as_json)
-    from bertwright.reports.words import bytes_text
-
-    removed, freed = _open(store).collect_garbage(dry_run=dry_run)
-    verb = "would remove" if dry_run else "removed"
-    lines = [f"{verb} {name}" for name in removed] + [f"{verb} {len(removed)} stages, {bytes_text(freed)}"]
-    _print(lines, {"removed": removed, "bytes": freed, "dry_run": dry_run})
-
-
-def _open(path: Path) -> Any:
-    from bertwright.store import Store
-
-    if not (path / "store.json").is_file():
-        raise InputError(f"{path} is not a store (no store.json in it); name the folder with --store")
-    return Store(path)
+    show(lines, {"machine": facts, "versions": found})
 
 
 @app.callback(invoke_without_command=True)

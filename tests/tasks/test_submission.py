@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bertwright.cli import call
 from bertwright.errors import DataError
 from bertwright.tasks.submission import EXPECTED, check_submission, write_submission
 
@@ -151,3 +152,16 @@ def test_wrong_answers_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="GLUE has no file 'HANS'"):
         write_submission(path, {"HANS": []})
     assert not path.exists()
+
+
+def test_the_command_says_what_the_zip_lacks(written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0 for a whole zip; 2 and every fault for another."""
+    assert 0 == call(["submit", "--check", str(written)])
+    assert "holds all 11 files" in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.writestr("RTE.tsv", "index\tprediction\n0\tyes\n")
+    assert 2 == call(["submit", "--check", str(tmp_path / "some.zip")])
+    told = capsys.readouterr().err
+    assert "RTE.tsv has 1 rows; 3000 are expected" in told
+    assert "RTE.tsv, row 0: prediction 'yes', expected entailment or not_entailment" in told
+    assert "AX.tsv is missing (1104 rows)" in told

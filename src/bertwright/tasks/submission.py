@@ -59,10 +59,10 @@ EXPECTED: dict[str, Expected] = {
 
 
 def write_submission(path: Path, answers: Mapping[str, Sequence[str | float]]) -> None:
-    """Write a flat zip, a file for each task: words for classes, numbers for STS-B, in the order of the test set.
+    """Write a flat zip, a file for each task: words for classes, numbers for STS-B, in the order of test.
 
-    The same answers give the same bytes. ``DataError`` names a task that GLUE does not have, a wrong number of rows, and
-    an answer that is none.
+    The same answers give the same bytes. ``DataError`` names a task that GLUE does not have, a wrong number of rows,
+    and an answer that is none.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
