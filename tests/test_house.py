@@ -26,6 +26,7 @@ ORDER = [
     ["console"],
     ["cli_store"],
     ["cli"],
+    ["__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 
