@@ -25,6 +25,7 @@ from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
 from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import HELD_OUT_RATE, MaskedRows, masked
+from bertwright.stages.starting import begin_at_frequencies
 from bertwright.stages.training_choices import optimizer_of, schedule_of
 from bertwright.text.corpus import Choices
 from bertwright.text.prepare import prepare_rows
@@ -32,6 +33,7 @@ from bertwright.text.shards import Shards
 from bertwright.text.sources import Source, expand
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
+from bertwright.training.feed import Batches, Feed, on_device
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
 from bertwright.training.order import Place
@@ -43,6 +45,39 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WIKIPEDIA = DATA / "corpora" / "wikipedia"
 LENGTH, WARMUP = 128, 0.06
 SCORED_ROWS = 1024
+
+
+def steady_speed(
+    config: EncoderConfig,
+    batches: MaskedRows,
+    choice: Pretrain,
+    *,
+    updates: int,
+    folder: Path,
+    compiled: bool = False,
+) -> float:
+    """Return the product's tokens a second: the first third of a run warms it up and is left out of the clock."""
+    warm, marks = max(2, updates // 2), []
+
+    class Clocked:
+        """The same steps, with the time at which each was asked for."""
+
+        steps_per_epoch = None
+
+        def rows(self, place: Place) -> int:
+            return batches.rows(place)
+
+        def step(self, place: Place, rank: int, world: int) -> Sequence[Any]:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            found = batches.step(place, rank, world)
+            marks.append((time.perf_counter(), sum(batch["tokens"] for batch in found)))
+            return found
+
+    budget = Budget("steps", warm + updates + 1)
+    own_loop(config, Clocked(), choice, budget=budget, folder=folder, compiled=compiled)
+    counted = marks[warm : warm + updates + 1]
+    return sum(tokens for _, tokens in counted[:-1]) / (counted[-1][0] - counted[0][0])
 
 
 def bert_tokenizer(folder: Path) -> Tokenizer:
@@ -103,19 +138,25 @@ def in_a_process(script: str, arguments: Sequence[object]) -> dict[str, Any]:
 
 def own_loop(
     config: EncoderConfig,
-    batches: MaskedRows,
+    batches: Batches,
     choice: Pretrain,
     *,
     budget: Budget,
     folder: Path,
     seed: int = 0,
     compiled: bool = False,
+    frequencies: tuple[Shards, Tokenizer] | None = None,
 ) -> tuple[Outcome, MaskedLM]:
-    """Train with the product's loop and what it would choose on this machine, without checkpoints on the way."""
+    """Train with the product's loop and its usual choices, without checkpoints on the way.
+
+    With ``frequencies`` (rows and tokenizer) the head begins as the product's does.
+    """
     place = choose()
     model = build_masked_lm(config, seed=seed)
+    if frequencies is not None:
+        begin_at_frequencies(model.head, *frequencies)
     set_dropout(model, 0.0)
-    model.to(place.device, place.dtype)
+    model.to(place.device)
     model.encoder.attention_form("matmul" if place.device.type == "cpu" else "sdpa")
     if compiled:
         model.encoder.compile_blocks()
@@ -123,7 +164,7 @@ def own_loop(
         model,
         batches,
         masked_lm_loss,
-        optimizer_of(model, choice),
+        optimizer_of(model, choice, place.dtype),
         schedule=schedule_of(choice),
         warmup=choice.warmup,
         budget=budget,
@@ -171,36 +212,45 @@ def plain_loop(
     updates: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    compiled: bool = False,
 ) -> PlainOutcome:
-    """Train for so many updates or seconds, the first update left out of the clock."""
+    """Train for so many updates or seconds, the first update left out of the clock (the first five, for updates)."""
+    warm = 5 if updates else 1
     torch.manual_seed(seed)
     device = choose().device
     model = plain_model(config).to(device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True
-    )
+    if compiled:
+        model.compile()
+    groups = [
+        {"params": [one for one in model.parameters() if one.dim() > 1], "weight_decay": 0.01},
+        {"params": [one for one in model.parameters() if one.dim() <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    feed = Feed(batches, 0, 1, device, ahead=device.type == "cuda")
     linear, number, place, tokens, begun = Schedule("linear"), 0, Place(), 0, time.perf_counter()
     while True:
-        share = (number - 1) / updates if updates else (time.perf_counter() - begun) / (seconds or 1.0)
-        if number and share >= 1.0:
+        share = (number - warm) / updates if updates else (time.perf_counter() - begun) / (seconds or 1.0)
+        if number >= warm and share >= 1.0:
             break
         rate = multiplier(linear, int(max(share, 0.0) * 1e6), 1_000_000, WARMUP) if seconds else 1.0
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate
-        micro_batches = batches.step(place, 0, 1)
-        place = Place(number + 1, place.row + batches.rows(place))
-        for batch in micro_batches:
-            labels = torch.full(batch["ids"].shape, -100)
+        following = Place(number + 1, place.row + batches.rows(place))
+        micro_batches = feed.take(place, following)
+        place = following
+        for one in micro_batches:
+            batch = on_device(one, device)
+            labels = torch.full(batch["ids"].shape, -100, device=device)
             labels.view(-1)[batch["positions"]] = batch["labels"]
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = model(input_ids=batch["ids"].to(device), labels=labels.to(device)).loss / len(micro_batches)
+                loss = model(input_ids=batch["ids"], labels=labels).loss / len(micro_batches)
             loss.backward()
             tokens += batch["tokens"]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         number += 1
-        if number == 1:
+        if number == warm:
             if device.type == "cuda":
                 torch.cuda.synchronize()
             begun, tokens = time.perf_counter(), 0

@@ -24,9 +24,8 @@ from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
-from bertwright.training.budget import Budget
 from bertwright.training.precision import choose, matmul_peak
-from peers import LENGTH, WIKIPEDIA, InMemory, bert_tokenizer, in_a_process, own_loop, plain_loop, prepared
+from peers import LENGTH, WIKIPEDIA, InMemory, bert_tokenizer, in_a_process, plain_loop, prepared, steady_speed
 
 RESULTS = Path(__file__).parent / "results"
 RATE = 0.15
@@ -66,19 +65,12 @@ def setting(folder: Path, size: str, optimizer: str) -> Setting:
 
 
 def ours(own: Setting, *, in_memory: bool) -> float:
-    """Return the tokens a second of the product's loop, its first updates left out."""
+    """Return the tokens a second of the product's loop."""
     shards = Shards(own.folder / "rows")
     batches = own.batches(InMemory(shards) if in_memory else shards)
     *_, updates, _ = SIZES[own.size]
-    found = []
     with tempfile.TemporaryDirectory(dir=own.folder) as name:
-        for count in (2, updates + 2):
-            folder = Path(name) / str(count)
-            folder.mkdir()
-            choice = Pretrain(optimizer=own.optimizer)
-            found.append(own_loop(own.config, batches, choice, budget=Budget("steps", count), folder=folder)[0])
-    first, whole = found
-    return (whole.tokens - first.tokens) / (whole.seconds - first.seconds)
+        return steady_speed(own.config, batches, Pretrain(optimizer=own.optimizer), updates=updates, folder=Path(name))
 
 
 def turn(own: Setting, name: str) -> dict[str, float]:

@@ -2,17 +2,18 @@
 
     python benchmarks/time_to_loss.py [--minutes 5,10,20] [--rates 5e-4,1e-3,2e-3] [--seeds 1] [--save NAME]
 
-Both train 4 x 256 with BERT's vocabulary on the same rows of Wikipedia and are scored on the same 1,024 rows of
-`valid.txt` at fixed masks. The plain loop is `BertForMaskedLM` in bf16 autocast with fused AdamW, 32 rows an update, a
-linear schedule over the time, its learning rate chosen at the shortest time. Ours is the preset `bertwright`. Then ours
-gets a twelfth, a sixteenth and a twentieth of the longest time, and the speed-up is that of the shortest that still
-reaches the plain loop's loss. Every turn runs in a process of its own and leaves a file in `--build`, so a benchmark
-that was stopped goes on. The last line is one JSON object.
+Both train four layers of width 256 with BERT's vocabulary on the same rows of Wikipedia and are scored on the same
+1,024 rows of `valid.txt` at fixed masks. The plain loop is `BertForMaskedLM` in bf16 autocast with fused AdamW, 32 rows an
+update, a linear schedule over the time, its learning rate chosen at the shortest time. Ours is the preset `bertwright`
+with its family. Then ours gets a twelfth, a sixteenth and a twentieth of the longest time, and the speed-up is that of
+the shortest that still reaches the plain loop's loss. Every turn runs in a process of its own and leaves a file in
+`--build`, so a benchmark that was stopped goes on. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import tempfile
@@ -32,6 +33,7 @@ from bertwright.training.precision import choose
 from peers import WIKIPEDIA, bert_tokenizer, held_out_loss, in_a_process, own_loop, plain_loop, prepared, scored_batches
 
 RESULTS = Path(__file__).parent / "results"
+SOURCE = Path(__file__).resolve().parents[1] / "src"
 BUILD = Path(__file__).resolve().parents[1] / "build" / "time_to_loss"
 ROWS = 32
 SHARES = (12, 16, 20)
@@ -45,12 +47,15 @@ def turn(build: Path, who: str, minutes: float, rate: float, seed: int) -> dict[
     rows = choice.batch or ROWS
     masking = Masking(choice.mask_rate, choice.mask_rate_end) if who == "ours" else Masking(0.15)
     batches = MaskedRows(shards, tokenizer, batch=BatchSize(rows), micro_batch=rows, masking=masking, seed=seed)
-    config = shape("bert", "mini", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id)
+    family = preset["encoder"]["family"] if who == "ours" else "bert"
+    config = shape(family, "mini", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id)
     with tempfile.TemporaryDirectory(dir=build) as name:
         folder = Path(name)
         if who == "ours":
             budget = Budget("seconds", 60 * minutes)
-            outcome, model = own_loop(config, batches, choice, budget=budget, folder=folder, seed=seed)
+            outcome, model = own_loop(
+                config, batches, choice, budget=budget, folder=folder, seed=seed, frequencies=(shards, tokenizer)
+            )
             updates = outcome.steps
         else:
             outcome = plain_loop(config, batches, bf16=True, learning_rate=rate, seconds=60 * minutes, seed=seed)
@@ -65,9 +70,15 @@ def turn(build: Path, who: str, minutes: float, rate: float, seed: int) -> dict[
     return {"updates": updates, "tokens": outcome.tokens, "seconds": outcome.seconds, "held_out_loss": loss}
 
 
+def version(who: str) -> str:
+    """Return what tells figures of other code or settings apart: a hash of all that decides them."""
+    sources = sorted(SOURCE.rglob("*.py")) if who == "ours" else [Path(__file__).parent / "peers.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
 def measured(build: Path, who: str, minutes: float, rate: float, seed: int) -> dict[str, Any]:
     """Return a turn's figures, from its file where it was done before."""
-    path = build / f"{who}-{minutes:.3f}-{rate:g}-{seed}.json"
+    path = build / f"{who}-{minutes:.3f}-{rate:g}-{seed}-{version(who)}.json"
     if not path.exists():
         turn_of = ["--turn", who, "--at", minutes, "--rate", rate, "--seed", seed, "--build", build]
         path.write_text(json.dumps(in_a_process(__file__, turn_of)))
@@ -95,7 +106,7 @@ def compare(build: Path, minutes: list[float], rates: list[float], seeds: int) -
             break
         speedup = float(share)
     return {
-        "speedup_to_baseline_loss": speedup,
+        "speedup_to_baseline_loss": speedup or f"below {SHARES[0]}",
         "losses": {f"{time:g}": {"plain": plain[time], "ours": ours[time]} for time in minutes},
         "shares": shares,
         "plain_rate": best,

@@ -67,9 +67,13 @@ def recipe() -> str:
                 shown = "off"
             else:
                 shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
-            rows.append(f"| `{key}` | {shown} | {field.description} |")
-        parts.append(f"## {title}\n\n{(section.__doc__ or '').strip()}\n\n" + "\n".join(rows) + "\n")
+            rows.append(f"| `{key}` | {shown} | {_line(field.description)} |")
+        parts.append(f"## {title}\n\n{_line(section.__doc__)}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def main(check: bool) -> int:

@@ -40,7 +40,13 @@ Smoke = Annotated[bool, typer.Option("--smoke", help="Take the same way at toy s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(call(arguments))
+    code = call(arguments)
+    if launched():
+        # What is to be kept is written. gloo's threads sometimes abort an interpreter that winds itself down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def call(arguments: Sequence[str] | None = None) -> int:

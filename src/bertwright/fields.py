@@ -32,7 +32,9 @@ def _source_path(value: Any, info: ValidationInfo) -> Any:
 
 
 def one_or_more(value: Any) -> Any:
-    """Take one value for a list of one."""
+    """Take one value for a list of one, and `off`, which YAML takes for false, for an empty one."""
+    if value is False or value is None:
+        return []
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -45,7 +47,7 @@ Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
 Existing = Annotated[Path, BeforeValidator(_existing), _as_text]
 SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
 Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
-Trackers = Annotated[tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], BeforeValidator(one_or_more)]
+TrackerNames = Annotated[tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], BeforeValidator(one_or_more)]
 Positive = Annotated[int, Field(gt=0)]
 
 

@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 # What a section brings with it in place of a preset's choices: a folder has its shape, ready rows their length.
-_BRINGS_ITS_OWN = {"encoder": "folder", "tokenizer": "folder", "prepare": "ready"}
+_BRINGS_ITS_OWN = {"encoder": ("folder",), "tokenizer": ("folder", "extend"), "prepare": ("ready",)}
 
 
 def with_preset(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def with_preset(document: Mapping[str, Any]) -> dict[str, Any]:
     filled = dict(document)
     for name, choices in PRESETS.get(preset, {}).items() if isinstance(preset, str) else ():
         own = document.get(name, {} if _wanted(name, document) else None)
-        if isinstance(own, Mapping) and not own.get(_BRINGS_ITS_OWN.get(name, "")):
+        if isinstance(own, Mapping) and not any(own.get(key) for key in _BRINGS_ITS_OWN.get(name, ())):
             filled[name] = {**choices, **own}
     return filled
 

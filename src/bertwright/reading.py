@@ -123,14 +123,17 @@ def _whole(draft: Draft) -> Recipe:
 
 
 def _unset(recipe: Recipe) -> Any:
-    """Leave out what an encoder folder forbids: the shape keys beside `folder`."""
+    """Leave out what another key forbids, and the preset: what it filled in stands where it belongs."""
     encoder = set(type(recipe.encoder).model_fields) - {"folder"} if recipe.encoder.folder is not None else set()
     tasks = {
         index: {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "train", "sets"}
         for index, task in enumerate(recipe.tasks)
         if task.known is not None
     }
-    return {key: value for key, value in (("encoder", encoder), ("tasks", tasks)) if value}
+    extended = recipe.tokenizer is not None and recipe.tokenizer.extend is not None
+    tokenizer = {"kind", "vocabulary", "lowercase"} if extended else set()
+    parts = {"encoder": encoder, "tasks": tasks, "tokenizer": tokenizer}
+    return {"preset": True, **{key: value for key, value in parts.items() if value}}
 
 
 def _locate(node: yaml.Node | None, key: Key, lines: dict[Key, int], problems: list[Problem]) -> None:
@@ -236,6 +239,12 @@ def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
     if tokenizer and tokenizer.extend is not None and (recipe.encoder.folder is None or recipe.pretrain is None):
         wanted = "an encoder that is continued: give `encoder.folder` and `pretrain`, or train a tokenizer"
         found.append((("tokenizer", "extend"), f"new pieces need {wanted} (`vocabulary`)"))
+    if recipe.finetune.at_checkpoints and recipe.pretrain is not None and recipe.pretrain.give_up_after is not None:
+        message = "a training that is given up does not come to `save_at`; take out this or `pretrain.give_up_after`"
+        found.append((("finetune", "at_checkpoints"), message))
+    if recipe.system.compile and recipe.pretrain is not None and recipe.pretrain.batch_start is not None:
+        message = "each size of a growing batch would be compiled anew; take out `batch_start` or `system.compile`"
+        found.append((("pretrain", "batch_start"), message))
     names = [task.name for task in recipe.tasks]
     for index, name in enumerate(names):
         if name in names[:index]:

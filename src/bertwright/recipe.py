@@ -21,7 +21,7 @@ from bertwright.fields import (
     Share,
     Shares,
     Size,
-    Trackers,
+    TrackerNames,
     Work,
 )
 from bertwright.recipe_text import Prepare, Tokenizer
@@ -29,7 +29,8 @@ from bertwright.units import Amount
 
 
 class System(Section):
-    """The machine. Nothing here changes a result by more than rounding, except the precision."""
+    """The machine. Nothing here changes a result by more than rounding, except the precision, and whatever makes a
+    budget in time go further: with it come more updates and, where the recipe names no batch, a larger one."""
 
     memory: Size | None = None
     """Most memory that a stage may take (`8 GB`); off: what the machine has free."""
@@ -52,8 +53,8 @@ class System(Section):
     compile: bool = False
     """Compile the encoder's blocks for pretraining (`torch.compile`; needs a C++ compiler), where that is faster."""
     sharding: bool = False
-    """Divide weights and the optimizer's memory among the ranks (FSDP), for an encoder that one GPU cannot hold."""
-    trackers: Trackers = ()
+    """Divide weights, gradients and the optimizer's memory among several `devices` (FSDP): for large encoders."""
+    trackers: TrackerNames = ()
     """Experiment trackers that are told of a pretraining; some of them send it to a server."""
     activation_checkpointing: bool = False
     """Compute activations again on the way back in place of keeping them: a third more time, far less memory."""
@@ -91,7 +92,8 @@ class Optimization(Section):
     """What pretraining and fine-tuning have in common."""
 
     micro_batch: Positive | None = None
-    """Rows that go through the encoder at once; off: the batch, or less where memory asks for it. Changes no result."""
+    """Rows that go through the encoder at once; off: 8,192 tokens on a CPU, on a GPU what fits and is fastest. Changes
+    no result but rounding."""
     schedule: Literal["esd", "linear", "cosine", "polynomial", "wsd", "constant"] = "linear"
     """How the learning rate falls after the warm-up."""
     cycles: Positive = 1
@@ -103,7 +105,7 @@ class Optimization(Section):
     warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.06
     """Share of the budget in which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay, on matrices only."""
+    """Weight decay, on matrices only; decoupled from the gradient, but for SGD."""
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest global gradient norm; off: no clipping."""
     checkpoint_every: Work = Amount("seconds", 120.0)
@@ -135,13 +137,13 @@ class Pretrain(Optimization):
     """Share at the end of the budget, reached in a straight line; off: `mask_rate` all the time."""
     whole_words: bool = False
     """Choose whole words to predict, all pieces of each; off: single pieces."""
-    documents_apart: bool = False
+    document_mask: bool = False
     """Let a token see its own document alone where several share a row; off: the whole row."""
     head_warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.05
     """Share of the budget that trains a fresh prediction head alone, when a continued folder has none."""
     evaluations: Positive = 10
     """How often the held-out loss is measured over the budget."""
-    forgetting: Existing | None = None
+    second_text: Existing | None = None
     """A second text, such as a general one: its masked-word loss is measured too, to see what is forgotten."""
     save_at: Shares = ()
     """Shares of the budget at which the encoder is saved too, such as `[25 %, 50 %]`."""
@@ -164,9 +166,12 @@ class Pretrain(Optimization):
 
     @model_validator(mode="after")
     def _saves_before_the_end(self) -> Self:
-        wrong = [share for share in self.save_at if not 0 < share < 1]
+        wrong = [share for share in self.save_at if not 0 < share < self.stop_at]
         if wrong:
-            raise ValueError(f"found {wrong[0]:g} in `save_at`; write shares between 0 and 1 (at the end all is saved)")
+            end = "1 (at the end all is saved)" if self.stop_at == 1 else f"`stop_at` ({self.stop_at:g})"
+            raise ValueError(f"found {wrong[0]:g} in `save_at`; write shares between 0 and {end}")
+        if len(set(self.save_at)) < len(self.save_at):
+            raise ValueError("a share stands twice in `save_at`; keep one")
         return self
 
     @model_validator(mode="after")

@@ -85,7 +85,7 @@ def test_an_encoder_is_continued_with_new_pieces(toy: Toy, given: Path, other: P
         prepare={"sources": [str(other)]},
         tokenizer={"extend": 6},
         encoder={"folder": str(given)},
-        pretrain={"forgetting": str(tmp_path / "texts" / "0.txt"), "learning_rate": 3e-3},
+        pretrain={"second_text": str(tmp_path / "texts" / "0.txt"), "learning_rate": 3e-3},
     )
     changes = [f"store={tmp_path / 'second'}"]
     document = path.read_text().replace("  vocabulary: 90\n", "")

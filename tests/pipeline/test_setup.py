@@ -18,11 +18,13 @@ import torch
 import bertwright
 from bertwright import store
 from bertwright.cli import call
+from bertwright.encoder import stack
 from bertwright.encoder.config import shape
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import InputError, RecipeError
 from bertwright.pipeline.forecast import Prediction, RowsAtOnce, refuse
 from bertwright.presets import PRESETS, with_preset
+from bertwright.reading import to_yaml
 from bertwright.recipe import Pretrain, Recipe
 from bertwright.stages import pretrain, setup
 from bertwright.stages.setup import find_setup
@@ -136,6 +138,40 @@ def test_presets_fill_in_what_a_recipe_leaves_out(toy: Toy) -> None:
         bertwright.load_recipe(toy(), ["preset=extremebert"])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["preset=24hbert", "pretrain.give_up_after=off", "pretrain.give_up_loss=off"],
+        ["preset=24hbert", "pretrain=off"],
+        ["preset=extremebert-base", "pretrain.clip=2"],
+        ["pretrain.save_at=[25%, 50%]", "system.trackers=tensorboard"],
+        ["pretrain.save_at=off", "system.trackers=off"],
+        ["tokenizer={extend: 5}", "encoder={folder: model}"],
+        ["preset=24hbert", "tokenizer={extend: 5}", "encoder={folder: model}"],
+    ],
+    ids=lambda changes: changes[0] + changes[-1],
+)
+def test_a_resolved_recipe_reads_back_to_the_same_one(toy: Toy, tmp_path: Path, changes: list[str]) -> None:
+    """What lies beside a result gives that result again, whatever a preset filled in and the user took out."""
+    (tmp_path / "model").mkdir()
+    first = bertwright.load_recipe(toy(tasks=[]), changes)
+    (tmp_path / "again.yaml").write_text(to_yaml(first))
+    again = bertwright.load_recipe(tmp_path / "again.yaml")
+    assert first.model_copy(update={"preset": None}) == again
+
+
+def test_saves_that_would_never_come_are_told(toy: Toy) -> None:
+    """Behind the stop, twice, or in a training that may be given up before."""
+    for change, told in (
+        (["pretrain.save_at=[50%]", "pretrain.stop_at=25%"], r"write shares between 0 and `stop_at` \(0.25\)"),
+        (["pretrain.save_at=[50%, 50%]"], "a share stands twice"),
+        (["pretrain.save_at=[1.0]"], "at the end all is saved"),
+        (["pretrain.give_up_after=5 steps", "pretrain.give_up_loss=3", "finetune.at_checkpoints=true"], "given up"),
+    ):
+        with pytest.raises(RecipeError, match=told):
+            bertwright.load_recipe(toy(), change)
+
+
 @pytest.mark.parametrize("name", ["base", "large"])
 def test_papers_recipes_go_all_the_way_at_toy_size(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -172,6 +208,9 @@ def test_encoders_on_the_way_are_saved_and_scored(toy: Toy) -> None:
     variants = [one["variant"] for one in result.stages["evaluate/height"].record["results"]["variants"]]
     assert ["pretrained", "pretrained-25", "pretrained-50"] == variants
     assert "pretrained-25" in (result.report.read_text() if result.report else "")
+    stopped = bertwright.pretrain(bertwright.load_recipe(path, ["pretrain.save_at=[]", "pretrain.stop_at=25 %"]))
+    weights = [folder / "model.safetensors" for folder in (result.folder / "encoder-25", stopped.folder / "encoder")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_fp16_trains_on_a_cpu(toy: Toy) -> None:
@@ -182,8 +221,16 @@ def test_fp16_trains_on_a_cpu(toy: Toy) -> None:
     assert found["held_out_loss"] < found["first_held_out_loss"]
 
 
-def test_activation_checkpointing_changes_no_bit(toy: Toy, tmp_path: Path) -> None:
-    """What is computed twice is the same twice."""
+def test_activation_checkpointing_changes_no_bit(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed twice is the same twice, and it is computed twice."""
+    calls: list[Any] = []
+    whole = stack.checkpoint
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(stack, "checkpoint", counted)
     folders = [
         bertwright.pretrain(
             bertwright.load_recipe(
@@ -194,6 +241,7 @@ def test_activation_checkpointing_changes_no_bit(toy: Toy, tmp_path: Path) -> No
     ]
     plain, again = [(folder / "encoder" / "model.safetensors").read_bytes() for folder in folders]
     assert plain == again
+    assert calls
 
 
 def test_compile_without_a_compiler_is_told(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +269,7 @@ def test_a_full_gpu_is_told_with_half_the_rows(tmp_path: Path, monkeypatch: pyte
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(pretrain, "_train", full)
-    monkeypatch.setattr(pretrain, "setup_of", lambda _: type("S", (), {"micro_batch": 64}))
+    monkeypatch.setattr(pretrain, "kept_setup", lambda _: type("S", (), {"micro_batch": 64}))
     with pytest.raises(
         InputError, match=r"64 rows at once do not fit .*pretrain\.micro_batch=32.*same command continues"
     ):

@@ -34,6 +34,16 @@ def test_tensorboard_has_the_curves(toy: Toy) -> None:
     assert not (silent.folder / "trackers").exists()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_what_another_process_trains_is_heard(toy: Toy) -> None:
+    """Two ranks: the first one's news arrives in the process that started them."""
+    heard: list[dict[str, Any]] = []
+    recipe = bertwright.load_recipe(toy(tasks=[]), ["system.devices=2"])
+    bertwright.pretrain(recipe, lambda name, fields: heard.append(fields) if name == "pretrain" else None)
+    steps = [fields["step"] for fields in heard if fields.get("event") == "work" and "held_out_loss" in fields]
+    assert [0, 6, 12] == steps
+
+
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Which package, and the line that installs it."""
     found = importlib.util.find_spec

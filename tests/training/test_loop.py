@@ -515,6 +515,7 @@ def go_in_fp16(folder: Path, model: Overflowing, **changes: Any) -> Outcome:
         "folder": folder,
         "metrics": folder / "metrics.jsonl",
         "checkpoint_every": Budget("steps", 1),
+        "loss_scaled": True,
         **changes,
     }
     return train(model, ToyBatches(), model.loss, optimizer, **given)
@@ -586,6 +587,17 @@ def test_milestones_are_passed_once_with_the_masters_of_that_moment(tmp_path: Pa
     assert [(0.25, 4), (0.5, 9)] == passed
     go(tmp_path, Toy(), Trap(), every=8, **told)
     assert [(0.5, 9)] == passed[2:]
+
+
+def test_what_a_training_begins_with_is_not_rounded_to_bf16() -> None:
+    """Masters are the fp32 weights as they came, and the weights their roundings."""
+    model = Toy()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    settings = Settings(learning_rate=0.1, weight_decay=0.0)
+    optimizer = Optimizer(model.named_parameters(), name="adamw", settings=settings, dtype=torch.bfloat16)
+    for name, master in zip(optimizer.names, optimizer.masters, strict=True):
+        assert torch.equal(before[name], master)
+    assert all(torch.equal(before[name].bfloat16(), weight) for name, weight in model.named_parameters())
 
 
 def test_what_a_training_leaves_is_not_rounded_to_bf16(tmp_path: Path) -> None:

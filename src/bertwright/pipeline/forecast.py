@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
@@ -213,12 +214,16 @@ class _Forecaster:
         length = self._row_length()
         config = self._config()
         devices = self.recipe.system.devices
-        rows = training_choices.micro_batch_rows(choice, length, choice.batch or training_choices.SMALLEST_BATCH)
-        cost, memory = self._step("pretrain", config, rows, length, choice)
-        speed = devices * rows * length / cost.micro_batch
-        batch = training_choices.batch_of(choice, row_length=length, rows=self._rows(length), tokens_per_second=speed)
+        batch = choice.batch or training_choices.SMALLEST_BATCH
+        for _ in range(1 if choice.batch else 2):
+            # A batch that follows the budget hangs on the speed, and how many rows go at once on the batch.
+            rows = training_choices.micro_batch_rows(choice, length, -(-batch // devices))
+            cost, memory = self._step("pretrain", config, rows, length, choice)
+            speed = devices * rows * length / cost.micro_batch
+            known = self._rows(length)
+            batch = training_choices.batch_of(choice, row_length=length, rows=known, tokens_per_second=speed)
         step = cost.micro_batch * -(-batch // (rows * devices)) + cost.update
-        seconds = _seconds_of(choice, step, batch, length, self._rows(length))
+        seconds = _seconds_of(choice, step, batch, length, self._rows(length)) * choice.stop_at
         place = choose(self.recipe.system.device, self.recipe.system.precision)
         peak = devices * matmul_peak(place.dtype, place.device.type)
         pace = Pace(
@@ -233,8 +238,10 @@ class _Forecaster:
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
         model *= 1 + len(choice.save_at)
+        if place.device.type == "cpu":
+            memory *= devices
         fixed = _now() + cost.parameters * (_AT_WORK + _CHECKPOINT)
-        at_once = RowsAtOnce(rows, (memory - fixed) / rows, fixed)
+        at_once = RowsAtOnce(rows, (memory - fixed * devices) / rows, fixed * devices)
         return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace, at_once)
 
     def _one_finetune(self, stage: Stage) -> Prediction:
@@ -277,10 +284,17 @@ class _Forecaster:
                 "threads": max(1, place.threads // devices),
             }
             with MemoryMeter(every=0.02) as meter:
-                if choice is not None:
-                    cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
-                else:
-                    cost = measure.measure_finetuning(config, rows=rows, length=length, **where)
+                try:
+                    if choice is not None:
+                        where["again"] = place.activation_checkpointing
+                        cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
+                    else:
+                        cost = measure.measure_finetuning(config, rows=rows, length=length, **where)
+                except torch.OutOfMemoryError as error:
+                    raise InputError(
+                        f"{kind}: {rows} rows of {length} tokens at once do not fit the GPU's memory ({error}). "
+                        f"`{kind}.micro_batch={max(1, rows // 2)}` changes no result and may fit"
+                    ) from error
             # A checkpoint is put together in memory before it is written.
             self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
         return self._steps[key]

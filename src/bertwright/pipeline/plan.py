@@ -181,10 +181,10 @@ class _Planner:
         variants = []
         if recipe.pretrain is not None and rows is not None:
             options, settings = _split(recipe.pretrain)
-            second = options.pop("forgetting")
+            second = options.pop("second_text")
             options = {"pretrain": options, "precision": precision, **shape}
             inputs = {"rows": rows, "tokenizer": tokenizer, **({"start": given} if given else {})}
-            paths = {"forgetting": Path(second)} if second else {}
+            paths = {"second_text": Path(second)} if second else {}
             main = self.add(
                 "pretrain", "pretrain", options, settings=settings, inputs=inputs, paths=paths, inside=MODEL
             )

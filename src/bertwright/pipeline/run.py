@@ -73,10 +73,14 @@ def run(
     if int(os.environ["RANK"]) > 0:
         stages.follow()
         return _finished(recipe, until, command)
+    together = stages.launch()  # at once: the others look for this rank's store
     try:
-        return _lead(recipe, until, listen or (lambda _name, _fields: None), command)
-    finally:
-        stages.launch().end()
+        result = _lead(recipe, until, listen or (lambda _name, _fields: None), command)
+    except BaseException:
+        together.end(wait=False)
+        raise
+    together.end(wait=True)
+    return result
 
 
 def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:

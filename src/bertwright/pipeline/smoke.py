@@ -10,16 +10,17 @@ from bertwright.recipe_text import Prepare, Source, Tokenizer
 from bertwright.units import Amount
 
 _DOCUMENTS = 200
-_VOCABULARY = 384
+_VOCABULARY, _NEW = 384, 8
 _STEPS = Amount("steps", 20.0)
 _BATCH = 8
 _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """Return a recipe that takes the same way in a minute: made-up text, a toy encoder, twenty updates, one epoch.
+    """Return a recipe that takes the same way at toy size: made-up text, a toy encoder, twenty updates, one epoch.
 
-    A model folder, ready rows and tasks stay what they are. Results go to a run and stages of their own.
+    A model folder, ready rows and tasks stay what they are, and take the time they take. Results go to a run of their
+    own.
     """
     changes: dict[str, object] = {"name": f"{recipe.name}-smoke"}
     if recipe.prepare is not None and recipe.prepare.sources:
@@ -28,6 +29,8 @@ def smoke(recipe: Recipe) -> Recipe:
         if recipe.encoder.folder is None and (recipe.tokenizer is None or recipe.tokenizer.folder is None):
             wanted = recipe.tokenizer or Tokenizer()
             changes["tokenizer"] = wanted.model_copy(update={"vocabulary": _VOCABULARY})
+        elif recipe.tokenizer is not None and recipe.tokenizer.extend is not None:
+            changes["tokenizer"] = recipe.tokenizer.model_copy(update={"extend": min(_NEW, recipe.tokenizer.extend)})
     if recipe.encoder.folder is None:
         changes["encoder"] = Encoder.model_copy(recipe.encoder, update=_SHAPE)
     if recipe.pretrain is not None:

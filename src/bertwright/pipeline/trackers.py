@@ -47,7 +47,7 @@ class Trackers:
     def tell(self, fields: Mapping[str, Any]) -> None:
         """Pass on the figures of an event, at its step."""
         values = {name: fields[name] for name in FIGURES if fields.get(name) is not None}
-        if values and "step" in fields:
+        if values and "step" in fields and fields.get("phase") != "head":
             for tracker in self.started:
                 tracker.log(values, step=fields["step"])
 

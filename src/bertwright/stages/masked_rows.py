@@ -34,13 +34,13 @@ class Rows(Protocol):
 class Masking:
     """What is masked: ``rate`` of the tokens, or from ``rate`` to ``end`` over the budget; ``whole_words`` or not.
 
-    ``documents_apart`` masks something else: what a token may see.
+    ``document_mask`` is about attention: a token sees its own document alone.
     """
 
     rate: float
     end: float | None = None
     whole_words: bool = False
-    documents_apart: bool = False
+    document_mask: bool = False
 
     def at(self, share: float) -> float:
         """Return the rate when ``share`` of the budget is used up."""
@@ -92,7 +92,7 @@ class MaskedRows:
                 rate=self._masking.at(place.share),
                 seed=self._seed,
                 inside=self._inside,
-                apart=self._masking.documents_apart,
+                apart=self._masking.document_mask,
             )
             for start in range(0, len(chosen), self._micro_batch)
         ]

@@ -111,12 +111,24 @@ def measure_text(
 
 
 def measure_pretraining(
-    config: EncoderConfig, choice: Pretrain, *, rows: int, length: int, device: str, precision: str, threads: int
+    config: EncoderConfig,
+    choice: Pretrain,
+    *,
+    rows: int,
+    length: int,
+    device: str,
+    precision: str,
+    threads: int,
+    again: bool = False,
 ) -> StepCost:
-    """Take a real step on drawn tokens, (rows, length), and time the second micro-batch and the update."""
+    """Take a real step on drawn tokens, (rows, length), and time the second micro-batch and the update.
+
+    ``again``: activations are computed again on the way back.
+    """
     model = build_masked_lm(config, seed=0)
+    model.encoder.activation_checkpointing = again
     set_dropout(model, 0.0)
-    batch = drawn_batch(config, rows, length, choice.mask_rate)
+    batch = drawn_batch(config, rows, length, choice.mask_rate, apart=choice.document_mask)
     return _timed(model, masked_lm_loss, lambda: optimizer_of(model, choice), batch, device, precision, threads)
 
 
@@ -163,6 +175,8 @@ def _timed(
             begun = time.perf_counter()
             optimizer.norm()
             optimizer.step(scale=1.0, multiplier=0.0)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             updates.append(time.perf_counter() - begun)
             micro.append(_seconds(model, loss, batch, optimizer))
     return StepCost(min(micro[1:]), min(updates), sum(parameter.numel() for parameter in model.parameters()))

@@ -5,8 +5,10 @@ Sealed: ``model/``, an ordinary folder with weights and tokenizer that has prove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,12 +20,12 @@ from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, empty
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import InputError
-from bertwright.processes import launched
+from bertwright.processes import Tell, launched
 from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
 from bertwright.stages.model_folder import MODEL, facts, save_model
 from bertwright.stages.second_text import SecondText
-from bertwright.stages.setup import Setup, find_setup, placed
+from bertwright.stages.setup import Setup, arranged, find_setup, kept_setup
 from bertwright.stages.starting import check_rows, fresh_config, starting_config, starting_model
 from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
 from bertwright.stages.work import Work
@@ -60,11 +62,21 @@ def pretrain(work: Work) -> dict[str, Any]:
         work = replace(work, machine=replace(work.machine, devices=together.world))
         setup_of(work)
         together.send(work.as_json())
-        return train_rank(work, together.ranks())
+        return train_rank(work, together.ranks(work.machine.device))
     if work.machine.devices == 1:
         return train_rank(work, Ranks())
     setup_of(work)  # found once, before there are ranks
-    start(work.machine.devices, "bertwright.stages.pretrain:rank", work.as_json(), threads=work.machine.threads)
+    work.scratch.mkdir(parents=True, exist_ok=True)
+    news = work.scratch / "news.jsonl"
+    news.unlink(missing_ok=True)
+    argument = {**work.as_json(), "news": str(news)}
+    start(
+        work.machine.devices,
+        "bertwright.stages.pretrain:rank",
+        argument,
+        threads=work.machine.threads,
+        meanwhile=_Listener(news, work.tell),
+    )
     results: dict[str, Any] = files.read_json(work.scratch / "results.json")
     return results
 
@@ -73,16 +85,34 @@ def follow() -> None:
     """Be another rank than the first of those that a launcher started: train whenever the first does, until it ends."""
     together = launch()
     while (content := together.receive()) is not None:
-        train_rank(Work.from_json(content), together.ranks())
+        work = Work.from_json(content)
+        train_rank(work, together.ranks(work.machine.device))
+    together.leave()
 
 
 def rank(content: Mapping[str, Any]) -> None:
     """Do one rank's part of a pretraining that ``pretrain`` started; the first rank leaves the result."""
-    ranks = Ranks.from_environment()
-    work = Work.from_json(content)
+    work = Work.from_json(content, lambda fields: files.append_json(Path(content["news"]), fields))
+    ranks = Ranks.from_environment(work.machine.device)
     results = train_rank(work, ranks)
     if ranks.rank == 0:
         files.write_json(work.scratch / "results.json", results)
+
+
+class _Listener:
+    """Passes on what the first rank has written down to be told."""
+
+    def __init__(self, news: Path, tell: Tell) -> None:
+        self._news, self._tell, self._heard = news, tell, 0
+
+    def __call__(self) -> None:
+        """Tell what is new; a line that is not whole yet waits."""
+        if self._news.exists():
+            lines = self._news.read_text(encoding="utf-8").splitlines(keepends=True)[self._heard :]
+            for line in lines:
+                if line.endswith("\n"):
+                    self._heard += 1
+                    self._tell(json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -103,13 +133,10 @@ class _Job:
         choice, work, everything = self.choice, self.work, trainable == "all"
         folder = work.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
-        placed(self.model, self.setup, self.setup.device)
-        if self.work.machine.sharding and self.ranks.world > 1:
-            self._shard()
         frozen = frozenset(key for key, _ in self.model.named_parameters() if key.startswith("pooler."))
         select(self.model, trainable, frozen=frozen)
-        optimizer = optimizer_of(self.model, choice)
-        return train(
+        optimizer, kept = self._at_work()
+        outcome = train(
             self.model,
             self._batches(),
             masked_lm_loss,
@@ -129,19 +156,34 @@ class _Job:
             milestones=choice.save_at if everything else (),
             at_milestone=lambda share: self._save(optimizer, share),
             hopeless=self._hopeless if everything else lambda _: False,
-            progress=self._tell if self.ranks.rank == 0 else None,
+            loss_scaled=self.setup.precision == "fp16",
+            progress=self._teller(name) if self.ranks.rank == 0 else None,
         )
+        for key, parameter in self.model.named_parameters():
+            parameter.data = kept.get(key, parameter.data)
+        return outcome
 
-    def _shard(self) -> None:
+    def _at_work(self) -> tuple[Optimizer, dict[str, torch.Tensor]]:
+        """Bring the model to its device and format; return the optimizer, and what stays frozen as it was before."""
+        dtype, device = DTYPES[self.setup.precision], self.setup.device
+        arranged(self.model, self.setup)
+        if self.work.machine.sharding:
+            self._shard(dtype)
+            return optimizer_of(self.model, self.choice), {}
+        self.model.to(device)
+        kept = {key: one.detach() for key, one in self.model.named_parameters() if not one.requires_grad}
+        optimizer = optimizer_of(self.model, self.choice, dtype)
+        self.model.to(dtype)
+        return optimizer, kept
+
+    def _shard(self, dtype: torch.dtype) -> None:
         """Divide the model among the ranks; each has to make as many passes as the others."""
         world, batch = self.ranks.world, self.setup.batch
-        if self.choice.batch_start is not None or batch % world:
+        if world == 1 or self.choice.batch_start is not None or batch % world:
             raise InputError(
                 f"system.sharding divides each update's {batch} rows among {world} ranks, the same for each; choose a "
-                "pretrain.batch that they divide, and no pretrain.batch_start"
+                "pretrain.batch that they divide, no pretrain.batch_start, and several system.devices"
             )
-        self.model.float()
-        dtype = DTYPES[self.setup.precision]
         shard(self.model, self.model.encoder.blocks, world=world, device=self.setup.device, dtype=dtype)
 
     def whole_model(self, optimizer: Optimizer | None = None) -> MaskedLM:
@@ -162,7 +204,7 @@ class _Job:
             self.tokenizer,
             batch=BatchSize(self.setup.batch, choice.batch_start, choice.batch_ramp),
             micro_batch=self.setup.micro_batch,
-            masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words, choice.documents_apart),
+            masking=Masking(choice.mask_rate, choice.mask_rate_end, choice.whole_words, choice.document_mask),
             seed=self.work.options["seed"],
         )
 
@@ -177,16 +219,20 @@ class _Job:
                     self.tokenizer,
                     micro_batch=rows,
                     device=device,
-                    apart=self.choice.documents_apart,
+                    apart=self.choice.document_mask,
                 )
                 for name, text in texts.items()
             }
 
-    def _tell(self, fields: Mapping[str, Any]) -> None:
-        """Add to the loop's figures the share of the machine's peak."""
-        if (speed := fields.get("tokens_per_second")) is not None:
-            fields = {**fields, "utilisation": speed * self.cost / self.setup.peak}
-        self.work.tell(dict(fields))
+    def _teller(self, phase: str) -> Callable[[dict[str, Any]], None]:
+        """Return what adds to the loop's figures the share of the machine's peak, and passes them on."""
+
+        def tell(fields: dict[str, Any]) -> None:
+            if (speed := fields.get("tokens_per_second")) is not None:
+                fields = {**fields, "utilisation": speed * self.cost / (self.setup.peak * self.ranks.world)}
+            self.work.tell({**fields, "phase": phase})
+
+        return tell
 
     @property
     def cost(self) -> float:
@@ -222,7 +268,7 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
     try:
         return _train(work, ranks)
     except torch.OutOfMemoryError as error:
-        rows = setup_of(work).micro_batch
+        rows = kept_setup(work).micro_batch
         raise InputError(
             f"{rows} rows at once do not fit the GPU's memory ({error}). Set `pretrain.micro_batch={max(1, rows // 2)}`"
             f"{', or `system.activation_checkpointing=true`' if rows > 1 else ' and take a smaller encoder'}: neither "
@@ -233,12 +279,12 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
 def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
     choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
+    setup = setup_of(work)  # which refuses rows that do not go with the model
+    torch.set_num_threads(setup.threads)
     begun = starting_model(work, tokenizer, rows)
     config = begun.model.encoder.config
-    setup = setup_of(work)
-    torch.set_num_threads(setup.threads)
     begun.model.encoder.activation_checkpointing = work.machine.activation_checkpointing
-    path = work.paths.get("forgetting")
+    path = work.paths.get("second_text")
     second = SecondText(path, tokenizer, rows.row_length) if path else None
     job = _Job(work, choice, begun.model, rows, tokenizer, setup, ranks, second)
     budget = as_budget(choice.budget)
@@ -264,7 +310,7 @@ def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
     return {
         **facts(config, model),
         **_choices(work, choice),
-        **_outcome(outcome, job.cost, setup),
+        **_outcome(outcome, job.cost, setup, ranks.world),
         "notes": [*begun.notes, f"The probe: {setup.sentence()}."] if setup.tried else begun.notes,
         "proof": proof,
     }
@@ -288,7 +334,7 @@ def _choices(work: Work, choice: Pretrain) -> dict[str, Any]:
     }
 
 
-def _outcome(outcome: Outcome, cost: float, setup: Setup) -> dict[str, Any]:
+def _outcome(outcome: Outcome, cost: float, setup: Setup, world: int) -> dict[str, Any]:
     speed = outcome.tokens / outcome.seconds
     return {
         "precision": setup.precision,
@@ -298,7 +344,7 @@ def _outcome(outcome: Outcome, cost: float, setup: Setup) -> dict[str, Any]:
         "tokens": outcome.tokens,
         "seconds": outcome.seconds,
         "tokens_per_second": speed,
-        "utilisation": cost * speed / setup.peak,
+        "utilisation": cost * speed / (setup.peak * world),
         "skipped_updates": outcome.skipped,
         "gave_up": outcome.gave_up,
         "interruptions": outcome.interruptions,

@@ -19,7 +19,7 @@ _MEMORY = 1_000_000_000
 
 
 class SecondText:
-    """The first rows of a text, laid out as the rows to train on are; asked for as held-out rows are."""
+    """The first rows of a text, one document behind the other; asked for as held-out rows are."""
 
     def __init__(self, path: Path, tokenizer: Tokenizer, row_length: int) -> None:
         room = row_length - 2
@@ -34,12 +34,12 @@ class SecondText:
             )
             for file in expand([Source(str(path))])
         )
-        pieces = chain.from_iterable(tokenizer.encode([text])[0] for text in documents)
+        pieces = chain.from_iterable([*tokenizer.encode([text])[0], tokenizer.sep_id] for text in documents)
         stream = np.fromiter(islice(pieces, HELD_OUT_ROWS * room), dtype=np.int64)
         whole = len(stream) // room
         if not whole:
             raise DataError(
-                f"pretrain.forgetting: {path} gives {len(stream)} tokens, less than one row of {row_length}; name a "
+                f"pretrain.second_text: {path} gives {len(stream)} tokens, less than one row of {row_length}; name a "
                 "longer text"
             )
         self._ids = np.full((whole, row_length), tokenizer.cls_id, dtype=np.int64)

@@ -26,6 +26,7 @@ from bertwright.stages.training_choices import batch_of, micro_batch_rows, optim
 from bertwright.stages.work import Work
 from bertwright.training.allocation import memory_kept
 from bertwright.training.losses import masked_lm_loss
+from bertwright.training.optimizers import Optimizer
 from bertwright.training.precision import DTYPES, choose, matmul_peak
 
 _SECONDS = 5.0  # for all passes together, compiling left out
@@ -33,6 +34,7 @@ _PASS = 5e10  # operations of a pass: a quarter of a second of two CPU cores
 _PASSES = 3
 _MARGIN = 1.15
 _LAYERS = 2  # of the model that is timed: what is fastest hardly hangs on the depth
+_KEPT = "setup.json"
 _WORTH = 1.03  # how much faster a GPU has to be with twice the rows at once
 
 
@@ -82,19 +84,27 @@ def find_setup(work: Work, choice: Pretrain, config: EncoderConfig, *, row_lengt
 
     ``rows`` counts the rows to train on. ``InputError`` where `system.compile` finds no compiler.
     """
-    path = work.scratch / "setup.json"
     asked = {"machine": asdict(work.machine), "micro_batch": choice.micro_batch}
-    before: dict[str, Any] = files.read_json(path) if path.exists() else {"asked": None}
-    if before["asked"] == asked:
-        return Setup(**{**before["found"], "tried": tuple(before["found"]["tried"])})
+    path, before = work.scratch / _KEPT, None
+    if path.exists():
+        before = kept_setup(work)
+        if files.read_json(path)["asked"] == asked:
+            return before
     found = _find(work, choice, config, row_length, rows)
-    if before["asked"] is not None:
-        # The machine's part of the recipe changed meanwhile. The batch stays: it is a part of the result.
-        batch = before["found"]["batch"]
-        found = replace(found, batch=batch, micro_batch=min(found.micro_batch, batch))
+    if before is not None:
+        # The user asked for something else meanwhile. What decides the result stays as it began.
+        format_ = before.precision if work.machine.precision == "auto" else found.precision
+        found = replace(found, batch=before.batch, precision=format_)
+        found = replace(found, micro_batch=min(found.micro_batch, found.batch))
     files.write_json(path, {"asked": asked, "found": asdict(found)})
     work.tell({"said": found.sentence()})
     return found
+
+
+def kept_setup(work: Work) -> Setup:
+    """Return the setup that a training was begun with."""
+    found = files.read_json(work.scratch / _KEPT)["found"]
+    return Setup(**{**found, "tried": tuple(found["tried"])})
 
 
 def _find(work: Work, choice: Pretrain, config: EncoderConfig, row_length: int, rows: int) -> Setup:
@@ -110,7 +120,7 @@ def _find(work: Work, choice: Pretrain, config: EncoderConfig, row_length: int, 
     if machine.compile:
         _need_compiler(device)
     torch.set_num_threads(usual.threads)
-    tried = _tried(work, usual, config, choice.mask_rate, row_length, device) if machine.probe else {}
+    tried = _tried(work, usual, config, choice, row_length, device) if machine.probe else {}
     best = max(tried, key=lambda one: tried[one] / (1.0 if one == usual else _MARGIN), default=usual)
     if machine.compile and not machine.probe:
         best = replace(best, compiled=True)
@@ -120,8 +130,9 @@ def _find(work: Work, choice: Pretrain, config: EncoderConfig, row_length: int, 
     speed = tried.get(best, 0.5 * peak) / cost * machine.devices
     batch = batch_of(choice, row_length=row_length, rows=rows, tokens_per_second=speed)
     micro_batch = micro_batch_rows(choice, row_length, -(-batch // machine.devices))
-    if device == "cuda" and choice.micro_batch is None and machine.probe:
-        micro_batch = _largest_micro_batch(config, choice, best, row_length, -(-batch // machine.devices))
+    if device == "cuda" and choice.micro_batch is None and machine.probe and not machine.sharding:
+        again = machine.activation_checkpointing
+        micro_batch = _largest_micro_batch(config, choice, best, row_length, -(-batch // machine.devices), again=again)
     return Setup(
         device=device,
         precision=best.precision,
@@ -151,9 +162,13 @@ def _candidates(work: Work, usual: _Candidate, device: str) -> Iterator[_Candida
 
 
 def _tried(
-    work: Work, usual: _Candidate, config: EncoderConfig, mask_rate: float, length: int, device: str
+    work: Work, usual: _Candidate, config: EncoderConfig, choice: Pretrain, length: int, device: str
 ) -> dict[_Candidate, float]:
-    """Time candidates until the time is over, the usual one first: operations a second of each."""
+    """Time candidates until the time is over, the usual one first: operations a second of each.
+
+    One that does not fit a GPU's memory is none.
+    """
+    mask_rate = choice.mask_rate
     small = replace(config, layers=min(config.layers, _LAYERS))
     cost = flops_per_token(small, length, mask_rate)
     room = _PASS if device == "cpu" else 100 * _PASS
@@ -163,15 +178,18 @@ def _tried(
     for candidate in _candidates(work, usual, device):
         if time.monotonic() - begun > _SECONDS and not candidate.compiled:
             continue
-        seconds = _seconds(small, candidate, drawn_batch(small, rows, length, mask_rate), device)
-        found[candidate] = cost * rows * length / seconds
+        batch = drawn_batch(small, rows, length, mask_rate, apart=choice.document_mask)
+        with contextlib.suppress(torch.OutOfMemoryError):
+            found[candidate] = cost * rows * length / _seconds(small, candidate, batch, device)
+    if device == "cuda":
+        torch.cuda.empty_cache()
     return found
 
 
 def _seconds(config: EncoderConfig, candidate: _Candidate, batch: dict[str, Any], device: str) -> float:
     """Return the seconds of the fastest of a few passes, forward and backward."""
     torch.set_num_threads(candidate.threads)
-    model = placed(build_masked_lm(config, seed=0), candidate, device)
+    model = arranged(build_masked_lm(config, seed=0), candidate).to(device, DTYPES[candidate.precision])
     best = float("inf")
     with memory_kept():
         for number in range(_PASSES + 1):
@@ -190,23 +208,24 @@ def _one_pass(model: MaskedLM, batch: dict[str, Any], device: str) -> None:
         torch.cuda.synchronize()
 
 
-def placed(model: MaskedLM, setup: Setup | _Candidate, device: str) -> MaskedLM:
-    """Put a model where and how it is trained: device, number format, attention, compiled or not; without dropout."""
+def arranged(model: MaskedLM, setup: Setup | _Candidate) -> MaskedLM:
+    """Let a model work as it is trained: without dropout, with the chosen attention, compiled or not."""
     set_dropout(model, 0.0)
-    model.to(device, DTYPES[setup.precision])
     model.encoder.attention_form(setup.attention)
     if setup.compiled:
         model.encoder.compile_blocks()
     return model
 
 
-def drawn_batch(config: EncoderConfig, rows: int, length: int, mask_rate: float) -> dict[str, Any]:
-    """Return a micro-batch of drawn tokens, (rows, length), as masked rows are."""
+def drawn_batch(
+    config: EncoderConfig, rows: int, length: int, mask_rate: float, *, apart: bool = False
+) -> dict[str, Any]:
+    """Return a micro-batch of drawn tokens, (rows, length), as masked rows are; ``apart``: two documents a row."""
     generator = np.random.default_rng(0)
     count = max(1, int(rows * length * mask_rate))
     return {
         "ids": torch.from_numpy(generator.integers(0, config.vocabulary, (rows, length))),
-        "mask": None,
+        "mask": _two_documents(rows, length) if apart else None,
         "segments": None,
         "positions": torch.from_numpy(np.sort(generator.choice(rows * length, count, replace=False))),
         "labels": torch.from_numpy(generator.integers(0, config.vocabulary, count)),
@@ -214,30 +233,55 @@ def drawn_batch(config: EncoderConfig, rows: int, length: int, mask_rate: float)
     }
 
 
-def _largest_micro_batch(config: EncoderConfig, choice: Pretrain, setup: _Candidate, length: int, most: int) -> int:
-    """Double the rows at once for as long as they fit beside the optimizer's memory and a GPU is faster for it."""
-    model = placed(build_masked_lm(config, seed=0), setup, "cuda")
-    optimizer = optimizer_of(model, choice)
-    best, speed, rows = 1, 0.0, 8
-    while rows <= most:
-        batch = drawn_batch(config, rows, length, choice.mask_rate)
+def _two_documents(rows: int, length: int) -> torch.Tensor:
+    second = torch.arange(length) >= length // 2
+    return (second[:, None] == second[None, :]).expand(rows, -1, -1)
+
+
+def _largest_micro_batch(
+    config: EncoderConfig, choice: Pretrain, setup: _Candidate, length: int, most: int, *, again: bool
+) -> int:
+    """Double the rows at once for as long as they fit beside the optimizer's memory and a GPU is faster for it.
+
+    ``again``: activations are computed again on the way back. ``InputError`` where not even one row fits.
+    """
+    model = arranged(build_masked_lm(config, seed=0), setup).to("cuda")
+    model.encoder.activation_checkpointing = again
+    optimizer = optimizer_of(model, choice, DTYPES[setup.precision])
+    rate = max(choice.mask_rate, choice.mask_rate_end or 0.0)
+    best, speed, rows = 0, 0.0, min(8, most)
+    while rows > best:
+        batch = drawn_batch(config, rows, length, rate, apart=choice.document_mask)
         try:
-            for number in range(3):
-                begun = time.perf_counter()
-                _one_pass(model, batch, "cuda")
-                optimizer.accumulate()
-                if number == 0:
-                    optimizer.gradients()
-                    optimizer.step(scale=1.0, multiplier=0.0)  # its moments take their memory from now on
-            faster = rows / (time.perf_counter() - begun)
+            seconds = _with_update(model, optimizer, batch)
         except torch.OutOfMemoryError:
+            if best or rows == 1:
+                break
+            rows //= 2
+            continue
+        if rows / seconds < speed * _WORTH:
             break
-        if faster < speed * _WORTH:
-            break
-        best, speed, rows = rows, faster, 2 * rows
+        best, speed, rows = rows, rows / seconds, min(2 * rows, most)
     del model, optimizer
     torch.cuda.empty_cache()
-    return min(best, most)
+    if not best:
+        raise InputError(
+            f"not even one row of {length} tokens fits this GPU beside the optimizer; take a smaller encoder or "
+            "shorter rows, or divide the model over several GPUs with `system.sharding=true`"
+        )
+    return best
+
+
+def _with_update(model: MaskedLM, optimizer: Optimizer, batch: dict[str, Any]) -> float:
+    """Return the seconds of a pass, the optimizer's moments being there."""
+    for number in range(3):
+        begun = time.perf_counter()
+        _one_pass(model, batch, "cuda")
+        optimizer.accumulate()
+        if number == 0:
+            optimizer.gradients()
+            optimizer.step(scale=1.0, multiplier=0.0)
+    return time.perf_counter() - begun
 
 
 def _need_compiler(device: str) -> None:

@@ -97,9 +97,9 @@ def add_pieces(model: MaskedLM, old: Tokenizer, new: Tokenizer) -> None:
     The same goes for the bias of the prediction head. Spare rows behind the old pieces are used first.
     """
     words, bias = model.encoder.embeddings.words.weight, model.head.bias
-    spare = max(0, new.vocabulary - len(words))
-    table = torch.cat([words, words.new_zeros(spare, words.shape[1])])
-    biases = torch.cat([bias, bias.new_zeros(spare)])
+    missing = max(0, new.vocabulary - len(words))
+    table = torch.cat([words, words.new_zeros(missing, words.shape[1])])
+    biases = torch.cat([bias, bias.new_zeros(missing)])
     pieces = new.pieces()[old.vocabulary :]
     for number, ids in enumerate(old.encode(pieces), start=old.vocabulary):
         table[number], biases[number] = words[ids].mean(dim=0), bias[ids].mean()

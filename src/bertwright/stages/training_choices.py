@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import nn
 
 from bertwright.recipe import Optimization, Pretrain
@@ -42,8 +43,8 @@ def batch_of(choice: Pretrain, *, row_length: int, rows: int, tokens_per_second:
     return default_batch(seen[unit])
 
 
-def optimizer_of(model: nn.Module, choice: Pretrain) -> Optimizer:
-    """Return the optimizer of a model's trainable parameters. Betas and epsilon are 24hBERT's."""
+def optimizer_of(model: nn.Module, choice: Pretrain, dtype: torch.dtype | None = None) -> Optimizer:
+    """Return the optimizer of a model's trainable parameters, in ``dtype``. Betas and epsilon are 24hBERT's."""
     parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     settings = Settings(
         learning_rate=choice.learning_rate,
@@ -52,7 +53,7 @@ def optimizer_of(model: nn.Module, choice: Pretrain) -> Optimizer:
         hidden_learning_rate=choice.muon_learning_rate,
         momentum=choice.momentum,
     )
-    return Optimizer(parameters, name=choice.optimizer, settings=settings)
+    return Optimizer(parameters, name=choice.optimizer, settings=settings, dtype=dtype)
 
 
 def micro_batch_rows(choice: Pretrain, row_length: int, batch: int) -> int:

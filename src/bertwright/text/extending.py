@@ -31,11 +31,12 @@ def extend(tokenizer: Tokenizer, texts: Iterable[str], pieces: int) -> tuple[Tok
     counted = StringCounts(texts, backend.normalizer)
     words = words_of(counted.counts, backend.pre_tokenizer)
     candidates = sorted(word for word, times in words.items() if times >= _LEAST and word.isalpha())
-    saved = {
-        word: words[word] * (len(ids) - 1)
+    # A word that was unknown had a piece for each character, as it were.
+    pieces_of = {
+        word: len(word) if tokenizer.unk_id in ids else len(ids)
         for word, ids in zip(candidates, tokenizer.encode(candidates), strict=True)
-        if len(ids) > 1 or tokenizer.unk_id in ids
     }
+    saved = {word: words[word] * (count - 1) for word, count in pieces_of.items() if count > 1}
     chosen = sorted(saved, key=lambda word: (-saved[word], word))[:pieces]
     if len(chosen) < pieces:
         raise DataError(
@@ -48,5 +49,9 @@ def extend(tokenizer: Tokenizer, texts: Iterable[str], pieces: int) -> tuple[Tok
 
 
 def is_extension(tokenizer: Tokenizer, of: Tokenizer) -> bool:
-    """Return whether a tokenizer has all pieces of another at their ids, and more behind them."""
-    return tokenizer.vocabulary > of.vocabulary and tokenizer.pieces()[: of.vocabulary] == of.pieces()
+    """Return whether a tokenizer has all pieces of another at their ids, and behind them whole words."""
+    pieces, known = tokenizer.pieces(), of.vocabulary
+    added = pieces[known:]
+    return (
+        bool(added) and pieces[:known] == of.pieces() and all(word.isalpha() and of.encode([word])[0] for word in added)
+    )

@@ -45,18 +45,27 @@ class Launch:
             self._store.add("bertwright/left", 1)
         return work
 
-    def end(self) -> None:
-        """Tell the others that there is no more, and wait a while until they know: the store goes with this rank."""
+    def end(self, *, wait: bool) -> None:
+        """Tell the others that there is no more, and ``wait`` a while until they know: the store goes with this rank.
+
+        After a failure nobody may be there to hear it.
+        """
         self.send(None)
         begun = time.monotonic()
-        while self._store.add("bertwright/left", 0) < self.world - 1 and time.monotonic() - begun < _GOODBYE:
+        while wait and self._store.add("bertwright/left", 0) < self.world - 1 and time.monotonic() - begun < _GOODBYE:
             time.sleep(_EVERY)
+        self.leave()
 
-    def ranks(self) -> Ranks:
-        """Return this process's place among the ranks that train; all of them have to ask."""
+    def leave(self) -> None:
+        """Leave the group of ranks, if there was one."""
+        if self._ranks is not None:
+            dist.destroy_process_group()
+
+    def ranks(self, place: str) -> Ranks:
+        """Return this process's place among the ranks that train, on "auto" or "cpu"; all of them have to ask."""
         if self._ranks is None:
             store = dist.PrefixStore("bertwright/ranks", self._store)  # type: ignore[attr-defined]
-            self._ranks = join(self.rank, self.world, store)
+            self._ranks = join(self.rank, self.world, place, store)
         return self._ranks
 
 

@@ -67,6 +67,7 @@ def train(
     milestones: Sequence[float] = (),
     at_milestone: Callable[[float], None] = lambda _: None,
     hopeless: Callable[[State], bool] = lambda _: False,
+    loss_scaled: bool = False,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
     """Train until the budget is used up, from the newest checkpoint in ``folder`` if there is one.
@@ -75,12 +76,13 @@ def train(
     ``until`` is the share of the budget to stop at, with the schedule of the whole; after an evaluation ``hopeless``
     may give the training up. ``at_milestone`` is called behind each share of the budget in ``milestones``. Raises
     ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged`` where the loss stays non-finite; an
-    update with such a loss or gradient is never made, and moves no schedule but that of a clock.
+    update with such a loss or gradient is never made, and moves no schedule but that of a clock. ``loss_scaled`` is for
+    passes in fp16 (see ``loss_scale``).
     """
     total = budget.total(batches.steps_per_epoch)
     end = max(1, round(total * until))
     device = optimizer.weights[0].device
-    state, diary = _resume(optimizer, folder, ranks), _Diary(metrics, total, ranks.rank == 0, progress)
+    state, diary = _resume(optimizer, folder, ranks, loss_scaled), _Diary(metrics, total, ranks.rank == 0, progress)
     diary.cut(state.step)
     if evaluate is not None and state.step == 0:
         state.first = state.final = _measure(model, evaluate, diary, state)
@@ -101,7 +103,7 @@ def train(
             diary.step(state, done, after, update, optimizer.learning_rate * rate)
             if evaluate is not None and (after >= end or after * evaluations // total > done * evaluations // total):
                 state.final = _measure(model, evaluate, diary, state)
-                state.gave_up = after < end and hopeless(state)
+                state.gave_up = bool(ranks.first(after < end and hopeless(state))[0])
             for share in milestones:
                 if done < share * total <= after:
                     at_milestone(share)
@@ -212,13 +214,15 @@ def _measure(
     return found
 
 
-def _resume(optimizer: Optimizer, folder: Path, ranks: Ranks) -> State:
+def _resume(optimizer: Optimizer, folder: Path, ranks: Ranks, loss_scaled: bool) -> State:
     found = checkpoint.latest(folder)
     # All have read before the first rank may write the next one.
     ranks.barrier()
     if found is None:
-        return State(scale=loss_scale.FIRST if optimizer.weights[0].dtype == torch.float16 else 1.0)
+        return State(scale=loss_scale.FIRST if loss_scaled else 1.0)
     tensors, state = found
+    if not loss_scaled:
+        state.scale = 1.0
     optimizer.load_state(tensors)
     state.interruptions += 1
     return state

@@ -45,7 +45,7 @@ def _adamw(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
 
 def _sgd(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
     groups = _groups(named, settings.weight_decay)
-    return [torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)]
+    return [torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)]
 
 
 def _muon(named: Named, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -81,19 +81,30 @@ class Optimizer:
     """Gradients of a whole step in fp32, then one update.
 
     A model in bf16 is trained through fp32 masters: bf16 keeps 8 bits of a number, so an update smaller than 1/256 of a
-    weight would be lost. Gradients of micro-batches are summed in fp32 for the same reason.
+    weight would be lost. Gradients of micro-batches are summed in fp32 for the same reason. With ``dtype`` weights in
+    fp32 are brought into that format; without, they stay what they are.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], *, name: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        *,
+        name: str,
+        settings: Settings,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         named = list(parameters)
         if not named:
             raise RunError("there is nothing to train: no parameter is chosen")
         self.names = [key for key, _ in named]
         self.weights = [weight for _, weight in named]
+        # Masters are made before weights are rounded: what a training begins with keeps its last digits.
         self.masters = [
-            weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
+            weight if (dtype or weight.dtype) == torch.float32 else nn.Parameter(weight.detach().float())
             for weight in self.weights
         ]
+        for weight in self.weights:
+            weight.data = weight.data.to(dtype or weight.dtype)
         self._copied = [
             (weight, master) for weight, master in zip(self.weights, self.masters, strict=True) if weight is not master
         ]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bertwright.errors import RunError
+from bertwright.errors import InputError, RunError
 from bertwright.processes import die_with, named
 
 _PATIENCE = timedelta(minutes=30)
@@ -37,9 +37,9 @@ class Ranks:
         self._device = device or torch.device("cpu")
 
     @classmethod
-    def from_environment(cls) -> Ranks:
+    def from_environment(cls, device: str = "auto") -> Ranks:
         """Join the ranks that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell of."""
-        return join(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        return join(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
 
     def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Replace each gradient by its sum over all ranks."""
@@ -67,12 +67,20 @@ class Ranks:
             dist.barrier()
 
 
-def join(rank: int, world: int, store: Any = None) -> Ranks:
-    """Join a group of ranks, each with its own GPU where there are any; they meet by a store or by the environment."""
+def join(rank: int, world: int, place: str = "auto", store: Any = None) -> Ranks:
+    """Join a group of ranks, each with its own GPU where there are any and ``place`` is not "cpu".
+
+    They meet by a store or by the environment. ``InputError`` where there are fewer GPUs than ranks here.
+    """
     if world == 1:
         return Ranks()
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank))) if cuda else torch.device("cpu")
+    cuda, number = torch.cuda.is_available() and place != "cpu", int(os.environ.get("LOCAL_RANK", rank))
+    if cuda and number >= torch.cuda.device_count():
+        raise InputError(
+            f"there are {torch.cuda.device_count()} GPUs here and rank {number} has none (ranks count from 0); lower "
+            "`system.devices`, or set `system.device=cpu`"
+        )
+    device = torch.device("cuda", number) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     meeting = {} if store is None else {"store": store, "rank": rank, "world_size": world}
@@ -80,10 +88,18 @@ def join(rank: int, world: int, store: Any = None) -> Ranks:
     return Ranks(rank, world, device)
 
 
-def start(count: int, target: str, argument: Mapping[str, Any], *, threads: int) -> None:
+def start(
+    count: int,
+    target: str,
+    argument: Mapping[str, Any],
+    *,
+    threads: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Run ``module:function`` with a JSON argument in ``count`` local processes, which form one group.
 
-    Cores are divided among them. ``RunError`` tells the end of the first one's stderr that fails; the others are ended.
+    Cores are divided among them; ``meanwhile`` is called now and then. ``RunError`` tells the end of the first one's
+    stderr that fails; the others are ended.
     """
     with tempfile.TemporaryDirectory(prefix="bertwright-ranks-") as name:
         folder = Path(name)
@@ -101,7 +117,8 @@ def start(count: int, target: str, argument: Mapping[str, Any], *, threads: int)
                     command = [sys.executable, "-m", __name__, target, str(folder / "argument.json"), str(os.getpid())]
                     own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
                     processes.append(subprocess.Popen(command, env=own, stderr=stderr))
-            _wait(processes, folder)
+            _wait(processes, folder, meanwhile)
+            meanwhile()
         finally:
             for process in processes:
                 if process.poll() is None:
@@ -110,10 +127,11 @@ def start(count: int, target: str, argument: Mapping[str, Any], *, threads: int)
                 process.wait()
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
+def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, meanwhile: Callable[[], None]) -> None:
     """Wait until all have ended well; raise with what each said that did not."""
     while any(process.poll() is None for process in processes) and not any(p.returncode for p in processes):
         time.sleep(0.1)
+        meanwhile()
     if not any(process.returncode for process in processes):
         return
     # One failure soon breaks the others' connections: the first to fail is among those that ended by now.

@@ -27,8 +27,8 @@ def shard(model: nn.Module, blocks: Iterable[nn.Module], *, world: int, device: 
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor whole; where it is divided, all ranks have to ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """Return a tensor whole; one that is divided comes to the CPU, where there is room, and all ranks have to ask."""
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 def like(value: Tensor, other: Tensor) -> Tensor:
