@@ -4,10 +4,10 @@
 
 Rules. Train on `wikipedia-00` and `wikipedia-01` (95 MB) with BERT's uncased vocabulary, from nothing, for at most so
 many minutes of training on one machine; preparing text, evaluations, saving and scoring are not counted. Anything else
-is free: shape, optimizer, masking, the tool itself. What comes out is an ordinary model folder. Score: mean cross entropy in nats at
-fixed masks (15 %, 80/10/10) in 1,024 rows of 128 tokens of `valid.txt`, and with `--tasks` TREC, SST-2 (12,000 rows)
-and STS-B, fine-tuned at fixed settings over three seeds. The machine probe makes runs on different machines comparable:
-quote it. `--score FOLDER` scores a folder that another tool made.
+is free: shape, optimizer, masking, the tool itself. What comes out is an ordinary model folder. Score: mean cross
+entropy in nats at fixed masks (15 %, 80/10/10) in 1,024 rows of 128 tokens of `valid.txt`, and with `--tasks` TREC,
+SST-2 (12,000 rows) and STS-B, fine-tuned at fixed settings over three seeds. The machine probe makes runs on different
+machines comparable: quote it. `--score FOLDER` scores a folder that another tool made.
 
 `a.b=c` changes this tool's recipe, as on its command line. The last line is one JSON object.
 """

@@ -3,11 +3,11 @@
     python benchmarks/time_to_loss.py [--minutes 5,10,20] [--rates 5e-4,1e-3,2e-3] [--seeds 1] [--save NAME]
 
 Both train four layers of width 256 with BERT's vocabulary on the same rows of Wikipedia and are scored on the same
-1,024 rows of `valid.txt` at fixed masks. The plain loop is `BertForMaskedLM` in bf16 autocast with fused AdamW, 32 rows an
-update, a linear schedule over the time, its learning rate chosen at the shortest time. Ours is the preset `bertwright`
-with its family. Then ours gets a twelfth, a sixteenth and a twentieth of the longest time, and the speed-up is that of
-the shortest that still reaches the plain loop's loss. Every turn runs in a process of its own and leaves a file in
-`--build`, so a benchmark that was stopped goes on. The last line is one JSON object.
+1,024 rows of `valid.txt` at fixed masks. The plain loop is `BertForMaskedLM` in bf16 autocast with fused AdamW, 32 rows
+an update, a linear schedule over the time, its learning rate chosen at the shortest time. Ours is the preset
+`bertwright` with its family. Then ours gets a twelfth, a sixteenth and a twentieth of the longest time, and the
+speed-up is that of the shortest that still reaches the plain loop's loss. Every turn runs in a process of its own and
+leaves a file in `--build`, so a benchmark that was stopped goes on. The last line is one JSON object.
 """
 
 from __future__ import annotations

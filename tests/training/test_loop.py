@@ -465,7 +465,7 @@ from bertwright.training.allocation import memory_kept
 def steps():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
-        x = torch.ones(8_000_000)
+        x = torch.ones(12_000_000)  # 48 MB: glibc never keeps so much by itself
         y = (x * 2, x + 1)
         del x
         z = y[0] * y[1]
