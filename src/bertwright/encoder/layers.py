@@ -137,16 +137,20 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Turn pairs of a head's numbers by the angle of their position (RoPE): (B, A, T, D) to the same."""
     cosine, sine = rotation
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return (x.float() * cosine + turned.float() * sine).to(x.dtype)
+    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
+    return torch.addcmul(x * cosine, swapped, sine)
 
 
-def rotation(length: int, width: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return RoPE's cosines and sines for ``length`` positions and heads of ``width`` numbers, each (T, D), fp32."""
+def rotation(length: int, width: int, base: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return RoPE's cosines and sines for ``length`` positions and heads of ``width`` numbers, each (T, D).
+
+    The sines of the first half are negative: so a swap of the halves is all that is left of the turn. They are rounded
+    to ``dtype`` here, once, and not brought to fp32 with every query and key.
+    """
     frequencies = base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequencies
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    sines = torch.cat((-angles.sin(), angles.sin()), dim=-1)
+    return torch.cat((angles.cos(), angles.cos()), dim=-1).to(dtype), sines.to(dtype)
 
 
 def mask_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -88,8 +88,8 @@ class Encoder(nn.Module):
         return Context(
             bias,
             local,
-            rotation(length, width, self.config.rope_base, device),
-            rotation(length, width, self.config.local_rope_base, device),
+            rotation(length, width, self.config.rope_base, dtype, device),
+            rotation(length, width, self.config.local_rope_base, dtype, device),
         )
 
     def layers(self, x: Tensor, context: Context) -> Iterator[Tensor]:
