@@ -11,6 +11,7 @@ import torch
 
 from bertwright.errors import InputError
 
+_PATIENCE = 1.0  # seconds for one product
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -57,11 +58,17 @@ def _cpu_flags() -> set[str]:
 @lru_cache(maxsize=4)
 def matmul_peak(dtype: torch.dtype, device: str = "cpu") -> float:
     """Return the floating-point operations a second of the best of a few large matrix products, measured now."""
-    size = 2048 if device == "cpu" else 8192
+    small, large = (512, 2048) if device == "cpu" else (1024, 8192)
+    peak = _products(dtype, device, small, times=2)
+    # A format that a machine has no instructions for would take minutes.
+    return peak if 2 * large**3 / peak > _PATIENCE else _products(dtype, device, large, times=6)
+
+
+def _products(dtype: torch.dtype, device: str, size: int, *, times: int) -> float:
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
     best = float("inf")
-    for _ in range(6):
+    for _ in range(times):
         begun = time.perf_counter()
         a @ b
         if device != "cpu":
