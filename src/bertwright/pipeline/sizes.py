@@ -64,8 +64,8 @@ def _row(recipe: Recipe, choice: Tokenizer, counted: StringCounts, vocabulary: i
         unknown += counted.counts[string] * (tokenizer.unk_id in ids)
     # Torch comes with these, and counting an encoder's parameters is all that it is needed for.
     measure = importlib.import_module("bertwright.stages.measure")
-    pretrain = importlib.import_module("bertwright.stages.pretrain")
-    config = pretrain.shape_of(recipe.encoder.model_dump(mode="json"), vocabulary, 0)
+    starting = importlib.import_module("bertwright.stages.starting")
+    config = starting.shape_of(recipe.encoder.model_dump(mode="json"), vocabulary, 0)
     parameters, words = measure.count_parameters(config), max(1, counted.counts.total())
     return SizeRow(vocabulary, tokens / words, unknown / words, vocabulary * config.width / parameters, parameters)
 
