@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+import yaml
 
 import bertwright
 from bertwright.cli import call
@@ -106,6 +109,21 @@ def test_an_encoder_is_continued_with_new_pieces(toy: Toy, given: Path, other: P
         for name in ("continued", "given")
     }
     assert {"continued": large, "given": small} == tokens
+
+
+def test_a_fresh_head_knows_the_new_pieces(toy: Toy, given: Path, other: Path, tmp_path: Path) -> None:
+    """A folder without a prediction head, continued with new pieces: the head is as long as the longer table."""
+    bare = tmp_path / "bare"
+    shutil.copytree(given.resolve(), bare)
+    tensors = safetensors.torch.load_file(bare / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
+    safetensors.torch.save_file(kept, bare / "model.safetensors", metadata={"format": "pt"})
+    document = toy(tasks=[], prepare={"sources": [str(other)]}).read_text()
+    recipe = yaml.safe_load(document) | {"tokenizer": {"extend": 6}, "encoder": {"folder": str(bare)}}
+    recipe["pretrain"]["budget"] = "40 steps"
+    (tmp_path / "bare.yaml").write_text(yaml.safe_dump(recipe))
+    result = bertwright.pretrain(bertwright.load_recipe(tmp_path / "bare.yaml", [f"store={tmp_path / 'third'}"]))
+    assert len(Tokenizer.load(bare).pieces()) + 6 == result.stages["pretrain"].record["results"]["shape"]["vocabulary"]
 
 
 def test_extend_without_an_encoder_is_told(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:

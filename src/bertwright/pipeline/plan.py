@@ -17,6 +17,7 @@ from bertwright.pipeline.preflight import sources_of
 from bertwright.recipe import Optimization, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare, Tokenizer
+from bertwright.stages.work import MODEL, model_at
 from bertwright.store import Store, identity
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, Task
@@ -24,9 +25,6 @@ from bertwright.text.sources import expand
 
 KINDS = ("fetch", "tokenizer", "overlap", "prepare", "initialise", "pretrain", "finetune", "evaluate")
 """All kinds of stages, in the order in which they run."""
-
-MODEL = "model"
-"""The folder inside a stage that holds an ordinary model folder."""
 
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
 _NO_RESULT = {"micro_batch", "checkpoint_every"}
@@ -191,7 +189,7 @@ class _Planner:
             name = "continued" if given else "pretrained"
             variants.append(Variant(name, main, tokenizer))
             for share in recipe.pretrain.save_at if recipe.finetune.at_checkpoints else ():
-                saved = replace(main, inside=f"{MODEL}-{100 * share:g}")
+                saved = replace(main, inside=model_at(share))
                 variants.append(Variant(f"{name}-{100 * share:g}", saved, tokenizer))
         elif given is not None:
             variants.append(Variant("given", given, own))

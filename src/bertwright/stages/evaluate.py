@@ -20,8 +20,7 @@ from bertwright.encoder import families
 from bertwright.encoder.models import Classifier
 from bertwright.errors import DataError
 from bertwright.stages.finetune import encode_rows
-from bertwright.stages.model_folder import MODEL
-from bertwright.stages.work import Work
+from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, decide, floor

@@ -17,9 +17,9 @@ from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import build_classifier
 from bertwright.recipe import Finetune
-from bertwright.stages.model_folder import MODEL, save_model
+from bertwright.stages.model_folder import save_model
 from bertwright.stages.training_choices import as_budget, schedule_of
-from bertwright.stages.work import Work
+from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.batches import Encoded, TrainBatches, encode
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows, read_rows

@@ -13,8 +13,6 @@ from bertwright.encoder.config import EncoderConfig, size_name
 from bertwright.encoder.models import Classifier, MaskedLM
 from bertwright.text.tokenizer import Tokenizer
 
-MODEL = "model"
-
 
 def save_model(
     folder: Path,

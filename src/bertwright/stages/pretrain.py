@@ -23,12 +23,12 @@ from bertwright.errors import InputError
 from bertwright.processes import Tell, launched
 from bertwright.recipe import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
-from bertwright.stages.model_folder import MODEL, facts, save_model
+from bertwright.stages.model_folder import facts, save_model
 from bertwright.stages.second_text import SecondText
 from bertwright.stages.setup import Setup, arranged, find_setup, kept_setup
 from bertwright.stages.starting import check_rows, fresh_config, starting_config, starting_model
 from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
-from bertwright.stages.work import Work
+from bertwright.stages.work import MODEL, Work, model_at
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
@@ -243,7 +243,7 @@ class _Job:
         """Save the encoder as it is at a share of the budget."""
         model = self.whole_model(optimizer)
         if self.ranks.rank == 0:
-            save_model(self.work.folder / checkpoint_folder(share), model, self.tokenizer)
+            save_model(self.work.folder / model_at(share), model, self.tokenizer)
 
     def _hopeless(self, state: State) -> bool:
         """Return whether the loss that the recipe wants by now is not reached."""
@@ -253,11 +253,6 @@ class _Job:
         limit = as_budget(after)
         used = limit.done(steps=state.updates, tokens=state.tokens, seconds=state.seconds)
         return used >= limit.total(max(1, self.rows.rows("train") // self.setup.batch))
-
-
-def checkpoint_folder(share: float) -> str:
-    """Return the folder of the encoder saved at a share of the budget."""
-    return f"{MODEL}-{100 * share:g}"
 
 
 def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:

@@ -45,8 +45,6 @@ def starting_model(work: Work, tokenizer: Tokenizer, rows: Shards) -> Start:
     loaded = families.load(work.inputs["start"])
     fresh = loaded.masked_lm_head is None
     head = loaded.masked_lm_head or initialise(MaskedLMHead(loaded.config), seed=seed)
-    if fresh:
-        begin_at_frequencies(head, rows, tokenizer)
     start = Start(MaskedLM(loaded.encoder, head, loaded.pooler), list(loaded.notes), fresh)
     if own := _extended_from(work, tokenizer):
         add_pieces(start.model, own, tokenizer)
@@ -54,6 +52,8 @@ def starting_model(work: Work, tokenizer: Tokenizer, rows: Shards) -> Start:
             f"{tokenizer.vocabulary - own.vocabulary} pieces are new; each began as the mean of the pieces that "
             "its word was cut into."
         )
+    if fresh:
+        begin_at_frequencies(start.model.head, rows, tokenizer)  # behind the new pieces: the rows have them
     return start
 
 

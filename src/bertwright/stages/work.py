@@ -10,6 +10,14 @@ from typing import Any
 from bertwright import store
 from bertwright.processes import Tell, silent
 
+MODEL = "model"
+"""Folder of a stage's model."""
+
+
+def model_at(share: float) -> str:
+    """Return the folder of the encoder that is saved at a share of the budget."""
+    return f"{MODEL}-{100 * share:g}"
+
 
 @dataclass(frozen=True)
 class Machine:

@@ -112,6 +112,10 @@ def train(
             if stop:
                 raise Interrupted(f"stopped after step {state.step}; all is saved and the same command continues")
     optimizer.give_back()
+    return _outcome(state)
+
+
+def _outcome(state: State) -> Outcome:
     return Outcome(
         state.step,
         state.tokens,
