@@ -34,6 +34,7 @@ from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
 from bertwright.training.precision import matmul_peak
 from peers import (
+    WARM,
     WIKIPEDIA,
     bert_tokenizer,
     held_out_loss,
@@ -84,7 +85,7 @@ def throughput(config: EncoderConfig, rows: Shards, tokenizer: Tokenizer, build:
     for _ in range(ROUNDS):
         for compiled in (False, True):
             end = "_compiled" if compiled else ""
-            found = plain_loop(config, batches, bf16=True, updates=UPDATES, compiled=compiled)
+            found = plain_loop(config, batches, bf16=True, updates=WARM + UPDATES, compiled=compiled)
             speeds[f"plain_bf16{end}"].append(found.tokens / found.seconds)
             with tempfile.TemporaryDirectory(dir=build) as folder:
                 speed = steady_speed(

@@ -44,6 +44,8 @@ from bertwright.training.schedules import Schedule, multiplier
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WIKIPEDIA = DATA / "corpora" / "wikipedia"
 LENGTH, WARMUP = 128, 0.06
+WARM = 5
+"""Updates of the plain loop that are not timed."""
 SCORED_ROWS = 1024
 
 
@@ -214,8 +216,8 @@ def plain_loop(
     seed: int = 0,
     compiled: bool = False,
 ) -> PlainOutcome:
-    """Train for so many updates or seconds, the first update left out of the clock (the first five, for updates)."""
-    warm = 5 if updates else 1
+    """Train for so many updates or seconds; the first updates, ``WARM`` or one, are left out of the clock."""
+    warm = WARM if updates else 1
     torch.manual_seed(seed)
     device = choose().device
     model = plain_model(config).to(device).train()
@@ -229,10 +231,10 @@ def plain_loop(
     feed = Feed(batches, 0, 1, device, ahead=device.type == "cuda")
     linear, number, place, tokens, begun = Schedule("linear"), 0, Place(), 0, time.perf_counter()
     while True:
-        share = (number - warm) / updates if updates else (time.perf_counter() - begun) / (seconds or 1.0)
+        share = number / updates if updates else (time.perf_counter() - begun) / (seconds or 1.0)
         if number >= warm and share >= 1.0:
             break
-        rate = multiplier(linear, int(max(share, 0.0) * 1e6), 1_000_000, WARMUP) if seconds else 1.0
+        rate = multiplier(linear, int(max(share, 0.0) * 1e6), 1_000_000, WARMUP)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate
         following = Place(number + 1, place.row + batches.rows(place))

@@ -25,7 +25,7 @@ from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.precision import choose, matmul_peak
-from peers import LENGTH, WIKIPEDIA, InMemory, bert_tokenizer, in_a_process, plain_loop, prepared, steady_speed
+from peers import LENGTH, WARM, WIKIPEDIA, InMemory, bert_tokenizer, in_a_process, plain_loop, prepared, steady_speed
 
 RESULTS = Path(__file__).parent / "results"
 RATE = 0.15
@@ -80,7 +80,7 @@ def turn(own: Setting, name: str) -> dict[str, float]:
         speed = ours(own, in_memory=name == "ours_in_memory")
     else:
         batches, updates = own.batches(Shards(own.folder / "rows")), SIZES[own.size][3]
-        outcome = plain_loop(own.config, batches, bf16=name == "plain_bf16", updates=updates)
+        outcome = plain_loop(own.config, batches, bf16=name == "plain_bf16", updates=WARM + updates)
         speed = outcome.tokens / outcome.seconds
     matmul_peak.cache_clear()
     return {"tokens_per_s": speed, "peak": statistics.mean([*peaks, matmul_peak(choose().dtype)])}

@@ -48,8 +48,9 @@ class System(Section):
     probe: bool = True
     """Time a few passes before pretraining, and choose what is fastest of what is left to choose: threads, attention,
     micro-batch, compiled or not."""
-    attention: Literal["auto", "matmul", "sdpa"] = "auto"
-    """How attention is computed: two products around a softmax, or PyTorch's fused kernel."""
+    attention: Literal["auto", "matmul", "sdpa", "flex"] = "auto"
+    """How attention is computed: two products around a softmax, PyTorch's fused kernel, or, on a GPU, its kernel that
+    skips other documents and what lies outside a window."""
     compile: bool = False
     """Compile the encoder's blocks for pretraining (`torch.compile`; needs a C++ compiler), where that is faster."""
     sharding: bool = False

@@ -308,3 +308,9 @@ def test_a_fresh_head_begins_with_the_words_frequencies(toy: Toy) -> None:
     found = result.stages["pretrain"].record["results"]
     assert found["first_held_out_loss"] == pytest.approx(entropy, rel=0.05)
     assert found["first_held_out_loss"] < math.log(tokenizer.vocabulary) - 0.2
+
+
+def test_flex_attention_on_a_cpu_is_told(toy: Toy) -> None:
+    """Its kernels are for GPUs."""
+    with pytest.raises(InputError, match=r"system\.attention is flex, .* on the CPU here; leave it at auto"):
+        bertwright.pretrain(bertwright.load_recipe(toy(tasks=[]), ["system.attention=flex", "system.device=cpu"]))

@@ -1,15 +1,18 @@
-"""The bricks of a block: attention in two forms, and feed-forward layers.
+"""The bricks of a block: attention in three forms, and feed-forward layers.
 
 Shapes: B batch, T positions, H width, A heads, D head width, F inner width.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
+
+from bertwright.encoder.flex import attend
 
 
 @dataclass(frozen=True)
@@ -17,29 +20,32 @@ class Context:
     """What every block of one forward pass shares, made once.
 
     ``bias`` and ``local_bias`` are added to attention scores, (B or 1, 1, T or 1, T): 0 where a token may be seen and
-    the least number elsewhere; ``None`` where all may. ``rotation`` and ``local_rotation`` are RoPE's cosines and
-    sines, each (T, D); ``None`` where positions are a table.
+    the least number elsewhere; ``None`` where all may. Attention by flex has ``blocks`` and ``local_blocks`` instead.
+    ``rotation`` and ``local_rotation`` are RoPE's cosines and sines, each (T, D); ``None`` where positions are a table.
     """
 
-    bias: Tensor | None
+    bias: Tensor | None = None
     local_bias: Tensor | None = None
     rotation: tuple[Tensor, Tensor] | None = None
     local_rotation: tuple[Tensor, Tensor] | None = None
+    blocks: BlockMask | None = None
+    local_blocks: BlockMask | None = None
 
     def rows(self, keep: Tensor) -> Context:
-        """Return the context of some rows of the batch; ``keep`` holds their numbers, (K,)."""
+        """Return the context of some rows of the batch; ``keep`` holds their numbers, (K,). Not for flex."""
 
         def of(bias: Tensor | None) -> Tensor | None:
             return bias if bias is None or bias.shape[0] == 1 else bias[keep]
 
-        return Context(of(self.bias), of(self.local_bias), self.rotation, self.local_rotation)
+        return replace(self, bias=of(self.bias), local_bias=of(self.local_bias))
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one matrix for query, key and value.
 
-    ``form`` is "matmul" (two products around a softmax; fastest forward and backward on a CPU) or "sdpa" (the fused
-    kernel; fastest on a GPU). Both give the same numbers up to rounding.
+    ``form`` is "matmul" (two products around a softmax; fastest forward and backward on a CPU), "sdpa" (the fused
+    kernel; fastest on a GPU) or "flex" (which skips what may not be seen; for training on a GPU, without dropout). All
+    give the same numbers up to rounding.
     """
 
     def __init__(self, *, width: int, heads: int, dropout: float, local: bool) -> None:
@@ -62,7 +68,9 @@ class Attention(nn.Module):
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         dropout = self.dropout if self.training else 0.0
-        if self.form == "sdpa":
+        if self.form == "flex":
+            mixed = attend(query, key, value, context.local_blocks if self.local else context.blocks)
+        elif self.form == "sdpa":
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
         else:
             scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
@@ -154,14 +162,14 @@ def rotation(length: int, width: int, base: float, dtype: torch.dtype, device: t
 
 
 def mask_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Turn a mask, true where a token may be seen, into a bias for attention scores, (B, 1, 1, T) or (B, 1, T, T).
-
-    A mask (B, T) holds for all tokens of a row; in a mask (B, T, T) each has its own.
-    """
+    """Turn a mask (B, T), as in ``Encoder.context``, into a bias for attention scores, (B, 1, 1, T) or (B, 1, T, T)."""
     if mask is None:
         return None
-    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
-    return bias[:, None, None] if mask.dim() == 2 else bias[:, None]
+    if mask.dtype == torch.bool:
+        seen = mask[:, None, None]
+    else:
+        seen = ((mask[:, :, None] == mask[:, None, :]) & (mask >= 0)[:, None, :])[:, None]
+    return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def window_bias(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:

@@ -6,12 +6,14 @@ A plain loop runs the blocks, so that a caller can look at every layer, stop ear
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.flex import block_mask
 from bertwright.encoder.layers import (
     Attention,
     Block,
@@ -68,6 +70,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(_block(config, number) for number in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width, eps=config.norm_eps) if config.pre_norm else nn.Identity()
+        self.form = "matmul"
         self.activation_checkpointing = False
         """Whether a training pass keeps only what enters each block, and computes the rest again on the way back."""
 
@@ -77,20 +80,26 @@ class Encoder(nn.Module):
         return out
 
     def context(self, length: int, mask: Tensor | None, dtype: torch.dtype, device: torch.device) -> Context:
-        """Return what the blocks share in one pass; ``mask`` (B, T) is true where a token is real, and ``mask``
-        (B, T, T) where the first may see the second."""
-        bias = mask_bias(mask, dtype)
-        if self.config.family != "modern":
-            return Context(bias)
-        near = window_bias(length, self.config.local_window, dtype, device)
-        local = bias if near is None else near if bias is None else torch.minimum(bias, near)
-        width = self.config.width // self.config.heads
-        return Context(
-            bias,
-            local,
-            rotation(length, width, self.config.rope_base, dtype, device),
-            rotation(length, width, self.config.local_rope_base, dtype, device),
-        )
+        """Return what the blocks share in one pass.
+
+        ``mask`` (B, T) is true where a token is real; or it holds the number of each token's document, which sees
+        itself alone, and a negative one for padding.
+        """
+        modern, window = self.config.family == "modern", self.config.local_window
+        if self.form == "flex":
+            context = Context(blocks=block_mask(mask, length, None, device))
+            if modern:
+                context = replace(context, local_blocks=block_mask(mask, length, window, device))
+        else:
+            bias = mask_bias(mask, dtype)
+            near = window_bias(length, window, dtype, device) if modern else None
+            local = bias if near is None else near if bias is None else torch.minimum(bias, near)
+            context = Context(bias, local)
+        if not modern:
+            return context
+        width, bases = self.config.width // self.config.heads, (self.config.rope_base, self.config.local_rope_base)
+        turns = [rotation(length, width, base, dtype, device) for base in bases]
+        return replace(context, rotation=turns[0], local_rotation=turns[1])
 
     def layers(self, x: Tensor, context: Context) -> Iterator[Tensor]:
         """Yield the states after each block, (B, T, H), without the final norm."""
@@ -114,7 +123,8 @@ class Encoder(nn.Module):
             block.compile(dynamic=False)
 
     def attention_form(self, form: str) -> None:
-        """Choose "matmul" or "sdpa" in every block."""
+        """Choose "matmul", "sdpa" or "flex" in every block."""
+        self.form = form
         for part in self.modules():
             if isinstance(part, Attention):
                 part.form = form

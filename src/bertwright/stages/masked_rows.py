@@ -130,7 +130,7 @@ def masked(
     return {
         "ids": torch.from_numpy(result.ids),
         # Only the last row of a split is padded; without padding the mask is left out, which is faster.
-        "mask": _same_document(ids, real, tokenizer.sep_id) if apart else None if bool(real.all()) else real,
+        "mask": _documents(ids, real, tokenizer.sep_id) if apart else None if bool(real.all()) else real,
         "segments": None,
         "positions": torch.from_numpy(result.positions),
         "labels": torch.from_numpy(result.labels),
@@ -139,11 +139,10 @@ def masked(
     }
 
 
-def _same_document(ids: np.ndarray, real: torch.Tensor, sep_id: int) -> torch.Tensor:
-    """Return which token may see which, (n, T, T): a document ends with its [SEP]."""
+def _documents(ids: np.ndarray, real: torch.Tensor, sep_id: int) -> torch.Tensor:
+    """Return the number of each token's document in its row, (n, T), -1 for padding: a document ends with its [SEP]."""
     ends = torch.from_numpy(ids == sep_id)
-    documents = ends.cumsum(dim=1) - ends.long()
-    return (documents[:, :, None] == documents[:, None, :]) & real[:, None, :]
+    return (ends.cumsum(dim=1) - ends.long()).masked_fill_(~real, -1).int()
 
 
 def held_out_loss(

@@ -67,7 +67,8 @@ class Setup:
 
     def eager(self) -> contextlib.AbstractContextManager[Any]:
         """Leave what was compiled aside while a block runs: for passes of other shapes, or without gradients."""
-        return torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
+        compiled = self.compiled or self.attention == "flex"
+        return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ def _find(work: Work, choice: Pretrain, config: EncoderConfig, row_length: int, 
     )
     if machine.compile:
         _need_compiler(device)
+    if usual.attention == "flex" and device == "cpu":
+        raise InputError(
+            "system.attention is flex, whose kernels are for GPUs, and training works on the CPU here; leave it at auto"
+        )
     torch.set_num_threads(usual.threads)
     tried = _tried(work, usual, config, choice, row_length, device) if machine.probe else {}
     best = max(tried, key=lambda one: tried[one] / (1.0 if one == usual else _MARGIN), default=usual)
@@ -147,12 +152,18 @@ def _find(work: Work, choice: Pretrain, config: EncoderConfig, row_length: int, 
     )
 
 
-def _candidates(work: Work, usual: _Candidate, device: str) -> Iterator[_Candidate]:
+def _candidates(
+    work: Work, usual: _Candidate, config: EncoderConfig, choice: Pretrain, device: str
+) -> Iterator[_Candidate]:
     machine = work.machine
     yield usual
     if machine.attention == "auto":
-        other = "sdpa" if usual.attention == "matmul" else "matmul"
-        yield replace(usual, name=other, attention=other)
+        others = ["sdpa" if usual.attention == "matmul" else "matmul"]
+        # What may not be seen is worth skipping where there is some: other documents, or tokens outside a window.
+        if device == "cuda" and (choice.document_mask or config.family == "modern"):
+            others.insert(0, "flex")
+        for other in others:
+            yield replace(usual, name=other, attention=other)
     if device == "cpu" and not machine.fixed_threads and usual.threads > 1:
         yield replace(usual, name=f"{usual.threads // 2} of the threads", threads=usual.threads // 2)
     if device == "cpu" and machine.precision == "auto" and usual.precision != "fp32":
@@ -175,7 +186,7 @@ def _tried(
     rows = max(1, min(64, int(room / (cost * length))))
     found: dict[_Candidate, float] = {}
     begun = time.monotonic()
-    for candidate in _candidates(work, usual, device):
+    for candidate in _candidates(work, usual, config, choice, device):
         if time.monotonic() - begun > _SECONDS and not candidate.compiled:
             continue
         batch = drawn_batch(small, rows, length, mask_rate, apart=choice.document_mask)
@@ -234,8 +245,7 @@ def drawn_batch(
 
 
 def _two_documents(rows: int, length: int) -> torch.Tensor:
-    second = torch.arange(length) >= length // 2
-    return (second[:, None] == second[None, :]).expand(rows, -1, -1)
+    return (torch.arange(length) >= length // 2).int().expand(rows, -1)
 
 
 def _largest_micro_batch(
