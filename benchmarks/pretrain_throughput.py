@@ -1,6 +1,6 @@
 """Pretraining, second for second: our loop against a plain `transformers` loop in fp32 and in bf16 autocast.
 
-    python benchmarks/pretrain_throughput.py [--size mini|small|base] [--optimizer adamw|muon] [--rounds 3] [--save N]
+    python benchmarks/pretrain_throughput.py [--size mini|small|base] [--optimizer adamw|muon] [--compiled] [--rounds 3]
 
 All take the same rows of real text (length 128, BERT's vocabulary, 15 % masked) and the same micro-batch, on all cores,
 optimizer step included. The plain loop is `BertForMaskedLM` as it comes, without dropout, with SDPA and fused AdamW.
@@ -42,6 +42,7 @@ class Setting:
     tokenizer: Tokenizer
     size: str
     optimizer: str
+    compiled: bool
     folder: Path
 
     def batches(self, rows: Any) -> MaskedRows:
@@ -57,11 +58,11 @@ class Setting:
         )
 
 
-def setting(folder: Path, size: str, optimizer: str) -> Setting:
+def setting(folder: Path, own: argparse.Namespace) -> Setting:
     """Return what is measured, from what was prepared in a folder."""
     tokenizer = Tokenizer.load(folder / "tokenizer")
-    config = shape("bert", size, vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id)
-    return Setting(config, tokenizer, size, optimizer, folder)
+    config = shape("bert", own.size, vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id)
+    return Setting(config, tokenizer, own.size, own.optimizer, own.compiled, folder)
 
 
 def ours(own: Setting, *, in_memory: bool) -> float:
@@ -70,7 +71,8 @@ def ours(own: Setting, *, in_memory: bool) -> float:
     batches = own.batches(InMemory(shards) if in_memory else shards)
     *_, updates, _ = SIZES[own.size]
     with tempfile.TemporaryDirectory(dir=own.folder) as name:
-        return steady_speed(own.config, batches, Pretrain(optimizer=own.optimizer), updates=updates, folder=Path(name))
+        choice = Pretrain(optimizer=own.optimizer)
+        return steady_speed(own.config, batches, choice, updates=updates, folder=Path(name), compiled=own.compiled)
 
 
 def turn(own: Setting, name: str) -> dict[str, float]:
@@ -92,12 +94,13 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="mini")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
+    parser.add_argument("--compiled", action="store_true", help="compile our blocks (the plain loop stays eager)")
     parser.add_argument("--save")
     parser.add_argument("--turn", choices=TURNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.turn:
-        print(json.dumps(turn(setting(arguments.folder, arguments.size, arguments.optimizer), arguments.turn)))
+        print(json.dumps(turn(setting(arguments.folder, arguments), arguments.turn)))
         return
     speeds: dict[str, list[float]] = {name: [] for name in TURNS}
     peaks = []
@@ -108,17 +111,19 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for one in TURNS:
                 options = ["--size", arguments.size, "--optimizer", arguments.optimizer]
+                options += ["--compiled"] if arguments.compiled else []
                 found = in_a_process(__file__, ["--turn", one, "--folder", folder, *options])
                 speeds[one].append(found["tokens_per_s"])
                 peaks.append(found["peak"])
                 print(f"{one}: {speeds[one][-1]:,.0f} tokens/s; matrix peak {peaks[-1] / 1e9:,.0f} GFLOP/s", flush=True)
-        config = setting(folder, arguments.size, arguments.optimizer).config
+        config = setting(folder, arguments).config
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     peak, cost = statistics.median(peaks), flops_per_token(config, LENGTH, RATE)
     micro_batch, accumulate, *_ = SIZES[arguments.size]
     figures = {
         "size": arguments.size,
         "optimizer": arguments.optimizer,
+        "compiled": arguments.compiled,
         "rows": micro_batch,
         "micro_batches": accumulate,
         "ratio_fp32": medians["ours"] / medians["plain_fp32"],

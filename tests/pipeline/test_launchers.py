@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 
 import bertwright
-from bertwright.errors import RunError
+from bertwright.errors import InputError, RunError
+from bertwright.training.launch import Launch
 
 Toy = Callable[..., Path]
 TORCHRUN = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
@@ -63,3 +64,22 @@ def test_a_batch_that_ranks_cannot_share_evenly_is_told(toy: Toy) -> None:
     recipe = bertwright.load_recipe(toy(tasks=[]), ["system.devices=2", "system.sharding=true", "pretrain.batch=7"])
     with pytest.raises(RunError, match="7 rows among 2 ranks, the same for each"):
         bertwright.pretrain(recipe)
+
+
+@pytest.mark.parametrize(("name", "engine"), [("DEEPSPEED", "DeepSpeed"), ("FSDP", "accelerate's FSDP")])
+def test_an_engine_of_the_launcher_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, name: str, engine: str) -> None:
+    """What would be left out in silence is refused, with what does the same."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(InputError, match=f"asks for {engine} .*system.sharding=true"):
+        Launch()
+
+
+def test_divided_weights_are_forecast_once(toy: Toy) -> None:
+    """Two ranks hold a model twice, or half of it each."""
+    path = toy(tasks=[], encoder={"width": 512, "layers": 4, "heads": 8})
+    needs = [
+        bertwright.check(bertwright.load_recipe(path, ["system.devices=2", f"system.sharding={value}"])).stages
+        for value in ("false", "true")
+    ]
+    twice, once = (one["pretrain"]["memory_bytes"] for one in needs)
+    assert once < twice - 50_000_000

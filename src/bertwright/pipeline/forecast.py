@@ -238,10 +238,12 @@ class _Forecaster:
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
         model *= 1 + len(choice.save_at)
-        if place.device.type == "cpu":
-            memory *= devices
         fixed = _now() + cost.parameters * (_AT_WORK + _CHECKPOINT)
-        at_once = RowsAtOnce(rows, (memory - fixed * devices) / rows, fixed * devices)
+        if place.device.type == "cpu":
+            # Divided weights are there once, and not once a rank.
+            shared = (devices - 1) * cost.parameters * _AT_WORK if self.recipe.system.sharding else 0
+            memory, fixed = memory * devices - shared, fixed * devices - shared
+        at_once = RowsAtOnce(rows, (memory - fixed) / rows, fixed)
         return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace, at_once)
 
     def _one_finetune(self, stage: Stage) -> Prediction:

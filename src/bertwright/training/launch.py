@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,9 +12,16 @@ from typing import Any
 
 import torch.distributed as dist
 
+from bertwright.errors import InputError
 from bertwright.training.ranks import Ranks, join
 
 _PATIENCE = timedelta(minutes=30)
+# What `accelerate launch` sets for engines that bring a training loop of their own.
+_ENGINES = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "accelerate's FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 _EVERY, _GOODBYE = 0.2, 30.0  # seconds between looks, and to wait for the others at the end
 
 
@@ -25,6 +33,14 @@ class Launch:
     """
 
     def __init__(self) -> None:
+        """Meet the other ranks; ``InputError`` where the launcher asks for an engine that nobody would use."""
+        for name, engine in _ENGINES.items():
+            if os.environ.get(name, "").lower() in ("1", "true"):
+                raise InputError(
+                    f"the launcher asks for {engine} ({name} is set), and training would go on without it; start "
+                    "without it and set `system.sharding=true`, which divides weights, gradients and the optimizer's "
+                    "memory among the ranks"
+                )
         self._store, self.rank, self.world = next(iter(dist.rendezvous("env://", timeout=_PATIENCE)))  # type: ignore[attr-defined]
         self._works = 0
         self._ranks: Ranks | None = None
