@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 
 import bertwright
@@ -42,6 +46,23 @@ def test_what_another_process_trains_is_heard(toy: Toy) -> None:
     bertwright.pretrain(recipe, lambda name, fields: heard.append(fields) if name == "pretrain" else None)
     steps = [fields["step"] for fields in heard if fields.get("event") == "work" and "held_out_loss" in fields]
     assert [0, 6, 12] == steps
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tracker_hears_figures_at_their_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stand-in for trackio's module, behind accelerate's tracker, in a process where accelerate has done nothing."""
+    heard: list[Any] = []
+    fake = types.ModuleType("trackio")
+    fake.__spec__ = importlib.machinery.ModuleSpec("trackio", None)
+    run = types.SimpleNamespace(log=lambda values, **_: heard.append(values), finish=lambda: heard.append("end"))
+    fake.config = types.SimpleNamespace(update=lambda values, **_: heard.append(values))  # type: ignore[attr-defined]
+    fake.init = lambda project, **_: heard.append(project) or run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    accelerate.PartialState._reset_state()
+    with tracked(["trackio"], "toy", tmp_path, {"batch": 8}) as trackers:
+        trackers.tell({"step": 3, "loss": 2.5, "norm": None, "said": "something"})
+        trackers.tell({"step": 4, "loss": 2.5, "phase": "head"})
+    assert ["toy", {"batch": 8}, {"loss": 2.5}, "end"] == heard
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

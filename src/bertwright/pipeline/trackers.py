@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from bertwright.pipeline.plan import Stage
 from bertwright.processes import launched
 
 FIGURES = ("loss", "learning_rate", "norm", "tokens_per_second", "utilisation", "held_out_loss", "second_text_loss")
+# What each calls the folder to write into; trackio has one place for all of a user's projects.
+_FOLDER = {"tensorboard": "logging_dir", "wandb": "dir", "mlflow": "logging_dir"}
 
 
 @contextlib.contextmanager
@@ -61,11 +64,15 @@ def _start(names: Sequence[str], run: str, folder: Path) -> list[Any]:
         )
     if launched():
         raise InputError("system.trackers does not go with another launcher; use `system.devices` for several ranks")
+    # accelerate's trackers log through its own state, which somebody has to make.
+    importlib.import_module("accelerate").PartialState(cpu=True)
     kinds = importlib.import_module("accelerate.tracking").LOGGER_TYPE_TO_CLASS
     folder.mkdir(parents=True, exist_ok=True)
+    if "mlflow" in names and "MLFLOW_TRACKING_URI" not in os.environ:
+        importlib.import_module("mlflow").set_tracking_uri(f"sqlite:///{folder.resolve()}/mlflow.db")
     started = []
     for name in names:
-        where = {"logging_dir": folder} if kinds[name].requires_logging_directory else {}
+        where = {_FOLDER[name]: str(folder)} if name in _FOLDER else {}
         tracker = kinds[name](run, **where)
         tracker.start()
         started.append(tracker)
