@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from bertwright.errors import DataError
@@ -45,7 +46,7 @@ def _decoded(reading: Reading, *, block: int) -> Iterator[str | None]:
             own = content[: -len(line)] if long else content
             start = 0
             if offset == 0:
-                _refuse_other_encodings(reading, content)
+                refuse_other_encodings(reading.file.path, content)
                 start = len(content) - len(without_mark(content))
             if own:
                 yield reading.decode(own[start:] if start else own, place="the text", offset=offset + start)
@@ -99,10 +100,11 @@ def lines_before(file: TextFile, offset: int) -> int:
     return count
 
 
-def _refuse_other_encodings(reading: Reading, content: bytes) -> None:
+def refuse_other_encodings(path: Path, content: bytes) -> None:
+    """Raise ``DataError`` where the begin of a file has the byte-order mark of UTF-16 or UTF-32."""
     for mark, name in _OTHER_MARKS.items():
         if content.startswith(mark):
             raise DataError(
-                f"{reading.file.path} is {name} by its byte-order mark; UTF-8 is expected. "
+                f"{path} is {name} by its byte-order mark; UTF-8 is expected. "
                 f"Convert it: iconv -f {name.replace(' ', '')} -t utf-8."
             )

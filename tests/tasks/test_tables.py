@@ -1,0 +1,148 @@
+"""Rows of a user's table: read in windows, and every fault told with its place."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from bertwright.errors import DataError
+from bertwright.tasks import tables
+from bertwright.tasks.tables import Window, open_table, windows
+
+
+def read(path: Path, *text: str) -> list[Window]:
+    """Read all windows of a file."""
+    return list(windows(open_table(path, text or ("text",))))
+
+
+def texts(found: list[Window]) -> list[str]:
+    """Return the first text of every row."""
+    return [row[0] for window in found for row in window.texts]
+
+
+def test_every_format_gives_the_same_texts(tmp_path: Path) -> None:
+    """csv, tsv, jsonl and parquet; plain and in each packing; with a byte-order mark, blank lines and \\r\\n."""
+    contents = {
+        "csv": 'n,text\r\n1,"one, ""two""\nthree"\r\n\r\n2,four\r\n',
+        "tsv": 'n\ttext\n1\tone, ""two"" three\n2\tfour\n\n',
+        "jsonl": '\n{"n": 1, "text": "one, \\"two\\"\\nthree"}\n  {"n": 2, "text": "four"} ',
+    }
+    for suffix, content in contents.items():
+        raw = b"\xef\xbb\xbf" + content.encode()
+        (tmp_path / f"a.{suffix}").write_bytes(raw)
+        (tmp_path / f"a.{suffix}.gz").write_bytes(gzip.compress(raw))
+        (tmp_path / f"a.{suffix}.zst").write_bytes(zstandard.compress(raw))
+        (tmp_path / f"a.{suffix}.xz").write_bytes(lzma.compress(raw))
+        (tmp_path / f"a.{suffix}.bz2").write_bytes(bz2.compress(raw))
+    pq.write_table(pa.table({"n": [1, 2], "text": ['one, "two"\nthree', "four"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    for path in tmp_path.iterdir():
+        first = 'one, ""two"" three' if ".tsv" in path.name else 'one, "two"\nthree'
+        assert [first, "four"] == texts(read(path)), path.name
+
+
+BROKEN = [
+    ("a.csv", "", "a.csv has no first line; a csv file needs a header"),
+    ("a.csv", "txt,n\na,1\n", "no column 'text'; did you mean 'txt'? (found: txt, n). Name the file's own column with"),
+    ("a.csv", "text,text\na,b\n", "two columns are called 'text'; rename one"),
+    ("a.csv", "text,n\na,1\n\nb\n", "a.csv, row 3 (line 4): found 1 cells, the header has 2"),
+    ("a.csv", "text;n\na;1\n", "'text;n', looks parted by ';'; csv means commas here"),
+    ("a.csv", 'text,n\na,1\n"b,2\nc,3\n', "begins in line 3 is not valid csv (a quote is opened and not closed)"),
+    ("a.csv", 'text,n\n"a"b,1\n', "begins in line 2 is not valid csv"),
+    ("a.csv", "text,n\n ,1\n", "a.csv, row 1 (line 2): column 'text' is empty; fill it in, or take the row out"),
+    ("a.csv", b"text\na\n\xe9\n", "a.csv, line 3: byte 0xe9 is not UTF-8; convert the file"),
+    ("a.csv", "text\na\n".encode("utf-16"), "a.csv is UTF-16 LE by its byte-order mark"),
+    ("a.tsv", "text\tn\na\n", "a.tsv, row 1 (line 2): found 1 cells"),
+    ("a.jsonl", '{"text": "a"}\n{"n": 1}\n', "a.jsonl, row 2: no column 'text' (found: n)"),
+    ("a.jsonl", '{"text": null}\n', "a.jsonl, row 1: column 'text' is empty"),
+    ("a.jsonl", '{"text": 3}\n', "a.jsonl, row 1: column 'text' holds 3, not text; name the text with --text COLUMN"),
+    ("a.jsonl", '{"text": "a\\ud83d"}\n', "column 'text' holds half a character at place 1 ('\\ud83d')"),
+    ("a.jsonl", "[1]\n", "a.jsonl, row 1: found list, expected a JSON object a line"),
+    ("a.jsonl", '{"text": "a"}\n{\n', "a.jsonl, row 2: not valid JSON"),
+    ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, row 1: JSON nested too deep"),
+    ("a.jsonl.gz", "plain", "is named as a gzip file and holds no packed data"),
+    ("a.txt", "a\n", "rows are read from csv, tsv, jsonl or parquet; found a txt file"),
+    ("a.doc", "a\n", "the suffix '.doc' does not say what the file is"),
+    ("a.parquet", "nonsense", "not a readable parquet file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), BROKEN)
+def test_a_broken_file_is_told_with_its_place(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+    """File, row and column; what was found, and what to do."""
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / name)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_absent_is_told(tmp_path: Path) -> None:
+    """A wrong name, and a folder."""
+    with pytest.raises(DataError, match="is not there; name a file"):
+        open_table(tmp_path / "a.csv", ("text",))
+    with pytest.raises(DataError, match="is a folder; name a file"):
+        open_table(tmp_path, ("text",))
+
+
+def test_faults_of_parquet_have_a_row(tmp_path: Path) -> None:
+    """A null in the second row; a column of numbers."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", None], "n": [1, 2]}), path)
+    with pytest.raises(DataError, match="row 2: column 'text' is empty"):
+        read(path)
+    with pytest.raises(DataError, match="column 'n' holds int64, not text; name the text with --text COLUMN"):
+        read(path, "n")
+
+
+def test_a_cell_that_is_too_large_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quote that is never closed ends at the limit of a cell."""
+    monkeypatch.setattr(tables, "LARGEST_CELL", 100)
+    (tmp_path / "a.csv").write_text('text\n"' + "word\n" * 100)
+    with pytest.raises(DataError, match="line 2 is not valid csv .a quote is opened and not closed"):
+        read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_windows_are_the_same_however_many_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Windows of four rows over row groups of three; what is done is left out in whole windows, with right numbers."""
+    monkeypatch.setattr(tables, "WINDOW", 4)
+    rows, path = [f"row {number}" for number in range(1, 11)], tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        kind = pa.array(rows).dictionary_encode()
+        pq.write_table(pa.table({"text": kind, "n": range(10)}), path, row_group_size=3)
+    elif suffix == "jsonl":
+        path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    else:
+        path.write_text("".join(f"{row}\n" for row in ["text", *rows]))
+    found = read(path)
+    assert [4, 4, 2] == [len(window) for window in found]
+    assert rows == texts(found)
+    assert list(range(1, 11)) == [number for window in found for number in window.numbers]
+    later = list(windows(open_table(path, ("text",)), done=8))
+    assert [[9, 10]] == [list(window.numbers) for window in later]
+    assert rows[8:] == texts(later)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_large_rows_make_small_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """A window ends where its rows have become large, so that memory does not hang on their size."""
+    monkeypatch.setattr(tables, "_LARGE", 3000)
+    path = tmp_path / f"a.{suffix}"
+    rows = [{"text": f"{number:01000d}"} for number in range(12)]
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, compression="none", use_dictionary=False)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(path)
+    assert {2, 3} >= {len(window) for window in found}
+    assert [row["text"] for row in rows] == texts(found)
