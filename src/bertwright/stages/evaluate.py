@@ -16,21 +16,15 @@ import pyarrow.parquet as pq
 import torch
 
 from bertwright import files
-from bertwright.encoder import families
-from bertwright.encoder.models import Classifier
 from bertwright.errors import DataError
-from bertwright.stages.finetune import encode_rows
+from bertwright.stages.fine_tuned import Answering
 from bertwright.stages.work import MODEL, Work
-from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, decide, floor
 from bertwright.tasks.readers import Rows, read_rows
 from bertwright.tasks.statistics import compare, summarise
 from bertwright.tasks.task import Task
-from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.precision import choose
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -92,36 +86,17 @@ def _predict_run(
     work: Work, task: Task, labels: LabelMap, sets: Mapping[str, _Set], folder: Path, role: str
 ) -> dict[str, np.ndarray]:
     """Answer all sets with one run's model, and keep the logits."""
-    loaded = families.load(folder)
-    if loaded.classifier is None or (labels.names is not None and loaded.labels != labels.names):
-        raise DataError(f"{folder}: its labels {loaded.labels} are not those of the training rows {labels.names}")
-    model = Classifier(loaded.encoder, loaded.classifier).eval()
-    precision = choose(work.machine.device, work.machine.precision)
-    model.to(precision.device, precision.dtype)
-    tokenizer = Tokenizer.load(folder)
+    model = Answering(folder, choose(work.machine.device, work.machine.precision))
+    if labels.names is not None and model.labels != labels.names:
+        raise DataError(f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}")
     decided = {}
     variant, seed = role.rsplit("/", 1)
     for name, one in sets.items():
-        encoded = encode_rows(one.rows, labels, tokenizer, loaded.config, work.options["max_length"])
-        logits = predict(model, encoded, precision.device)
+        encoded = model.encode(one.rows.texts, work.options["max_length"])
+        logits = model.logits(encoded)
         decided[name] = decide(logits, task.kind)
         _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, decided[name], logits)
     return decided
-
-
-def predict(model: Classifier, rows: Encoded, device: torch.device) -> np.ndarray:
-    """Return logits (n, C), fp32, in the order of the rows."""
-    logits: np.ndarray | None = None
-    with torch.inference_mode():
-        for chosen, batch in in_order_of_length(rows, _BATCH):
-            mask = batch["mask"].to(device) if batch["mask"] is not None else None
-            out = model(batch["ids"].to(device), mask, batch["segments"].to(device)).float().cpu().numpy()
-            if logits is None:
-                logits = np.empty((len(rows.ids), out.shape[1]), dtype=np.float32)
-            logits[chosen] = out
-    if logits is None:
-        raise DataError("a set without rows cannot be scored")
-    return logits
 
 
 def _write(path: Path, one: _Set, decided: np.ndarray, logits: np.ndarray) -> None:

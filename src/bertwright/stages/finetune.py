@@ -1,6 +1,6 @@
 """One run: a task learnt on an encoder with one seed.
 
-Sealed: ``model/``, an ordinary classifier folder that has proved itself, and ``metrics.jsonl``.
+Sealed: ``model/``, an ordinary classifier folder that has proved itself, with its task, and ``metrics.jsonl``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import build_classifier
 from bertwright.recipe import Finetune
+from bertwright.stages.fine_tuned import lay_out, write_task
 from bertwright.stages.model_folder import save_model
 from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import MODEL, Work
-from bertwright.tasks.batches import Encoded, TrainBatches, encode
+from bertwright.tasks.batches import TrainBatches
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.readers import Rows, read_rows
+from bertwright.tasks.readers import read_rows
 from bertwright.tasks.task import Task
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
@@ -46,7 +47,7 @@ def finetune(work: Work) -> dict[str, Any]:
     loaded = families.load(work.inputs["encoder"])
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)
-    encoded = encode_rows(rows, labels, tokenizer, loaded.config, choice.max_length)
+    encoded = lay_out(rows.texts, labels.numbers(rows), tokenizer, loaded.config, choice.max_length)
     model = build_classifier(
         loaded.config,
         labels.outputs,
@@ -88,6 +89,7 @@ def finetune(work: Work) -> dict[str, Any]:
     )
     names = labels.names or (task.label,)
     proof = save_model(work.folder / MODEL, model.float().cpu(), tokenizer, labels=names, problem=task.kind)
+    write_task(work.folder / MODEL, task, choice.max_length)
     return {
         "task": task.name,
         "variant": options["variant"],
@@ -124,17 +126,6 @@ def first_answer(labels: np.ndarray, kind: str) -> np.ndarray:
         share = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)  # no label is taken to be impossible, or certain
         return np.asarray(np.log(share / (1 - share)), dtype=np.float32)
     return np.zeros(1, dtype=np.float32)
-
-
-def encode_rows(rows: Rows, labels: LabelMap, tokenizer: Tokenizer, config: EncoderConfig, max_length: int) -> Encoded:
-    """Encode rows as a family lays them out, at most as long as the encoder takes."""
-    return encode(
-        rows.texts,
-        labels.numbers(rows),
-        tokenizer,
-        max_length=min(max_length, config.positions),
-        separators=2 if config.family == "roberta" else 1,
-    )
 
 
 def config_in(folder: Path) -> EncoderConfig:

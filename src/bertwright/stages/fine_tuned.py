@@ -1,0 +1,146 @@
+"""The folder of a fine-tuned run: the task that it answers, and its model, ready to answer.
+
+``task.json`` beside the weights says what a model's own config does not: the columns of text and the longest row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertwright import files, store
+from bertwright.encoder import families
+from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.models import Classifier
+from bertwright.errors import DataError, InputError
+from bertwright.stages.work import MODEL
+from bertwright.tasks.batches import Encoded, encode, in_order_of_length
+from bertwright.tasks.task import Task
+from bertwright.text.documents import ignore
+from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.precision import Precision
+
+TASK = "task.json"
+_BATCH = 64
+_RUN = "bertwright-store/runs/RECIPE/tasks/TASK/VARIANT/seed-0"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What a run learnt: its task's kind and columns of text, and how rows are cut and several labels written."""
+
+    task: str
+    kind: str
+    text: tuple[str, ...]
+    max_length: int
+    none_label: str | None
+    label_separator: str
+
+
+def write_task(folder: Path, task: Task, max_length: int) -> None:
+    """Write into a model's folder which task it answers, and how."""
+    files.write_json(folder / TASK, asdict(_described(task.options(), max_length)))
+
+
+def _described(options: dict[str, Any], max_length: int) -> FineTuned:
+    return FineTuned(
+        options["name"],
+        options["kind"],
+        tuple(options["text"]),
+        max_length,
+        options["none_label"],
+        options["label_separator"],
+    )
+
+
+def find(folder: Path) -> tuple[Path, FineTuned]:
+    """Return the model's folder of a fine-tuned run, and its task.
+
+    ``folder`` is the run's (sealed, or a name that points to it) or its model's; ``InputError`` says what else it is.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "is not there"
+        raise InputError(f"{folder} {what}; name the folder of a fine-tuned run, such as {_RUN}")
+    model = folder / MODEL if (folder / MODEL / "config.json").is_file() else folder
+    if not (model / "config.json").is_file():
+        raise InputError(f"{folder} is no fine-tuned run ({_found(folder)}); expected a folder such as {_RUN}")
+    if (model / TASK).is_file():
+        return model, _read(model / TASK)
+    # Runs that were sealed before task.json was written say the same in their record.
+    record = model.resolve().parent / store.RECORD
+    options = files.read_json(record).get("parts", {}).get("options", {}) if record.is_file() else {}
+    if "task" in options and "max_length" in options:
+        return model, _described(options["task"], options["max_length"])
+    kinds = files.read_json(model / "config.json").get("architectures") or ["a model"]
+    raise InputError(
+        f"{folder} holds {kinds[0]} and no {TASK}: it was not fine-tuned by `bertwright finetune`; expected the folder "
+        f"of a run, such as {_RUN}"
+    )
+
+
+def _found(folder: Path) -> str:
+    """Say what a folder that is no run holds: the runs below it, or its first files."""
+    runs = sorted(path.parent.relative_to(folder) for path in folder.glob("**/seed-*/config.json"))
+    if runs:
+        return f"it holds the runs {', '.join(map(str, runs[:5]))}{', ...' if len(runs) > 5 else ''}: name one"
+    names = sorted(path.name for path in folder.iterdir())
+    return f"it holds {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "it is empty"
+
+
+def _read(path: Path) -> FineTuned:
+    try:
+        content = files.read_json(path)
+        found = FineTuned(**{**content, "text": tuple(content["text"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); copy the run's folder once more") from error
+    return found
+
+
+def lay_out(
+    texts: Sequence[tuple[str, ...]], labels: np.ndarray, tokenizer: Tokenizer, config: EncoderConfig, max_length: int
+) -> Encoded:
+    """Encode rows as a family lays them out, at most as long as the encoder takes."""
+    length, separators = min(max_length, config.positions), 2 if config.family == "roberta" else 1
+    return encode(texts, labels, tokenizer, max_length=length, separators=separators)
+
+
+class Answering:
+    """A classifier with its tokenizer, placed where it works."""
+
+    def __init__(self, folder: Path, precision: Precision) -> None:
+        loaded = families.load(folder)
+        if loaded.classifier is None or loaded.labels is None:
+            raise DataError(f"{folder}: the model has no classifier; expected the folder of a fine-tuned run")
+        self.labels = loaded.labels
+        self.config = loaded.config
+        self.tokenizer = Tokenizer.load(folder)
+        self.precision = precision
+        self._model = Classifier(loaded.encoder, loaded.classifier).eval()
+        self._model.to(precision.device, precision.dtype)
+
+    def encode(self, texts: Sequence[tuple[str, ...]], max_length: int) -> Encoded:
+        """Encode rows without labels, as the model was trained on them."""
+        return lay_out(texts, np.zeros(len(texts)), self.tokenizer, self.config, max_length)
+
+    def logits(self, rows: Encoded, progress: Callable[[int], None] = ignore) -> np.ndarray:
+        """Return logits (n, C), fp32, in the order of the rows, of which there has to be one.
+
+        ``progress`` is told how many rows were answered since it was told last.
+        """
+        parts, places = [], []
+        device = self.precision.device
+        with torch.inference_mode():
+            for chosen, batch in in_order_of_length(rows, _BATCH):
+                mask = batch["mask"].to(device) if batch["mask"] is not None else None
+                found = self._model(batch["ids"].to(device), mask, batch["segments"].to(device))
+                parts.append(found.float().cpu().numpy())
+                places.append(chosen)
+                progress(len(chosen))
+        logits = np.empty((len(rows.ids), len(self.labels)), dtype=np.float32)
+        logits[np.concatenate(places)] = np.concatenate(parts)
+        return logits
