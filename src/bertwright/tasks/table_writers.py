@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -160,9 +161,10 @@ class _Separated:
     def _bytes(self, rows: Sequence[Sequence[str]], place: str) -> bytes:
         if self._format == "tsv":
             return _encoded("".join("\t".join(cells) + "\n" for cells in rows), place)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        return _encoded(text.getvalue(), place)
+        lines: list[str] = []
+        # A lone \r in a cell gets its quotes only where it is in the line's end, which is then made \n.
+        csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
+        return _encoded("".join(line[:-2] + "\n" for line in lines), place)
 
 
 class _JsonLines:
@@ -192,6 +194,11 @@ class _Parquet:
         self._schema = schema
         for field in columns.fields():
             self._schema = self._schema.append(field)
+        try:
+            pq.ParquetWriter(io.BytesIO(), self._schema).close()
+        except pa.ArrowException as error:
+            path = source.table.file.path
+            raise DataError(f"{path}: parquet cannot hold a column of it ({error}); write jsonl") from error
 
     def begin(self) -> bytes:
         return self._bytes(self._schema.empty_table())

@@ -1,0 +1,110 @@
+"""Rows on their way into a file: what is finished survives a kill, and the file appears whole or not at all.
+
+OUT.partial/rows         finished windows, one behind the other
+OUT.partial/state.json   what was asked for, and how many rows and bytes are finished
+OUT.partial/lock         held while somebody works
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from bertwright import files
+from bertwright.errors import InputError, LockHeld
+from bertwright.store import PARTIAL
+
+_STATE, _ROWS, _LOCK = "state.json", "rows", "lock"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How far the work is: rows finished, how many of them were cut, and the bytes they take."""
+
+    rows: int = 0
+    cut: int = 0
+    bytes: int = 0
+
+
+class PartialRows:
+    """The folder beside a file that is being written. ``begin`` it, ``add`` windows to it, ``finish`` it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.done = Done()
+        self._asked: Mapping[str, Any] = {}
+
+    def resume(self, asked: Mapping[str, Any]) -> tuple[bool, str | None]:
+        """Go on with an earlier try that was asked for the same; return whether there was one, and why not.
+
+        What is asked for decides the bytes of the rows.
+        """
+        path = self.folder / _STATE
+        if not path.is_file():
+            return False, None
+        before = files.read_json(path)
+        different = [name for name, value in asked.items() if before["asked"].get(name) != value]
+        if different:
+            return False, f"not the same as when the work in {self.folder} was begun: {', '.join(different)}"
+        self._asked, self.done = asked, Done(**before["done"])
+        os.truncate(self.folder / _ROWS, self.done.bytes)
+        return True, None
+
+    def begin(self, asked: Mapping[str, Any], content: bytes) -> None:
+        """Forget an earlier try and begin with what stands before the first row."""
+        (self.folder / _STATE).unlink(missing_ok=True)
+        (self.folder / _ROWS).write_bytes(b"")
+        self._asked, self.done = asked, Done()
+        self.add(content, 0, 0)
+
+    def add(self, content: bytes, rows: int, cut: int) -> None:
+        """Put finished rows behind the others; when this returns they are on the disk."""
+        with files.explained(self.folder), (self.folder / _ROWS).open("ab") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.done = Done(self.done.rows + rows, self.done.cut + cut, self.done.bytes + len(content))
+        files.write_json(self.folder / _STATE, {"asked": dict(self._asked), "done": asdict(self.done)})
+
+    def finish(self, out: Path, make: Callable[[Path, Path], None]) -> None:
+        """Have ``make(rows, file)`` write the file, give it its name, and remove the folder."""
+        whole = self.folder / "whole"
+        with files.explained(whole):
+            make(self.folder / _ROWS, whole)
+            files.sync(whole)
+            whole.replace(out)
+            files.sync(out.parent)
+        files.remove(self.folder)
+
+
+@contextlib.contextmanager
+def working(out: Path) -> Iterator[PartialRows]:
+    """Give the folder in which ``out`` is made, this process's alone; ``InputError`` where it cannot be made."""
+    if out.exists():
+        raise InputError(f"{out} is there already; remove it first, or name another file")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        fault = "may not be written to" if out.parent.is_dir() else "is not there"
+        raise InputError(f"{out}: the folder {out.parent} {fault}; name a file in a folder of yours")
+    folder = out.with_name(out.name + PARTIAL)
+    with files.explained(folder):
+        folder.mkdir(exist_ok=True)
+        lock = filelock.FileLock(folder / _LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise LockHeld(f"another process writes {out}; wait for it to end, or name another file") from None
+    try:
+        for left in folder.glob(f"*{files.TEMPORARY}"):
+            files.remove(left)
+        yield PartialRows(folder)
+    finally:
+        lock.release()
+        # A fault before the first row leaves nothing behind.
+        if folder.is_dir() and not (folder / _STATE).exists():
+            files.remove(folder)

@@ -1,0 +1,145 @@
+"""Answers to the rows of a file, window by window, in constant memory; a killed run goes on where it stood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright import files
+from bertwright.errors import InputError
+from bertwright.stages.fine_tuned import Answering, FineTuned, find
+from bertwright.stages.partial_rows import PartialRows, working
+from bertwright.tasks.answers import Columns, answers_of
+from bertwright.tasks.table_writers import Form, Writer, finish, form_of, open_writer
+from bertwright.tasks.tables import Table, open_table, windows
+from bertwright.training.precision import DTYPES, choose
+
+Listener = Callable[[str, dict[str, Any]], None]
+_VERB = "predict"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was done: rows in all, and how many of them were cut at ``max_length`` tokens.
+
+    An ``earlier`` try may have answered some; ``seconds`` and speed are those of this one.
+    """
+
+    out: Path
+    rows: int
+    cut: int
+    max_length: int
+    earlier: int
+    seconds: float
+    rows_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "out": str(self.out)}
+
+
+def _silent(_stage: str, _fields: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+def predict(
+    model: str | Path,
+    file: str | Path,
+    out: str | Path,
+    *,
+    text: Sequence[str] = (),
+    prefix: str = "",
+    precision: str = "auto",
+    listen: Listener = _silent,
+) -> Predicted:
+    """Answer every row of a file with a fine-tuned run, and write its rows with the answers behind them.
+
+    ``text`` names the columns of text where the file calls them otherwise than the task; ``prefix`` stands before the
+    names of new columns. Nothing is at ``out`` before all rows are done; the same call continues what was stopped.
+    """
+    file, out = Path(file), Path(out)
+    if precision not in ("auto", *DTYPES):
+        raise InputError(f"precision {precision!r} is not known; it is auto, {', '.join(DTYPES)}")
+    folder, task = find(Path(model))
+    if text and len(text) != len(task.text):
+        raise InputError(
+            f"{len(text)} columns of text were named, and task {task.task} has {len(task.text)}: "
+            f"{', '.join(task.text)}; give --text once for each, in this order"
+        )
+    form, table = form_of(out), open_table(file, text or task.text)
+    with working(out) as partial:
+        return _work(_Asked(folder, task, table, form, prefix, precision), out, partial, listen)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """All that decides what is written."""
+
+    folder: Path
+    task: FineTuned
+    table: Table
+    form: Form
+    prefix: str
+    precision: str
+
+    def parts(self, precision: str) -> dict[str, Any]:
+        """Return what has to be the same for an earlier try to be continued."""
+        names = ("config.json", "model.safetensors", "tokenizer.json")
+        model = {name: files.checksum(self.folder / name) for name in names if (self.folder / name).is_file()}
+        return {
+            "the model": {**model, "task": {**asdict(self.task), "text": list(self.task.text)}},
+            "the input": {"file": files.checksum(self.table.file.path), "text": list(self.table.text)},
+            "the form of the output": {**asdict(self.form), "prefix": self.prefix},
+            "the precision": precision,
+        }
+
+
+def _work(asked: _Asked, out: Path, partial: PartialRows, listen: Listener) -> Predicted:
+    begun = time.monotonic()
+    listen(_VERB, {"event": "begin", "kind": _VERB, "why": f"looks through {asked.table.file.path}"})
+    place = choose("auto", asked.precision)
+    model, task = Answering(asked.folder, place), asked.task
+    columns = Columns(task.kind, model.labels, asked.prefix, task.label_separator, task.none_label)
+    writer, rows = open_writer(asked.table, asked.form, columns)
+    parts = asked.parts(f"{place.name} on {place.device.type}")
+    resumed, why = partial.resume(parts)
+    if not resumed:
+        partial.begin(parts, writer.begin())
+    before = partial.done.rows
+    if said := f"starts afresh; {why}" if why else f"goes on behind row {before:,} of {rows:,}" if before else None:
+        listen(_VERB, {"event": "work", "said": said})
+    _answer(model, asked, columns, writer, partial, _Progress(before, rows, listen))
+    partial.finish(out, lambda source, target: finish(source, target, asked.form))
+    listen(_VERB, {"event": "done", "kind": _VERB})
+    done, seconds = partial.done, time.monotonic() - begun
+    length, speed = min(task.max_length, model.config.positions), (rows - before) / seconds
+    return Predicted(out, done.rows, done.cut, length, before, round(seconds, 3), round(speed, 1))
+
+
+def _answer(
+    model: Answering, asked: _Asked, columns: Columns, writer: Writer, partial: PartialRows, progress: _Progress
+) -> None:
+    """Answer all windows that are not finished."""
+    for window in windows(asked.table, partial.done.rows):
+        encoded = model.encode(window.texts, asked.task.max_length)
+        logits = model.logits(encoded, progress.tell)
+        answers = answers_of(logits, asked.task.kind, columns.labels)
+        partial.add(writer.rows(window, answers), len(window), encoded.cut)
+
+
+class _Progress:
+    """Tells a listener how many rows are answered, of how many, and how fast."""
+
+    def __init__(self, before: int, total: int, listen: Listener) -> None:
+        self._begun, self._before, self._total, self._listen = time.monotonic(), before, total, listen
+        self._done = before
+
+    def tell(self, rows: int) -> None:
+        """Count some more rows."""
+        self._done += rows
+        speed = (self._done - self._before) / max(1e-9, time.monotonic() - self._begun)
+        figures = {"rows": self._done, "rows_per_second": speed, "seconds_left": (self._total - self._done) / speed}
+        self._listen(_VERB, {"event": "work", "share": self._done / self._total, **figures})
