@@ -1,6 +1,7 @@
 """bertwright: train, adapt and serve your own BERT-like text encoders on private text and modest hardware.
 
-The verbs of the command line are functions here; each takes a recipe, a recipe's file, or a mapping of its sections.
+The verbs of the command line are functions here; each takes a recipe, a recipe's file, or a mapping of its sections;
+``predict`` takes a fine-tuned run's folder and a file.
 Names are loaded when they are first used, so that ``import bertwright`` is instant and needs no torch.
 """
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from bertwright.pipeline.run import Result, evaluate, finetune, prepare, pretrain, report, run
     from bertwright.reading import default_recipe, load_recipe
     from bertwright.recipe import Recipe
+    from bertwright.stages.predict import Predicted, predict
 
 _HOMES = {
     "BertwrightError": "errors",
     "Check": "pipeline.check",
     "InputError": "errors",
+    "Predicted": "stages.predict",
     "Recipe": "recipe",
     "RecipeError": "errors",
     "Result": "pipeline.run",
@@ -31,6 +34,7 @@ _HOMES = {
     "evaluate": "pipeline.run",
     "finetune": "pipeline.run",
     "load_recipe": "reading",
+    "predict": "stages.predict",
     "prepare": "pipeline.run",
     "pretrain": "pipeline.run",
     "report": "pipeline.run",
@@ -41,6 +45,7 @@ __all__ = [
     "BertwrightError",
     "Check",
     "InputError",
+    "Predicted",
     "Recipe",
     "RecipeError",
     "Result",
@@ -50,6 +55,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "load_recipe",
+    "predict",
     "prepare",
     "pretrain",
     "report",

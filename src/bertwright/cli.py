@@ -6,9 +6,7 @@ Results go to stdout, progress and errors to stderr. Exit code 0: fine; 1: the w
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +15,22 @@ from typing import Annotated
 import typer
 
 from bertwright import __version__
+from bertwright.cli_predict import predict_command
 from bertwright.cli_store import store_app
-from bertwright.console import Json, Overrides, Quiet, RecipePath, Verbose, ask, fail, output, show
-from bertwright.errors import BertwrightError, InputError, Interrupted
+from bertwright.console import (
+    STOPPED,
+    Json,
+    Overrides,
+    Quiet,
+    RecipePath,
+    Verbose,
+    ask,
+    fail,
+    output,
+    show,
+    stop_when_asked,
+)
+from bertwright.errors import BertwrightError, InputError
 from bertwright.processes import launched
 
 app = typer.Typer(
@@ -32,8 +43,6 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 
-
-_STOPPED = "stopped. What was finished is kept; the same command continues."
 
 Smoke = Annotated[bool, typer.Option("--smoke", help="Take the same way at toy size, on made-up text.")]
 
@@ -60,7 +69,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except BertwrightError as error:
         return fail(str(error), error.exit_code, type(error).__name__)
     except KeyboardInterrupt:
-        return fail(_STOPPED, 1, "Interrupted")
+        return fail(STOPPED, 1, "Interrupted")
     except OSError as error:
         return fail(_system(error), 2, "InputError")
     except Exception as error:
@@ -91,9 +100,7 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int
 
     recipe = load_recipe(path, overrides or ())
     recipe = smoke(recipe) if toy else recipe
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _terminate)
+    stop_when_asked()
     command = " ".join(["bertwright", *sys.argv[1:]])
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         result = run(recipe, until=until, listen=screen, command=command)
@@ -120,10 +127,6 @@ def _decoded(folder: Path, count: int) -> list[str]:
 
     shards, tokenizer = Shards(folder), Tokenizer.load(folder / "tokenizer")
     return [shards.decoded(tokenizer, "train", number) for number in range(min(count, shards.rows("train")))]
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    raise Interrupted(_STOPPED)
 
 
 @app.command("run")
@@ -192,6 +195,7 @@ def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
 _verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it needs.")
 _verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they need.")
 _verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")
+app.command("predict")(predict_command)
 
 
 @app.command("report")

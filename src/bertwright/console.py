@@ -6,7 +6,9 @@ Results go to stdout, progress and errors to stderr; with ``--json`` stdout has 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from bertwright.errors import Interrupted
+
+STOPPED = "stopped. What was finished is kept; the same command continues."
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
@@ -47,6 +53,17 @@ def show(lines: Sequence[str], result: dict[str, Any]) -> None:
         print(line, file=sys.stderr if output.json else sys.stdout)
     if output.json:
         print(json.dumps({"ok": True, **result}, ensure_ascii=False, default=str))
+
+
+def stop_when_asked() -> None:
+    """Have SIGTERM and Ctrl-C end a command in order, with its live lines put away."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise Interrupted(STOPPED)
 
 
 def fail(message: str, code: int, kind: str) -> int:

@@ -99,6 +99,7 @@ def figures_line(fields: dict[str, Any]) -> str:
         ("held_out_loss", "held-out loss {:.3f}"),
         ("tokens_per_second", "{:,.0f} tokens/s"),
         ("utilisation", "{:.0%} of the peak"),
+        ("rows", "{:,.0f} rows"),
         ("rows_per_second", "{:,.0f} rows/s"),
         ("learning_rate", "rate {:.2e}"),
     ):

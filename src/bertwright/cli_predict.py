@@ -1,0 +1,69 @@
+"""The command that answers the rows of a file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertwright.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
+
+
+class _Precision(StrEnum):
+    auto = "auto"
+    bf16 = "bf16"
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+def predict_command(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A fine-tuned run's folder, such as bertwright-store/runs/RECIPE/tasks/TASK/VARIANT/seed-0.",
+        ),
+    ],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Rows as csv, tsv, jsonl or parquet; plain, .gz, .zst, .xz or .bz2.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="OUT", help="The file to write: .csv, .tsv, .jsonl (also .gz, .zst) or .parquet."
+        ),
+    ],
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text", metavar="COLUMN", help="A column of text, where FILE calls it otherwise; twice for pairs."
+        ),
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="What the names of new columns begin with, such as model_.")
+    ] = "",
+    precision: Annotated[
+        _Precision, typer.Option("--precision", help="The number format; auto: what this machine is fast in.")
+    ] = _Precision.auto,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Answer every row of a file with a fine-tuned run: its label and probabilities, behind the row's own columns.
+
+    The rows keep their order. OUT appears when all are done; the same command continues what was stopped.
+    """
+    ask(as_json, quiet, verbose)
+    from bertwright.reports.words import seconds_text
+    from bertwright.screen import Screen
+    from bertwright.stages.predict import predict
+
+    stop_when_asked()
+    with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
+        done = predict(model, file, out, text=text or (), prefix=prefix, precision=precision.value, listen=screen)
+    earlier = f", {done.earlier:,} of them by an earlier try" if done.earlier else ""
+    cut = f"{done.cut:,} of them cut at {done.max_length} tokens" if done.cut else "none cut"
+    speed = f"{seconds_text(done.seconds)}, {done.rows_per_second:,.0f} rows/s"
+    show([f"{done.out}: {done.rows:,} rows{earlier}, {cut}; {speed}"], done.as_dict())
