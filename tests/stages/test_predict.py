@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from scipy.special import softmax
@@ -20,7 +21,7 @@ from toy_rows import write_rows
 import bertwright
 from bertwright.cli import call
 from bertwright.encoder.config import FAMILIES
-from bertwright.errors import DataError, InputError, LockHeld
+from bertwright.errors import DataError, Diverged, InputError, LockHeld
 from bertwright.stages.fine_tuned import Answering
 from bertwright.stages.partial_rows import working
 from bertwright.training.precision import choose
@@ -212,6 +213,17 @@ def test_a_place_that_cannot_be_written_is_told(model: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="precision 'int8' is not known; it is auto, bf16, fp16, fp32"):
         bertwright.predict(model, source, tmp_path / "b.jsonl", precision="int8")
     assert [source] == list(tmp_path.iterdir())
+
+
+def test_answers_that_are_no_numbers_stop(make_model: MakeModel, tmp_path: Path) -> None:
+    """The rows are named, and what to try."""
+    folder, source = make_model(seed=5), write_rows(tmp_path / "a.jsonl", 4)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    tensors["classifier.bias"][0] = float("nan")
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Diverged, match=r"a.jsonl, rows 1 to 4: the model gave.*for 4 of 4 rows.*try --precision fp32"):
+        bertwright.predict(folder, source, tmp_path / "b.jsonl", text="text")
+    assert not (tmp_path / "b.jsonl").exists()
 
 
 def test_bf16_answers_are_nearly_those_of_fp32(model: Path, tmp_path: Path) -> None:

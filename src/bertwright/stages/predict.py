@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright import files
-from bertwright.errors import InputError
+from bertwright.errors import Diverged, InputError
 from bertwright.stages.fine_tuned import Answering, FineTuned, find
 from bertwright.stages.partial_rows import PartialRows, working
 from bertwright.tasks.answers import Columns, answers_of
@@ -50,7 +50,7 @@ def predict(
     file: str | Path,
     out: str | Path,
     *,
-    text: Sequence[str] = (),
+    text: str | Sequence[str] = (),
     prefix: str = "",
     precision: str = "auto",
     listen: Listener = _silent,
@@ -60,7 +60,7 @@ def predict(
     ``text`` names the columns of text where the file calls them otherwise than the task; ``prefix`` stands before the
     names of new columns. Nothing is at ``out`` before all rows are done; the same call continues what was stopped.
     """
-    file, out = Path(file), Path(out)
+    file, out, text = Path(file), Path(out), (text,) if isinstance(text, str) else tuple(text)
     if precision not in ("auto", *DTYPES):
         raise InputError(f"precision {precision!r} is not known; it is auto, {', '.join(DTYPES)}")
     folder, task = find(Path(model))
@@ -126,7 +126,13 @@ def _answer(
     for window in windows(asked.table, partial.done.rows):
         encoded = model.encode(window.texts, asked.task.max_length)
         logits = model.logits(encoded, progress.tell)
-        answers = answers_of(logits, asked.task.kind, columns.labels)
+        try:
+            answers = answers_of(logits, asked.task.kind, columns.labels)
+        except Diverged as error:
+            raise Diverged(
+                f"{asked.table.file.path}, rows {window.numbers[0]} to {window.numbers[-1]}: {error}; to answer with "
+                "this model, try --precision fp32"
+            ) from error
         partial.add(writer.rows(window, answers), len(window), encoded.cut)
 
 
