@@ -57,6 +57,7 @@ def test_answers_are_those_of_the_ordinary_class(make_model: MakeModel, tmp_path
     model, rows = Answering(folder, choose("cpu", "fp32")), objects(tmp_path / "b.jsonl")
     encoded = model.encode([(row["text"], row["other"]) for row in rows], 16)
     assert 0 < encoded.cut == done.cut
+    assert {3 if family == "roberta" else 2} == {int(np.sum(ids == model.tokenizer.sep_id)) for ids in encoded.ids}
     expected = np.stack([ordinary_logits(folder, *row) for row in zip(encoded.ids, encoded.segments, strict=True)])
     np.testing.assert_allclose(expected, model.logits(encoded), atol=1e-5)
     found = [list(row["probabilities"].values()) for row in rows]
