@@ -1,59 +1,72 @@
-"""Known tasks: their columns, kind and metrics, and how their files are found in a folder."""
+"""Known tasks by name, how their files are found, and what they look like in a list."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bertwright.errors import DataError, InputError
-from bertwright.tasks.task import Task
+from bertwright.tasks.known import Known
+from bertwright.tasks.known_glue import GLUE, SUPERGLUE
+from bertwright.tasks.known_others import OTHERS
+from bertwright.tasks.task import SetForm, Task
+
+CATALOGUE: dict[str, Known] = {**GLUE, **SUPERGLUE, **OTHERS}
 
 _PACKED = ("", ".gz", ".zst")
-_SUFFIXES = (*(kind + packed for kind in (".jsonl", ".csv", ".tsv") for packed in _PACKED), ".parquet")
-
-
-@dataclass(frozen=True)
-class Known:
-    """How a known task looks; ``sets`` are the names of its labelled files beside ``train``."""
-
-    kind: str
-    text: tuple[str, ...]
-    metrics: tuple[str, ...]
-    sets: tuple[str, ...] = ("dev",)
-    label: str = "label"
-    positive: str | None = None
-    none_label: str | None = None
-
-
-_PAIR = ("sentence1", "sentence2")
-
-CATALOGUE: dict[str, Known] = {
-    "rte": Known("classification", _PAIR, ("accuracy",)),
-    "mrpc": Known("classification", _PAIR, ("f1", "accuracy"), positive="equivalent"),
-    "cola": Known("classification", ("sentence",), ("matthews", "accuracy")),
-    "stsb": Known("regression", _PAIR, ("spearman", "pearson")),
-    "trec": Known("classification", ("text",), ("accuracy", "macro_f1"), sets=("test",)),
-    "hoc": Known("multi-label", ("sentence",), ("micro_f1", "macro_f1"), sets=("dev", "test"), label="labels"),
+_KINDS = (".jsonl", ".csv", ".tsv")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_USUAL = {"dev": ("dev", "validation", "val")} | {
+    f"dev_{half}": (f"dev_{half}", f"validation_{half}") for half in ("matched", "mismatched")
 }
 
 
-def locate(name: str, folder: Path, *, called: str | None = None) -> Task:
-    """Return a known task with its files in ``folder``: train and the labelled sets, as jsonl, csv, tsv or parquet."""
+def known_task(name: str) -> Known:
+    """Return a known task; ``InputError`` with the nearest name where there is none."""
     if name not in CATALOGUE:
-        raise InputError(f"task {name!r} is not known; known are {', '.join(CATALOGUE)}")
-    known = CATALOGUE[name]
-    files = {part: _find(name, folder, part) for part in ("train", *known.sets)}
+        near = difflib.get_close_matches(name.lower().replace("-", ""), CATALOGUE, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"task {name!r} is not known{hint} (known are {', '.join(CATALOGUE)})")
+    return CATALOGUE[name]
+
+
+def locate(
+    name: str,
+    folder: Path | None = None,
+    *,
+    called: str | None = None,
+    train: Path | None = None,
+    sets: Mapping[str, Path] | None = None,
+    forms: Mapping[str, SetForm] | None = None,
+) -> Task:
+    """Return a known task with its files: those that are given, and for the rest what ``folder`` holds.
+
+    ``forms`` are of sets that are not read as this task.
+    """
+    known = known_task(name)
+    if folder is None and (train is None or not sets):
+        raise DataError(f"task {called or name}: no `folder`, and no `train` with `sets`; name where its files are")
+    found = dict(sets or {})
+    if folder is not None:
+        train = train or _find(name, folder, "train")
+        found = found or {part: _find(name, folder, part) for part in known.sets}
     return Task(
         name=called or name,
         kind=known.kind,
         text=known.text,
         label=known.label,
-        train=files.pop("train"),
-        sets=files,
+        train=train or Path(),
+        sets=found,
         metrics=known.metrics,
         positive=known.positive,
         none_label=known.none_label,
+        layout=known.layout,
+        groups=known.groups,
+        documents=known.documents,
+        forms=dict(forms or {}),
     )
 
 
@@ -65,19 +78,54 @@ def listing() -> list[dict[str, Any]]:
             "kind": known.kind,
             "text": ", ".join(known.text),
             "label": known.label,
+            "labels": list(known.layout.labels),
             "sets": ", ".join(("train", *known.sets)),
             "metrics": ", ".join(known.metrics),
+            "sizes": dict(known.sizes),
+            "forms": known.forms,
         }
         for name, known in CATALOGUE.items()
     ]
 
 
 def _find(task: str, folder: Path, part: str) -> Path:
-    found = [path for suffix in _SUFFIXES if (path := folder / f"{part}{suffix}").is_file()]
+    known = CATALOGUE[task]
+    usual = _USUAL.get(part, (part,))
+    found = _candidates(known, folder, usual) or _candidates(known, folder, known.stems.get(part, ()))
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise DataError(f"task {task}: {folder} has {names}, expected one file {part}; move the others elsewhere")
+        names = ", ".join(str(path.relative_to(folder)) for path in found)
+        raise DataError(
+            f"task {task}: {folder} has {names}, expected one file {part}; move the others elsewhere, or name the one "
+            "that is meant with `train` or in `sets`"
+        )
     if found:
         return found[0]
     there = ", ".join(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else "no such folder"
-    raise DataError(f"task {task}: {folder} has no file {part} with suffix {', '.join(_SUFFIXES)} (found: {there})")
+    stems = ", ".join((*usual, *known.stems.get(part, ())))
+    raise DataError(
+        f"task {task}: {folder} has no file {part} (called {stems}) with suffix {', '.join(_suffixes(known))} "
+        f"(found: {there}); name the files with `train` and `sets`"
+    )
+
+
+def _suffixes(known: Known) -> tuple[str, ...]:
+    kinds = (*_KINDS, ".txt") if known.layout.txt else _KINDS
+    return (*(kind + packed for kind in kinds for packed in _PACKED), ".parquet")
+
+
+def _candidates(known: Known, folder: Path, stems: tuple[str, ...]) -> list[Path]:
+    """Return the files of one part, in the folder itself or in one that publishers put inside, each once."""
+    found: dict[tuple[int, int], Path] = {}
+    for place in (folder, *(folder / inner for inner in (*known.folders, "data"))):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.is_file() and any(stem in stems for stem in _stems(path.name, known)):
+                state = path.stat()  # RTE and rte are one folder where letters' case is no difference
+                found.setdefault((state.st_dev, state.st_ino), path)
+    return list(found.values())
+
+
+def _stems(name: str, known: Known) -> Iterator[str]:
+    """Give a file's name without its suffix, and without the tail that numbers the hub's pieces."""
+    for suffix in _suffixes(known):
+        if name.endswith(suffix):
+            yield _SHARD.sub("", name.removesuffix(suffix))

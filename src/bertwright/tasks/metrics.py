@@ -21,11 +21,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is computed from gold labels and predictions (and the positive class), and for which kinds."""
+    """How a metric is computed from gold labels and predictions (and the positive class), and for which kinds.
+
+    One that is ``of_documents`` is given a row for each document: the union of the labels of its rows.
+    """
 
     kinds: tuple[str, ...]
     compute: Callable[[np.ndarray, np.ndarray, int | None], Score]
     sentence: str
+    of_documents: bool = False
 
 
 def _accuracy(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
@@ -98,6 +102,7 @@ METRICS: dict[str, Metric] = {
     "f1": Metric(("classification",), _f1, "F1 of the positive label"),
     "macro_f1": Metric(("classification", "multi-label"), _macro_f1, "mean of the labels' F1"),
     "micro_f1": Metric(("multi-label",), _micro_f1, "F1 over all pairs of row and label"),
+    "document_micro_f1": Metric(("multi-label",), _micro_f1, "F1 over all pairs of document and label", True),
     "matthews": Metric(("classification",), _matthews, "Matthews correlation"),
     "pearson": Metric(("regression",), _pearson, "Pearson correlation"),
     "spearman": Metric(("regression",), _spearman, "Spearman rank correlation"),

@@ -1,38 +1,39 @@
-"""Labelled rows from csv, tsv, jsonl and parquet files, packed or not."""
+"""Labelled rows of a task: texts and labels made of a file's cells."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from bertwright.errors import DataError
-from bertwright.tasks.task import Task
-from bertwright.text.documents import ignore
-from bertwright.text.lines import lines
-from bertwright.text.sources import Source, TextFile, text_file
-from bertwright.text.streams import unpacked_file
-from bertwright.text.troubles import Reading, Troubles
+from bertwright.tasks.brackets import repaired
+from bertwright.tasks.cells import Heading, Row, rows_in
+from bertwright.tasks.layout import Layout
+from bertwright.tasks.task import SetForm, Task
 
 Label = str | float | tuple[str, ...]
+
+_COLUMN = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a task: ids (the file's own or the row's number), texts (one or two a row), and labels."""
+    """Rows of a task: ids (the file's own or the row's number), texts (one or two a row), and labels (maybe none).
+
+    ``columns`` are others that were asked for, as words; ``notes`` say what was left out, or read otherwise than usual.
+    """
 
     path: Path
     ids: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
     labels: tuple[Label, ...]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -43,37 +44,53 @@ def read(
     path: Path,
     *,
     text: Sequence[str],
-    label: str,
+    label: str | None,
     kind: str,
     none_label: str | None = None,
     label_separator: str = ";",
+    layout: Layout | None = None,
+    columns: Sequence[str] = (),
 ) -> Rows:
-    """Read all rows of a labelled file; ``DataError`` names file, row and column of the first fault.
+    """Read all rows of a file; ``DataError`` names file, row and column of the first fault.
 
-    Labels are words for classification, numbers for regression, and lists of words for multi-label: a list in the file,
-    or words parted by ``label_separator``, none for an empty cell or ``none_label``.
+    A text is a column, or a pattern such as ``{title} {body}`` that joins some. Labels are words for classification,
+    numbers for regression, and lists of words for multi-label: a list in the file, or words parted by
+    ``label_separator``, none for an empty cell or ``none_label``. Without a ``label`` column the rows have no labels.
     """
+    layout = layout or Layout()
+    reading = _Labels(label, kind, none_label, label_separator, layout)
+    parts = [column for one in text for column in text_columns(one)]
+    wanted = dict.fromkeys([*parts, *([label] if label else []), *columns])
+    heading = Heading(tuple(wanted), ("id",), layout)
     ids, texts, labels = [], [], []
-    for number, row in _rows(path, (*text, label)):
+    others: dict[str, list[str]] = {column: [] for column in columns}
+    left, marked = Counter[str](), 0
+    for number, row in rows_in(path, heading):
         place = f"{path}, row {number}"
+        found = reading.of(row, heading, place) if label else None
+        if isinstance(found, str) and found in layout.left_out:
+            left[found] += 1
+            continue
+        own = tuple(_filled(one, row, place) for one in text)
+        if layout.brackets:
+            plain = tuple(repaired(part) for part in own)
+            marked, own = marked + (plain != own), plain
         ids.append(str(row.get("id", number)))
-        texts.append(tuple(_text(row[column], column, place) for column in text))
-        labels.append(_label(row[label], label, kind, none_label, label_separator, place))
+        texts.append(own)
+        if found is not None:
+            labels.append(found)
+        for column, values in others.items():
+            values.append(str(row[column]))
     if not ids:
-        raise DataError(f"{path} has no rows; a task needs some")
-    return Rows(path, tuple(ids), tuple(texts), tuple(labels))
+        raise DataError(f"{path} has no rows{_left(left, ' that have a label')}; a task needs some")
+    notes = [f"{path.name}: {note}" for note in (*heading.notes, *_notes(left, marked), *_numbers(texts, text))]
+    extra = {column: tuple(values) for column, values in others.items()}
+    return Rows(path, tuple(ids), tuple(texts), tuple(labels), extra, tuple(notes))
 
 
 def read_rows(task: Task, path: Path) -> Rows:
     """Read a file of a task; ``DataError`` where the training file has no row with the positive label."""
-    rows = read(
-        path,
-        text=task.text,
-        label=task.label,
-        kind=task.kind,
-        none_label=task.none_label,
-        label_separator=task.label_separator,
-    )
+    rows = _read_as(task, task.own_form, path)
     if path == task.train and task.positive is not None and task.kind != "regression":
         known = {word for label in rows.labels for word in (label if isinstance(label, tuple) else (str(label),))}
         if task.positive not in known:
@@ -82,6 +99,37 @@ def read_rows(task: Task, path: Path) -> Rows:
                 f"(found: {', '.join(sorted(known))}); set `positive` to one of these, or correct the labels"
             )
     return rows
+
+
+def read_set(task: Task, name: str, path: Path | None = None) -> Rows:
+    """Read a set to score on, with the columns that its scores ask for; ``path`` is where it lies now."""
+    form = task.form(name)
+    return _read_as(task, form, path or task.sets[name], form.columns)
+
+
+def _read_as(task: Task, form: SetForm, path: Path, columns: Sequence[str] = ()) -> Rows:
+    return read(
+        path,
+        text=form.text,
+        label=form.label,
+        kind=task.kind,
+        none_label=task.none_label,
+        label_separator=task.label_separator,
+        layout=form.layout,
+        columns=columns,
+    )
+
+
+def text_columns(text: str) -> tuple[str, ...]:
+    """Return the columns that a text is made of: itself, or those in the braces of a pattern."""
+    return tuple(_COLUMN.findall(text)) or (text,)
+
+
+def _filled(text: str, row: Row, place: str) -> str:
+    """Return a row's text, by its column or its pattern."""
+    if not _COLUMN.search(text):
+        return _text(row[text], text, place)
+    return _COLUMN.sub(lambda found: _text(row[found[1]], found[1], place), text)
 
 
 def _text(value: Any, column: str, place: str) -> str:
@@ -100,26 +148,62 @@ def _text(value: Any, column: str, place: str) -> str:
     return value
 
 
-def _label(value: Any, column: str, kind: str, none_label: str | None, separator: str, place: str) -> Label:
-    if kind == "multi-label":
-        return _several(value, column, none_label, separator, place)
-    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
-        raise DataError(f"{place}: column {column!r} is empty; every row needs a label")
-    if kind == "regression":
+@dataclass(frozen=True)
+class _Labels:
+    """How the labels of one file are read."""
+
+    column: str | None
+    kind: str
+    none_label: str | None
+    separator: str
+    layout: Layout
+
+    def of(self, row: Row, heading: Heading, place: str) -> Label:
+        """Return a row's label; ``DataError`` where it is none, or not one of the task's."""
+        name = heading.names[str(self.column)]
+        value = row[str(self.column)]
+        if self.kind == "multi-label":
+            words = _several(value, name, self.none_label, self.separator, place)
+            return tuple(self._known(word, name, place) for word in words)
+        if value is None or (isinstance(value, str) and not value.strip()) or value != value:
+            raise DataError(f"{place}: column {name!r} is empty; every row needs a label")
+        if self.kind == "regression":
+            return self._number(value, name, place)
+        if isinstance(value, list | dict):
+            raise DataError(
+                f"{place}: column {name!r} holds {value!r}, expected one label; for several a row set "
+                "`kind: multi-label`"
+            )
+        return self._known(value, name, place)
+
+    def _known(self, value: Any, name: str, place: str) -> str:
+        if not self.layout.labels:
+            return str(value)
+        word = self.layout.word(value, name)
+        if word is None:
+            spelt = dict.fromkeys([*self.layout.labels, *self.layout.words.get(name, self.layout.words.get("*", {}))])
+            raise DataError(
+                f"{place}: column {name!r} holds the label {value!r}, which is none of this task's "
+                f"({', '.join(spelt)}); correct it, or describe the file as a task of your own, without `known`"
+            )
+        return word
+
+    def _number(self, value: Any, name: str, place: str) -> float:
         try:
             number = float(value)
         except (TypeError, ValueError):
             raise DataError(f"{place}: label {value!r} is not a number; a regression needs numbers") from None
         except OverflowError:
-            raise DataError(f"{place}: column {column!r} holds a number too large to use; scale the labels") from None
+            raise DataError(f"{place}: column {name!r} holds a number too large to use; scale the labels") from None
         if not math.isfinite(number):
             raise DataError(f"{place}: label {value!r} is not a finite number")
+        low, high = self.layout.span or (number, number)
+        if not low <= number <= high:
+            raise DataError(
+                f"{place}: label {value!r} is not a score of this task, which are from {low:g} to {high:g}; a file "
+                "without labels cannot be trained on or scored"
+            )
         return number
-    if isinstance(value, (list, dict)):
-        raise DataError(
-            f"{place}: column {column!r} holds {value!r}, expected one label; for several a row set `kind: multi-label`"
-        )
-    return str(value)
 
 
 def _several(value: Any, column: str, none_label: str | None, separator: str, place: str) -> tuple[str, ...]:
@@ -129,86 +213,38 @@ def _several(value: Any, column: str, none_label: str | None, separator: str, pl
     if not isinstance(value, list):
         value = [] if value == none_label else [word.strip() for word in str(value).split(separator) if word.strip()]
     for word in value:
-        if word is None or isinstance(word, (list, dict)):
+        if word is None or isinstance(word, list | dict):
             raise DataError(
                 f"{place}: column {column!r} holds {value!r}; expected a list of labels, none of them empty"
             )
     return tuple(str(word) for word in value if word != none_label)
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Give number (from 1) and content of each row, once the columns are known to be there."""
-    file = text_file(Source(str(path)), path)
-    if file.format == "parquet":
-        yield from _parquet(file, columns)
-        return
-    if file.format == "txt":
-        raise DataError(f"{path}: a task's rows are read from csv, tsv, jsonl or parquet; found a txt file")
-    # Without a limit no line is left out.
-    content = filter(None, lines(Reading(file, "stop", "stop", Troubles(), ignore)))
-    yield from _jsonl(path, content, columns) if file.format == "jsonl" else _csv(path, content, columns, file.format)
+def _left(left: Counter[str], what: str = "") -> str:
+    if not left:
+        return ""
+    counts = ", ".join(f"{count:,} with {word!r}" for word, count in sorted(left.items()))
+    return f"{what} ({counts} in place of one)"
 
 
-def _jsonl(path: Path, content: Iterator[str], columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(content, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: not valid JSON ({error})") from None
-        except RecursionError:
-            raise DataError(f"{path}, row {number}: JSON nested too deep; a row is an object of plain values") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: found {type(row).__name__}, expected a JSON object a line")
-        _check_columns(f"{path}, row {number}", row, columns)
-        yield number, row
+def _notes(left: Counter[str], marked: int) -> Iterable[str]:
+    if left:
+        yield f"{sum(left.values()):,} row(s) without a label, left out{_left(left)}"
+    if marked:
+        yield f"{marked:,} row(s) had treebank marks such as -LRB-, which became the brackets and quotes they stand for"
 
 
-def _csv(
-    path: Path, content: Iterator[str], columns: Sequence[str], kind: str
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    csv.field_size_limit(1 << 30)
-    # In a tsv file a quote is an ordinary character, as in GLUE's files.
-    rules: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {"strict": True}
-    reader = csv.reader(content, **rules)
+def _numbers(texts: Sequence[tuple[str, ...]], names: Sequence[str]) -> Iterable[str]:
+    """Note a text that is a number in every row: most likely the wrong column."""
+    for place, name in enumerate(names):
+        if all(_is_number(row[place]) for row in texts):
+            shown = ", ".join(row[place] for row in texts[:3])
+            yield f"every text in {name!r} is a number, such as {shown}; is that the column with the text?"
+
+
+def _is_number(text: str) -> bool:
     try:
-        header = next(reader, None)
-        if header is None:
-            raise DataError(f"{path} is empty; a {kind} file needs a header with the names of its columns")
-        _check_columns(str(path), header, columns)
-        for number, cells in enumerate(reader, 1):
-            if not cells:  # a blank line, as many editors leave at the end
-                continue
-            if len(cells) != len(header):
-                raise DataError(f"{path}, row {number}: found {len(cells)} cells, the header has {len(header)}")
-            yield number, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not valid {kind} ({error})") from error
-
-
-def _parquet(file: TextFile, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    path = file.path
-    try:
-        with unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
-            names = table.schema_arrow.names
-            _check_columns(str(path), names, columns)
-            wanted = [name for name in names if name in (*columns, "id")]
-            number = 0
-            for batch in table.iter_batches(columns=wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({error})") from error
-
-
-def _check_columns(place: str, found: Sequence[str] | Mapping[str, Any], columns: Sequence[str]) -> None:
-    names = list(found)
-    for column in columns:
-        if column not in names:
-            near = difflib.get_close_matches(column, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"{place}: no column {column!r}{hint} (found: {', '.join(map(str, names))})")
-        if names.count(column) > 1:
-            raise DataError(f"{place}: two columns are called {column!r}; rename one")
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,162 @@
+"""Rows as they stand in csv, tsv, jsonl and parquet files, packed or not, under the names that are asked for."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bertwright.errors import DataError
+from bertwright.tasks.layout import Layout
+from bertwright.text.documents import ignore
+from bertwright.text.lines import lines
+from bertwright.text.sources import Source, TextFile, text_file
+from bertwright.text.streams import unpacked_file
+from bertwright.text.troubles import Reading, Troubles
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Heading:
+    """The columns that are asked for and, from the first row on, what the file calls them.
+
+    ``optional`` columns are taken where they are; ``notes`` say what was read otherwise than a file of its kind is.
+    """
+
+    wanted: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    layout: Layout = field(default_factory=Layout)
+    names: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def fits(self, found: Collection[str]) -> bool:
+        """Return whether all that is wanted is there, under one of its names."""
+        return all(self.layout.name_in(found, column) is not None for column in self.wanted)
+
+    def take(self, place: str, found: Sequence[str]) -> None:
+        """Note what the file calls each column; ``DataError`` where a wanted one is missing or stands there twice."""
+        for column in (*self.wanted, *self.optional):
+            name = self.layout.name_in(found, column)
+            if name is None:
+                if column in self.wanted:
+                    raise DataError(self._missing(place, found, column))
+                continue
+            if found.count(name) > 1:
+                raise DataError(f"{place}: two columns are called {name!r}; rename one")
+            self.names[column] = name
+
+    def _missing(self, place: str, found: Sequence[str], column: str) -> str:
+        others = self.layout.columns.get(column, ())
+        known = f" (nor {', '.join(others)})" if others else ""
+        near = difflib.get_close_matches(column, found, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{place}: no column {column!r}{known}{hint} (found: {', '.join(map(str, found))})"
+
+    def pick(self, place: str, row: Row) -> Row:
+        """Return a row under the names that were asked for."""
+        if any(self.names[column] not in row for column in self.wanted):
+            self.take(place, list(row))
+        return {column: row[name] for column, name in self.names.items() if name in row}
+
+
+def rows_in(path: Path, heading: Heading) -> Iterator[tuple[int, Row]]:
+    """Give number (from 1) and content of each row, once the columns are known to be there."""
+    file = text_file(Source(str(path)), path)
+    kind = (heading.layout.txt or "txt") if file.format == "txt" else file.format
+    if kind == "parquet":
+        yield from _parquet(file, heading)
+        return
+    if kind == "txt":
+        raise DataError(f"{path}: a task's rows are read from csv, tsv, jsonl or parquet; found a txt file")
+    # Without a limit no line is left out.
+    content = filter(None, lines(Reading(file, "stop", "stop", Troubles(), ignore)))
+    yield from _jsonl(path, content, heading) if kind == "jsonl" else _csv(path, content, heading, kind)
+
+
+def _jsonl(path: Path, content: Iterator[str], heading: Heading) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(content, 1):
+        if not line.strip():
+            continue
+        place = f"{path}, row {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{place}: not valid JSON ({error})") from None
+        except RecursionError:
+            raise DataError(f"{place}: JSON nested too deep; a row is an object of plain values") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{place}: found {type(row).__name__}, expected a JSON object a line")
+        if not heading.names:
+            heading.take(place, list(row))
+        yield number, heading.pick(place, row)
+
+
+def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(1 << 30)
+    first = next(content, None)
+    if first is None:
+        raise DataError(f"{path} is empty; a {kind} file needs a header with the names of its columns")
+    # In a tsv file a quote is an ordinary character, as in GLUE's files.
+    rules: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {"strict": True}
+    if kind == "csv" and _parted_by_semicolons(first, heading):
+        rules["delimiter"] = ";"
+        heading.notes.append("its cells are parted by semicolons, and were read so")
+    reader = csv.reader(itertools.chain([first], content), **rules)
+    broken = 0
+    try:
+        header = next(reader, [])
+        rows: Iterator[list[str]] = reader
+        if (own := _own_header(header, heading)) is not None:
+            header, rows = own, itertools.chain([header], reader)
+            heading.notes.append(f"it has no header; its columns were taken to be {', '.join(own)}")
+        heading.take(str(path), header)
+        for number, cells in enumerate(rows, 1):
+            if not cells:  # a blank line, as many editors leave at the end
+                continue
+            if len(cells) != len(header):
+                if not heading.layout.broken_rows:
+                    raise DataError(f"{path}, row {number}: found {len(cells)} cells, the header has {len(header)}")
+                broken += 1
+                continue
+            yield number, heading.pick(f"{path}, row {number}", dict(zip(header, cells, strict=True)))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not valid {kind} ({error})") from error
+    if broken:
+        heading.notes.append(f"{broken:,} broken row(s) without the header's number of cells, left out")
+
+
+def _parted_by_semicolons(first: str, heading: Heading) -> bool:
+    """Return whether only semicolons give the columns that are wanted, as spreadsheets of some countries write them."""
+    commas, semicolons = (next(csv.reader([first], delimiter=mark), []) for mark in ",;")
+    return heading.fits(semicolons) and not heading.fits(commas)
+
+
+def _own_header(first: Sequence[str], heading: Heading) -> list[str] | None:
+    """Return the columns of a file whose first line is a row already, where the task is known for such files."""
+    if heading.fits(first):
+        return None
+    fitting = (own for own in heading.layout.headers if len(own) == len(first) and heading.fits(own))
+    return next((list(own) for own in fitting), None)
+
+
+def _parquet(file: TextFile, heading: Heading) -> Iterator[tuple[int, Row]]:
+    path = file.path
+    try:
+        with unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
+            heading.take(str(path), table.schema_arrow.names)
+            number = 0
+            for batch in table.iter_batches(columns=list(dict.fromkeys(heading.names.values()))):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, heading.pick(f"{path}, row {number}", row)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file ({error})") from error
