@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from bertwright.cli import app
 from bertwright.fields import Section
-from bertwright.recipe import Encoder, Finetune, Pretrain, Recipe, System, Task
+from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 
 HERE = Path(__file__).parent
@@ -28,6 +28,7 @@ SECTIONS: list[tuple[str, type[Section]]] = [
     ("pretrain", Pretrain),
     ("finetune", Finetune),
     ("tasks", Task),
+    ("tasks.sets", LabelledSet),
 ]
 
 

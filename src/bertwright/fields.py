@@ -17,7 +17,8 @@ def _resolve(value: Any, info: ValidationInfo) -> Any:
     return (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
 
 
-def _existing(value: Any, info: ValidationInfo) -> Any:
+def existing(value: Any, info: ValidationInfo) -> Any:
+    """Place a relative path in the recipe's folder, and refuse one that is not there."""
     path = _resolve(value, info)
     if not path.exists():
         near = path
@@ -28,7 +29,7 @@ def _existing(value: Any, info: ValidationInfo) -> Any:
 
 
 def _source_path(value: Any, info: ValidationInfo) -> Any:
-    return _resolve(value, info) if isinstance(value, str) and set(value) & set("*?[") else _existing(value, info)
+    return _resolve(value, info) if isinstance(value, str) and set(value) & set("*?[") else existing(value, info)
 
 
 def one_or_more(value: Any) -> Any:
@@ -44,7 +45,7 @@ Size = Annotated[int, BeforeValidator(parse_bytes)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Shares = Annotated[tuple[Share, ...], BeforeValidator(one_or_more)]
 Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
-Existing = Annotated[Path, BeforeValidator(_existing), _as_text]
+Existing = Annotated[Path, BeforeValidator(existing), _as_text]
 SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
 Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 TrackerNames = Annotated[tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], BeforeValidator(one_or_more)]

@@ -126,7 +126,7 @@ def _unset(recipe: Recipe) -> Any:
     """Leave out what another key forbids, and the preset: what it filled in stands where it belongs."""
     encoder = set(type(recipe.encoder).model_fields) - {"folder"} if recipe.encoder.folder is not None else set()
     tasks = {
-        index: {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "train", "sets"}
+        index: {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "documents"}
         for index, task in enumerate(recipe.tasks)
         if task.known is not None
     }

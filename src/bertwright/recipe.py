@@ -8,9 +8,9 @@ sections, and how its faults are told, is in ``reading``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer, model_validator
 
 from bertwright.fields import (
     Columns,
@@ -23,6 +23,7 @@ from bertwright.fields import (
     Size,
     TrackerNames,
     Work,
+    existing,
 )
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.units import Amount
@@ -182,23 +183,56 @@ class Pretrain(Optimization):
         return self
 
 
+class LabelledSet(Section):
+    """A file to score on that needs more than its path."""
+
+    file: Existing
+    """The file: csv, tsv, jsonl or parquet."""
+    known: str | None = None
+    """Known task that the file is of, where that is another than the task: `hans` for a model of MNLI."""
+    merge: Literal["argmax", "sum", "drop", "wrong"] | None = None
+    """How the model's labels become that task's: the best label first, then merged (`argmax`); probabilities added,
+    then the best (`sum`); labels without a counterpart ignored (`drop`) or counted as wrong answers (`wrong`). Off: as
+    that task's authors do."""
+    groups: Columns = ()
+    """Columns for whose values the set is scored too; off: as in the task."""
+
+    @model_validator(mode="after")
+    def _merge_has_another_task(self) -> Self:
+        if self.merge is not None and self.known is None:
+            raise ValueError("`merge` needs `known`, the task whose labels the model's become; give it too")
+        return self
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any] | str:
+        given = {"known": self.known, "merge": self.merge, "groups": list(self.groups)}
+        told = {name: value for name, value in given.items() if value}
+        return {"file": str(self.file), **told} if told else str(self.file)
+
+
+def _as_set(value: Any, info: ValidationInfo) -> Any:
+    """Take a path for a set that has nothing else to say."""
+    return value if isinstance(value, dict | LabelledSet) else {"file": existing(value, info)}
+
+
 class Task(Section):
     """A labelled data set to fine-tune on: a known one, or your own files and columns."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name in reports and folders."""
     known: str | None = None
-    """Name of a task whose columns and metrics are known (`bertwright tasks` lists them); needs `folder`."""
+    """Name of a task whose columns and metrics are known (`bertwright tasks` lists them); needs `folder`, or `train`
+    and `sets`."""
     folder: Existing | None = None
-    """Folder of a known task's files."""
+    """Folder of a known task's files, under the names that its publishers give them."""
     train: Existing | None = None
     """File of training rows: csv, tsv, jsonl or parquet."""
-    sets: dict[str, Existing] = {}  # noqa: RUF012  (pydantic copies it)
-    """Files to score on, by name; `dev` and `test` are the usual ones."""
+    sets: dict[str, Annotated[LabelledSet, BeforeValidator(_as_set)]] = {}  # noqa: RUF012  (pydantic copies it)
+    """Files to score on, by name; `dev` and `test` are the usual ones. Those of a known task's folder come beside."""
     kind: Literal["classification", "multi-label", "regression"] = "classification"
     """What is predicted."""
     text: Columns | None = None
-    """Text column, or the two columns of a pair."""
+    """Text column, or the two columns of a pair; `"{title} {body}"` joins columns."""
     label: str = "label"
     """Label column."""
     metrics: Columns | None = None
@@ -209,6 +243,11 @@ class Task(Section):
     """Word that stands for no label in a multi-label column."""
     label_separator: str = ";"
     """What parts the labels of a multi-label row."""
+    groups: Columns = ()
+    """Columns for whose values the sets are scored too; `site x label` is for each pair of values, where `label` is the
+    row's label."""
+    documents: str | None = None
+    """Column that tells which document a row is of, for `document_micro_f1`: the labels of all its rows together."""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Longest row in tokens; longer ones are cut and counted. Off: as in `finetune`."""
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -220,19 +259,17 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _known_or_own(self) -> Self:
+        lacks = [key for key in ("train", "sets") if not getattr(self, key)]
         if self.known is not None:
-            own = sorted(
-                self.model_fields_set & {"train", "sets", "kind", "text", "label", "metrics", "positive", "none_label"}
-            )
-            if self.folder is None:
-                raise ValueError("a known task needs `folder`, where its files are")
+            brings = {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "documents"}
+            own = sorted(self.model_fields_set & brings)
+            if self.folder is None and lacks:
+                raise ValueError(f"a known task needs `folder`, where its files are, or {' and '.join(lacks)}")
             if own:
-                raise ValueError(f"a known task brings its own columns and files; remove {', '.join(own)} or `known`")
-        elif self.train is None or self.text is None or not self.sets:
-            missing = [
-                key for key, value in (("train", self.train), ("text", self.text), ("sets", self.sets)) if not value
-            ]
-            raise ValueError(f"your own task needs {', '.join(missing)} (or `known` and `folder` for a known one)")
+                raise ValueError(f"a known task brings its own columns and metrics; remove {', '.join(own)} or `known`")
+        elif lacks or self.text is None:
+            missing = ", ".join([*lacks, *([] if self.text else ["text"])])
+            raise ValueError(f"your own task needs {missing} (or `known` and `folder` for a known one)")
         elif len(self.text) > 2:
             raise ValueError(f"found {len(self.text)} text columns; a row is one text or a pair")
         return self

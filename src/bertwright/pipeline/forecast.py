@@ -262,7 +262,7 @@ class _Forecaster:
     def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:
         task = stage.options["task"]
         sizes = [
-            self._size(task, path, stage.options["max_length"])
+            self._size(task, path, stage.options["max_length"], label.removeprefix("set "))
             for label, path in stage.paths.items()
             if label != "train"
         ]
@@ -301,10 +301,10 @@ class _Forecaster:
             self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
         return self._steps[key]
 
-    def _size(self, task: Mapping[str, Any], path: Path, max_length: int) -> finetune.Sizes:
+    def _size(self, task: Mapping[str, Any], path: Path, max_length: int, name: str | None = None) -> finetune.Sizes:
         key = (str(path), max_length)
         if key not in self._sizes:
-            self._sizes[key] = finetune.sizes_of(task, path, self._given_tokenizer(), max_length)
+            self._sizes[key] = finetune.sizes_of(task, path, self._given_tokenizer(), max_length, name=name)
         return self._sizes[key]
 
     def _row_length(self) -> int:

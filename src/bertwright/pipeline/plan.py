@@ -14,13 +14,13 @@ from bertwright import files
 from bertwright.errors import DataError
 from bertwright.fields import Section
 from bertwright.pipeline.preflight import sources_of
-from bertwright.recipe import Optimization, Recipe
+from bertwright.recipe import LabelledSet, Optimization, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.stages.work import MODEL, model_at
 from bertwright.store import Store, identity
 from bertwright.tasks import catalogue
-from bertwright.tasks.task import DEFAULT_METRICS, Task
+from bertwright.tasks.task import DEFAULT_METRICS, SetForm, Task
 from bertwright.text.sources import expand
 
 KINDS = ("fetch", "tokenizer", "overlap", "prepare", "initialise", "pretrain", "finetune", "evaluate")
@@ -212,7 +212,9 @@ class _Planner:
         for key in ("epochs", "batch", "learning_rate", "max_length"):
             if getattr(choice, key) is not None:
                 options[key] = getattr(choice, key)
-        options |= {"task": task.options(), "precision": recipe.system.precision}
+        # What only scores hang on stays out of the runs.
+        learnt = replace(task, forms={}, groups=())
+        options |= {"task": learnt.options(), "precision": recipe.system.precision}
         inputs = {}
         for variant in variants:
             for seed in range(recipe.seed, recipe.seed + recipe.finetune.seeds):
@@ -291,23 +293,36 @@ def _flat(options: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
 
 
 def resolve_task(choice: TaskChoice) -> Task:
-    """Return the task that a recipe's entry means: a known one found in its folder, or the user's own."""
-    if choice.known is not None and choice.folder is not None:
-        return catalogue.locate(choice.known, choice.folder, called=choice.name)
-    if choice.train is None or choice.text is None:
+    """Return the task that a recipe's entry means: a known one with its files, or the user's own."""
+    sets = {name: one.file for name, one in choice.sets.items()}
+    if choice.known is not None:
+        task = catalogue.locate(choice.known, choice.folder, called=choice.name, train=choice.train, sets=sets)
+    elif choice.train is None or choice.text is None:
         raise DataError(f"task {choice.name}: no training file or text column")
-    return Task(
-        name=choice.name,
-        kind=choice.kind,
-        text=choice.text,
-        label=choice.label,
-        train=choice.train,
-        sets=dict(choice.sets),
-        metrics=choice.metrics or DEFAULT_METRICS[choice.kind],
-        positive=choice.positive,
-        none_label=choice.none_label,
-        label_separator=choice.label_separator,
-    )
+    else:
+        task = Task(
+            name=choice.name,
+            kind=choice.kind,
+            text=choice.text,
+            label=choice.label,
+            train=choice.train,
+            sets=sets,
+            metrics=choice.metrics or DEFAULT_METRICS[choice.kind],
+            positive=choice.positive,
+            none_label=choice.none_label,
+            label_separator=choice.label_separator,
+            documents=choice.documents,
+        )
+    task = replace(task, groups=choice.groups) if choice.groups else task
+    return replace(task, forms={name: form for name, one in choice.sets.items() if (form := _form(task, one))})
+
+
+def _form(task: Task, choice: LabelledSet) -> SetForm | None:
+    """Return how a set is read and scored where that is not as its task."""
+    if choice.known is None:
+        return replace(task.own_form, groups=choice.groups) if choice.groups else None
+    form = catalogue.form_of(task, choice.known, merge=choice.merge)
+    return replace(form, groups=choice.groups) if choice.groups else form
 
 
 def checksum(path: Path) -> str:

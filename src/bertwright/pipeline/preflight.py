@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bertwright.recipe_text import Prepare
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.readers import read_rows
+from bertwright.tasks.readers import read_rows, read_set
+from bertwright.tasks.scoring import scored_set
 from bertwright.tasks.task import Task
 from bertwright.text.documents import Troubles, documents
 from bertwright.text.sources import Source, expand, passed_over
@@ -49,9 +50,11 @@ def look_into_source(source: Source, prepare: Prepare, notes: list[str]) -> None
 
 
 def look_into_task(task: Task, notes: list[str]) -> None:
-    """Read all rows of a task's files and map their labels."""
+    """Read all rows of a task's files, map their labels, and see that every set can be scored."""
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)
-    notes += [f"note: task {task.name}: {note}" for note in labels.notes]
-    for path in task.sets.values():
-        labels.numbers(read_rows(task, path))
+    found = [*labels.notes, *rows.notes]
+    for name in task.sets:
+        one = scored_set(task, labels, name, read_set(task, name))
+        found += [*one.rows.notes, *([f"{name}: {one.convention}"] if one.convention else [])]
+    notes += [f"note: task {task.name}: {note}" for note in dict.fromkeys(found)]

@@ -14,7 +14,7 @@ from bertwright.reports import tables
 from bertwright.reports.answer import answer, main_headlines, notes
 from bertwright.reports.charts import Chart, charts
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
-from bertwright.reports.records import RunRecords, difference_rows, score_rows, stage_rows
+from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
 from bertwright.reports.text_tables import text_tables
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
@@ -85,7 +85,8 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
 
 
 def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
-    found = (tables.score_table(run, task), tables.difference_table(run, task), tables.training_table(run, task))
+    scores, differences = tables.score_table(run, task), tables.difference_table(run, task)
+    found = (scores, *tables.group_tables(run, task), differences, tables.training_table(run, task))
     return [table for table in found if table.rows]
 
 
@@ -119,6 +120,7 @@ def _numbers(run: RunRecords) -> dict[str, Any]:
         "answer": answer(run),
         "notes": notes(run),
         "scores": [asdict(row) for row in score_rows(run)],
+        "groups": [asdict(row) for row in group_rows(run)],
         "differences": [asdict(row) for row in difference_rows(run)],
         "stages": [asdict(row) for row in stage_rows(run)],
         "records": list(run.stages),

@@ -63,6 +63,22 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class GroupRow:
+    """One metric of one variant on the rows of a set that share a value, over seeds; ``group`` names the column."""
+
+    task: str
+    set: str
+    group: str
+    value: str
+    metric: str
+    variant: str
+    rows: int
+    mean: float | None
+    deviation: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class DifferenceRow:
     """The difference of two variants on one set with its 95 % interval; ``clear`` where that holds no 0."""
 
@@ -129,6 +145,30 @@ def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
                 for metric, score in metrics.items()
             ]
     return rows
+
+
+def group_rows(run: RunRecords) -> list[GroupRow]:
+    """Return the scores of every group of rows, the variants of one group together."""
+    rows = [
+        GroupRow(
+            task=record["results"]["task"],
+            set=set_name,
+            group=one["group"],
+            value=one["value"],
+            metric=one["metric"],
+            variant=variant["variant"],
+            rows=one["rows"],
+            mean=one["mean"],
+            deviation=one["deviation"],
+            interval=_pair(one["interval"]),
+        )
+        for record in run.of_kind("evaluate")
+        for variant in record["results"]["variants"]
+        for set_name, groups in variant.get("groups", {}).items()
+        for one in groups
+    ]
+    order = list(dict.fromkeys((row.task, row.set, row.group, row.value) for row in rows))
+    return sorted(rows, key=lambda row: order.index((row.task, row.set, row.group, row.value)))
 
 
 def difference_rows(run: RunRecords) -> list[DifferenceRow]:

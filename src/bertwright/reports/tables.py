@@ -11,10 +11,12 @@ from rich.cells import cell_len
 from bertwright.reports.answer import answer, notes
 from bertwright.reports.records import (
     DifferenceRow,
+    GroupRow,
     RunRecords,
     ScoreRow,
     StageRow,
     difference_rows,
+    group_rows,
     score_rows,
     stage_rows,
 )
@@ -31,7 +33,9 @@ from bertwright.reports.words import (
     spread_text,
 )
 
-# A terminal is narrow: memory and disk go without their forecasts, which the page has.
+# A terminal is narrow and short: memory and disk go without their forecasts, and tables of many groups are left out;
+# the page has them.
+_GROUPS_IN_BRIEF = 12
 _STAGES_IN_BRIEF = ("stage", "time", "forecast", "ratio", "memory", "disk", "this time")
 # The page shows the stages in two tables, each as wide as a page.
 _REUSE = "Reused: the stage was finished before and taken from the store as it was. Times of day are UTC."
@@ -79,7 +83,8 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 def summary_lines(run: RunRecords) -> list[str]:
     """Return the run in lines for a terminal: the answer, headline scores, differences, stages, notes."""
     lines = [run.name, answer(run)]
-    tables = [headline_table(run), headline_differences(run), stage_table(run).only(_STAGES_IN_BRIEF)]
+    groups = [table for task in task_names(run) for table in group_tables(run, task, most=_GROUPS_IN_BRIEF)]
+    tables = [headline_table(run), headline_differences(run), *groups, stage_table(run).only(_STAGES_IN_BRIEF)]
     for table in tables:
         if table.rows:
             lines += ["", f"{table.title}. {table.caption}" if table.caption else table.title, *table.lines()]
@@ -149,6 +154,36 @@ def score_table(run: RunRecords, task: str) -> Table:
     strong = frozenset(number for number, row in enumerate(rows) if row.headline)
     numeric = frozenset(columns) - {"set", "metric", "variant", "method"}
     return Table(f"Scores of {task}", columns, cells, _what(rows), numeric, strong)
+
+
+def group_tables(run: RunRecords, task: str, *, most: int | None = None) -> list[Table]:
+    """Return a table for each set and column that rows of a task are told apart by, of at most ``most`` values."""
+    found: dict[tuple[str, str], list[GroupRow]] = {}
+    for row in group_rows(run):
+        if row.task == task:
+            found.setdefault((row.set, row.group), []).append(row)
+    return [
+        _groups(task, *key, rows)
+        for key, rows in found.items()
+        if most is None or len({row.value for row in rows}) <= most
+    ]
+
+
+def _groups(task: str, set_name: str, group: str, rows: Sequence[GroupRow]) -> Table:
+    columns = (group, "rows", "variant", "mean ± sd", "95 % interval")
+    cells = tuple(
+        (
+            row.value,
+            count_text(row.rows),
+            row.variant,
+            spread_text(row.mean, row.deviation, row.metric),
+            interval_text(row.interval, row.metric),
+        )
+        for row in rows
+    )
+    caption = f"{metric_text(rows[0].metric).capitalize()} on the rows of each value, over seeds."
+    numeric = frozenset({"rows", "mean ± sd", "95 % interval"})
+    return Table(f"{task}: {set_name} by {group}", columns, cells, caption, numeric)
 
 
 def _floor(row: ScoreRow) -> str:

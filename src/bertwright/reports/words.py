@@ -15,6 +15,7 @@ METRIC_NAMES = {
     "f1": "F1",
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
+    "document_micro_f1": "micro F1 of documents",
     "matthews": "Matthews correlation",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",

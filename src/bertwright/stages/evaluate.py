@@ -5,8 +5,7 @@ Sealed: ``predictions/<variant>/seed-<n>/<set>.parquet`` with ids, gold and pred
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +19,34 @@ from bertwright.errors import DataError
 from bertwright.stages.fine_tuned import Answering
 from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.metrics import METRICS, decide, floor
-from bertwright.tasks.readers import Rows, read_rows
+from bertwright.tasks.metrics import Score
+from bertwright.tasks.readers import read_rows, read_set
+from bertwright.tasks.scoring import ScoredSet, scored_set
 from bertwright.tasks.statistics import compare, summarise
 from bertwright.tasks.task import Task
 from bertwright.training.precision import choose
 
 
-@dataclass(frozen=True)
-class _Set:
-    """One set to score on: its rows and their labels as numbers."""
-
-    rows: Rows
-    gold: np.ndarray
-
-
 def evaluate(work: Work) -> dict[str, Any]:
     """Score every run of a task on every set, summarise over seeds, and compare the variants."""
-    sets = {label.removeprefix("set "): path for label, path in work.paths.items() if label != "train"}
-    task = Task.from_options(work.options["task"], work.paths["train"], sets)
+    paths = {label.removeprefix("set "): path for label, path in work.paths.items() if label != "train"}
+    task = Task.from_options(work.options["task"], work.paths["train"], paths)
     torch.set_num_threads(work.machine.threads)
     labels = LabelMap.from_rows(read_rows(task, task.train), task.kind)
-    found = {name: _read_set(task, labels, path) for name, path in sets.items()}
+    sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
     answers: dict[str, dict[str, dict[int, np.ndarray]]] = {}
     for number, (role, folder) in enumerate(work.inputs.items()):
         variant, seed = role.rsplit("/", 1)
-        for name, decided in _predict_run(work, task, labels, found, folder / MODEL, role).items():
+        for name, decided in _predict_run(work, labels, sets, folder / MODEL, role).items():
             answers.setdefault(variant, {}).setdefault(name, {})[int(seed)] = decided
         work.tell({"share": (number + 1) / len(work.inputs)})
-    positive = labels.names.index(task.positive) if labels.names and task.positive else None
-    headline = {"set": headline_set(sets), "metric": task.metrics[0]}
+    headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     return {
         "task": task.name,
         "kind": task.kind,
-        "headline": headline,
+        "headline": {"set": headline, "metric": sets[headline].form.metrics[0]},
         "labels": list(labels.names or ()),
-        "sets": {name: _facts(task, one, positive) for name, one in found.items()},
+        "sets": {name: _facts(one) for name, one in sets.items()},
         "protocol": "one setting a task, the weights of the last epoch, nothing selected on any set",
         "variants": [
             {
@@ -63,12 +54,17 @@ def evaluate(work: Work) -> dict[str, Any]:
                 "method": work.options["method"],
                 "seeds": sorted(next(iter(by_set.values()))),
                 "settings_tried": 1,
-                "scores": _scores(task, found, by_set, positive),
+                "scores": {name: _scores(sets[name], by_seed) for name, by_seed in by_set.items()},
+                "groups": {
+                    name: _group_scores(sets[name], by_seed)
+                    for name, by_seed in by_set.items()
+                    if sets[name].form.groups
+                },
             }
             for variant, by_set in answers.items()
         ],
-        "comparisons": _comparisons(task, found, answers, positive),
-        "notes": list(labels.notes),
+        "comparisons": _comparisons(sets, answers),
+        "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one))],
     }
 
 
@@ -77,13 +73,13 @@ def headline_set(sets: Mapping[str, Path]) -> str:
     return next((name for name in ("test", "dev") if name in sets), next(iter(sets)))
 
 
-def _read_set(task: Task, labels: LabelMap, path: Path) -> _Set:
-    rows = read_rows(task, path)
-    return _Set(rows, labels.numbers(rows))
+def _notes(one: ScoredSet) -> list[str]:
+    """Return what was left out of a set's file, and how answers became the set's labels."""
+    return [*one.rows.notes, *([f"answers on {one.name}: {one.convention}"] if one.convention else [])]
 
 
 def _predict_run(
-    work: Work, task: Task, labels: LabelMap, sets: Mapping[str, _Set], folder: Path, role: str
+    work: Work, labels: LabelMap, sets: Mapping[str, ScoredSet], folder: Path, role: str
 ) -> dict[str, np.ndarray]:
     """Answer all sets with one run's model, and keep the logits."""
     model = Answering(folder, choose(work.machine.device, work.machine.precision))
@@ -94,12 +90,12 @@ def _predict_run(
     for name, one in sets.items():
         encoded = model.encode(one.rows.texts, work.options["max_length"])
         logits = model.logits(encoded)
-        decided[name] = decide(logits, task.kind)
+        decided[name] = one.answers(logits)
         _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, decided[name], logits)
     return decided
 
 
-def _write(path: Path, one: _Set, decided: np.ndarray, logits: np.ndarray) -> None:
+def _write(path: Path, one: ScoredSet, decided: np.ndarray, logits: np.ndarray) -> None:
     table = pa.table(
         {
             "id": list(one.rows.ids),
@@ -112,50 +108,64 @@ def _write(path: Path, one: _Set, decided: np.ndarray, logits: np.ndarray) -> No
         pq.write_table(table, stream)
 
 
-def _facts(task: Task, one: _Set, positive: int | None) -> dict[str, Any]:
-    floors = {metric: floor(one.gold, task.kind, metric, positive) for metric in task.metrics}
-    return {"rows": len(one.rows), "floor": {metric: score.value for metric, score in floors.items()}}
+def _facts(one: ScoredSet) -> dict[str, Any]:
+    """Return a set's size and floor and, where its labels are not the model's, how answers became them."""
+    other = {"known": one.form.known, "labels": list(one.names or ()), "merge": one.form.merge, "said": one.convention}
+    return {
+        "rows": len(one.rows),
+        **({"documents": one.documents} if one.documents else {}),
+        "floor": {metric: one.floor(metric).value for metric in one.form.metrics},
+        **(other if one.form.known else {}),
+    }
 
 
-def _scores(
-    task: Task, sets: Mapping[str, _Set], by_set: Mapping[str, Mapping[int, np.ndarray]], positive: int | None
-) -> dict[str, Any]:
-    """Summarise each metric over seeds, set by set."""
-    scores: dict[str, Any] = {}
-    for name, by_seed in by_set.items():
-        scores[name] = {}
-        for metric in task.metrics:
-            each = [METRICS[metric].compute(sets[name].gold, answer, positive) for answer in by_seed.values()]
-            values = [score.value for score in each if score.value is not None]
-            # A mean over the seeds that happen to be defined would flatter: one undefined score makes it undefined.
-            summary = summarise(values if len(values) == len(each) else [])
-            scores[name][metric] = {
-                "values": [score.value for score in each],
-                "mean": summary.mean,
-                "deviation": summary.deviation,
-                "interval": summary.interval,
-                "notes": sorted({score.note for score in each if score.note}),
-            }
-    return scores
+def _scores(one: ScoredSet, by_seed: Mapping[int, np.ndarray]) -> dict[str, Any]:
+    """Summarise each metric of a set over seeds."""
+    return {metric: _summary([one.score(metric, answer) for answer in by_seed.values()]) for metric in one.form.metrics}
+
+
+def _group_scores(one: ScoredSet, by_seed: Mapping[int, np.ndarray]) -> list[dict[str, Any]]:
+    """Summarise each group of a set's rows over seeds."""
+    return [
+        {
+            "group": group.group,
+            "value": group.value,
+            "metric": group.metric,
+            "rows": len(group.rows),
+            **_summary([one.score_group(group, answer) for answer in by_seed.values()]),
+        }
+        for group in one.groups()
+    ]
+
+
+def _summary(each: Sequence[Score]) -> dict[str, Any]:
+    values = [score.value for score in each if score.value is not None]
+    # A mean over the seeds that happen to be defined would flatter: one undefined score makes it undefined.
+    summary = summarise(values if len(values) == len(each) else [])
+    return {
+        "values": [score.value for score in each],
+        "mean": summary.mean,
+        "deviation": summary.deviation,
+        "interval": summary.interval,
+        "notes": sorted({score.note for score in each if score.note}),
+    }
 
 
 def _comparisons(
-    task: Task,
-    sets: Mapping[str, _Set],
-    answers: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
-    positive: int | None,
+    sets: Mapping[str, ScoredSet], answers: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]]
 ) -> list[dict[str, Any]]:
-    """Compare the first variant with each other one, by the headline metric."""
+    """Compare the first variant with each other one, by the headline metric of each set."""
     first, *others = answers
     rows = []
     for other in others:
         for name, one in sets.items():
+            metric = one.form.metrics[0]
             found = compare(
-                one.gold,
-                list(answers[first][name].values()),
-                list(answers[other][name].values()),
-                metric=task.metrics[0],
-                positive=positive,
+                one.compared(metric, one.gold),
+                [one.compared(metric, answer) for answer in answers[first][name].values()],
+                [one.compared(metric, answer) for answer in answers[other][name].values()],
+                metric=metric,
+                positive=one.positive,
             )
             if found is not None:
                 rows.append(
@@ -163,7 +173,7 @@ def _comparisons(
                         "a": first,
                         "b": other,
                         "set": name,
-                        "metric": task.metrics[0],
+                        "metric": metric,
                         "difference": found.difference,
                         "interval": list(found.interval),
                         "clear": found.clear,

@@ -23,7 +23,7 @@ from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.batches import TrainBatches
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.readers import read_rows
+from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.task import Task
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
@@ -109,7 +109,7 @@ def finetune(work: Work) -> dict[str, Any]:
         "trained_tensors": len(trained),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": list(names),
-        "notes": list(labels.notes),
+        "notes": [*labels.notes, *rows.notes],
         "proof": proof,
     }
 
@@ -141,9 +141,15 @@ class Sizes:
     length: int
 
 
-def sizes_of(options: Mapping[str, Any], path: Path, tokenizer: Tokenizer | None, max_length: int) -> Sizes:
-    """Count a file's rows and measure their length; without a tokenizer yet, a token is taken to be four characters."""
-    rows = read_rows(Task.from_options(options, path, {}), path)
+def sizes_of(
+    options: Mapping[str, Any], path: Path, tokenizer: Tokenizer | None, max_length: int, *, name: str | None = None
+) -> Sizes:
+    """Count the rows of a training file, or of the set called ``name``, and measure their length.
+
+    Without a tokenizer yet, a token is taken to be four characters.
+    """
+    task = Task.from_options(options, path, {})
+    rows = read_rows(task, path) if name is None else read_set(task, name, path)
     sample = rows.texts[:: max(1, len(rows) // 500)]
     if tokenizer is not None:
         lengths = [sum(len(ids) for ids in tokenizer.encode(list(texts))) + len(texts) + 1 for texts in sample]

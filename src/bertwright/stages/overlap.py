@@ -19,7 +19,7 @@ from bertwright import files
 from bertwright.processes import Processes
 from bertwright.stages.prepare import MEMORY, Progress, cleaning_of, files_of, processes_for
 from bertwright.stages.work import Work
-from bertwright.tasks.readers import read_rows
+from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.task import Task
 from bertwright.text.encoded_parts import PartJob
 from bertwright.text.executors import Crew, Here
@@ -90,7 +90,7 @@ def _sets(work: Work) -> Iterator[TaskTexts]:
         paths = {label.removeprefix(prefix): path for label, path in work.paths.items() if label.startswith(prefix)}
         task = Task.from_options(options, paths["train"], {})
         for name, path in paths.items():
-            rows = read_rows(task, path)
+            rows = read_rows(task, path) if name == "train" else read_set(task, name, path)
             yield TaskTexts(task.name, name, list(zip(rows.ids, rows.texts, strict=True)))
 
 

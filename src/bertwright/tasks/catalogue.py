@@ -40,25 +40,21 @@ def locate(
     called: str | None = None,
     train: Path | None = None,
     sets: Mapping[str, Path] | None = None,
-    forms: Mapping[str, SetForm] | None = None,
 ) -> Task:
-    """Return a known task with its files: those that are given, and for the rest what ``folder`` holds.
-
-    ``forms`` are of sets that are not read as this task.
-    """
+    """Return a known task with its files: those that are given, and for the rest what ``folder`` holds."""
     known = known_task(name)
-    if folder is None and (train is None or not sets):
-        raise DataError(f"task {called or name}: no `folder`, and no `train` with `sets`; name where its files are")
     found = dict(sets or {})
     if folder is not None:
         train = train or _find(name, folder, "train")
-        found = found or {part: _find(name, folder, part) for part in known.sets}
+        found = {part: _find(name, folder, part) for part in known.sets if part not in found} | found
+    if train is None or not found:
+        raise DataError(f"task {called or name}: no `folder`, and no `train` with `sets`; name where its files are")
     return Task(
         name=called or name,
         kind=known.kind,
         text=known.text,
         label=known.label,
-        train=train or Path(),
+        train=train,
         sets=found,
         metrics=known.metrics,
         positive=known.positive,
@@ -66,7 +62,27 @@ def locate(
         layout=known.layout,
         groups=known.groups,
         documents=known.documents,
-        forms=dict(forms or {}),
+    )
+
+
+def form_of(task: Task, name: str, *, merge: str | None = None) -> SetForm:
+    """Return how a set of another known task is read and scored for the models of ``task``."""
+    known = known_task(name)
+    if known.kind != "classification" or task.kind != "classification":
+        raise InputError(
+            f"task {task.name}: a set of {name} ({known.kind}) cannot be scored with it ({task.kind}); only labels of "
+            "classification become others"
+        )
+    return SetForm(
+        text=known.text,
+        label=known.label,
+        metrics=known.metrics,
+        positive=known.positive,
+        layout=known.layout,
+        groups=known.groups,
+        known=name,
+        merge=merge or known.merge,
+        becomes=known.becomes,
     )
 
 

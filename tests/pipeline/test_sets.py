@@ -1,0 +1,130 @@
+"""Sets of another task, groups and merged labels, from recipe to report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bertwright.cli import call
+from bertwright.errors import BertwrightError
+from bertwright.pipeline.plan import plan, resolve_task
+from bertwright.pipeline.run import run
+from bertwright.reading import load_recipe
+from bertwright.reports.tables import summary_lines
+
+Toy = Callable[..., Path]
+
+
+@pytest.fixture
+def inference(toy: Toy, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a recipe of three labels of inference with HANS beside, and gives its path."""
+    labels = ["entailment", "neutral", "contradiction"]
+    for name, count in (("train", 24), ("dev_matched", 12)):
+        rows = [{"premise": "bala kores", "hypothesis": "mila", "label": labels[i % 3]} for i in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cells = [(h, label) for h in ("constituent", "subsequence") for label in ("entailment", "non-entailment")]
+    hans = [
+        {"premise": "a", "hypothesis": "b", "label": label, "heuristic": heuristic, "subcase": f"{heuristic[:3]}_1"}
+        for heuristic, label in cells
+    ]
+    (tmp_path / "hans.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hans * 2))
+
+    def write(known: str | None = "hans", **changes: Any) -> Path:
+        sets = {
+            "dev_matched": "dev_matched.jsonl",
+            "hans": {"file": "hans.jsonl", **({"known": known} if known else {})},
+        }
+        task = {"name": "nli", "known": "mnli", "train": "train.jsonl", "sets": sets, **changes}
+        finetune = {"epochs": 1, "batch": 16, "seeds": 2, "max_length": 16, "baseline": False}
+        return toy(tasks=[task], pretrain={"budget": "2 steps"}, finetune=finetune)
+
+    return write
+
+
+def test_hans_is_scored_by_a_model_of_three_labels(inference: Callable[..., Path]) -> None:
+    """The record has total, six cells' kind of groups and the convention; report and terminal show them."""
+    result = run(inference())
+    record = result.stages["evaluate/nli"].record["results"]
+    assert {"set": "dev_matched", "metric": "accuracy"} == record["headline"]
+    assert ("hans", "argmax", ["entailment", "non-entailment"]) == tuple(
+        record["sets"]["hans"][key] for key in ("known", "merge", "labels")
+    )
+    groups = record["variants"][0]["groups"]["hans"]
+    cells = [one for one in groups if one["group"] == "heuristic x label"]
+    assert [2] * 4 == [one["rows"] for one in cells]
+    assert all(len(one["values"]) == 2 for one in cells)
+    total = record["variants"][0]["scores"]["hans"]["accuracy"]["values"]
+    assert total == pytest.approx([sum(one["values"][seed] for one in cells) / 4 for seed in (0, 1)])
+    lines = "\n".join(summary_lines(result.records))
+    assert "nli: hans by heuristic x label" in lines
+    assert "constituent x non-entailment" in lines
+    assert "answers on hans: the best of the model's labels first, then merged (argmax)" in lines
+    page = Path(str(result.report)).read_text(encoding="utf-8")
+    assert "nli: hans by subcase" in page
+    numbers = json.loads((result.folder / "report.json").read_text())
+    assert len(groups) == len(numbers["groups"])
+    assert load_recipe(result.folder / "recipe.yaml") == load_recipe(result.folder.parents[2] / "toy.yaml")
+
+
+def test_labels_that_do_not_fit_are_told_before_any_work(
+    inference: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A set of paraphrases for a model of inference: nothing is trained, and both lists of labels are named."""
+    path = inference("paws")
+    Path(path.parent / "hans.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "label": "paraphrase"}\n')
+    assert 2 == call(["run", str(path), "-q"])
+    message = capsys.readouterr().err
+    assert "set hans (paws): the model's labels are contradiction, entailment, neutral" in message
+    assert not list(path.parent.glob("bertwright-store/**/model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sets": {"dev": {"file": "hans.jsonl", "merge": "sum"}}}, "`merge` needs `known`"),
+        ({"sets": {"dev": {"file": "gone.jsonl"}}}, "gone.jsonl is not there"),
+        ({"sets": {"dev": "gone.jsonl"}}, "gone.jsonl is not there"),
+        ({"sets": {"dev": {"file": "hans.jsonl", "merge": "best", "known": "hans"}}}, "allowed are argmax, sum, drop"),
+        ({"sets": {"dev": {"path": "hans.jsonl"}}}, "no such key"),
+        ({"train": None}, "a known task needs `folder`, where its files are, or train"),
+        ({"text": "premise"}, "remove text or `known`"),
+        ({"known": "mnlii"}, "did you mean mnli"),
+    ],
+)
+def test_faults_of_sets_are_told_with_their_key(
+    inference: Callable[..., Path], changes: dict[str, Any], words: str
+) -> None:
+    """What was found, what is allowed, and under which key."""
+    path = inference(**changes)
+    document = yaml.safe_load(path.read_text())
+    document["tasks"][0] = {key: value for key, value in document["tasks"][0].items() if value is not None}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(BertwrightError) as caught:
+        plan(load_recipe(path))
+    assert words in str(caught.value)
+
+
+def test_another_convention_is_another_evaluation_and_no_other_training(inference: Callable[..., Path]) -> None:
+    """The convention stands in the identity of the scores; trained runs hang neither on it nor on groups."""
+    path = inference()
+    before = {stage.name: stage.identity for stage in plan(load_recipe(path))}
+    changes = ["tasks.0.sets.hans.merge=sum", "tasks.0.sets.hans.groups=subcase"]
+    after = {stage.name: stage.identity for stage in plan(load_recipe(path, changes))}
+    assert ["evaluate/nli"] == [name for name in before if before[name] != after[name] and name.startswith("eval")]
+    assert not [name for name in before if before[name] != after[name] and name.startswith("finetune")]
+
+
+def test_sets_come_beside_those_of_the_folder(inference: Callable[..., Path], tmp_path: Path) -> None:
+    """A known task's own sets are found in its folder; named ones stand in for them or come beside."""
+    (tmp_path / "dev_mismatched.jsonl").write_text((tmp_path / "dev_matched.jsonl").read_text())
+    path = inference(folder=".", sets={"hans": {"file": "hans.jsonl", "known": "hans"}}, train=None)
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "train: null" not in line))
+    task = resolve_task(load_recipe(path).tasks[0])
+    assert ["dev_matched", "dev_mismatched", "hans"] == list(task.sets)
+    assert tmp_path / "train.jsonl" == task.train
+    assert ["hans"] == list(task.forms)
