@@ -270,13 +270,22 @@ def demo_command(
 
 
 @app.command("tasks")
-def tasks_command(as_json: Json = False) -> None:
-    """List the known tasks: columns, kind and metrics."""
+def tasks_command(
+    guess: Annotated[
+        Path | None, typer.Option("--guess", metavar="FILE", help="Say what this file's columns look like instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the known tasks: columns, labels, metrics, sizes and forms; or look into a file of your own."""
     ask(as_json)
-    from bertwright.tasks.catalogue import listing
+    from bertwright.tasks.catalogue import listing, listing_lines
+    from bertwright.tasks.guess import guess_task
 
-    rows = listing()
-    show([f"{row['name']:8}{row['kind']:16}{row['text']:24}{row['metrics']}" for row in rows], {"tasks": rows})
+    if guess is not None:
+        found = guess_task(guess)
+        show(found.lines(), found.as_dict())
+    else:
+        show(listing_lines(), {"tasks": listing()})
 
 
 @app.command("submit")

@@ -104,6 +104,20 @@ def listing() -> list[dict[str, Any]]:
     ]
 
 
+def listing_lines() -> list[str]:
+    """Return the list for a terminal, three lines a task."""
+    lines = []
+    for row in listing():
+        labels = ", ".join(row["labels"]) or ("a number" if row["kind"] == "regression" else "as in the file")
+        sizes = ", ".join(f"{part} {count:,}" for part, count in row["sizes"].items()) or "not published as one file"
+        lines += [
+            f"{row['name']}: {row['kind']} of {row['text']}; {row['label']}: {labels}",
+            f"    scored by {row['metrics']}; reads {row['sets']}; official rows: {sizes}",
+            f"    files: {row['forms']}",
+        ]
+    return lines
+
+
 def _find(task: str, folder: Path, part: str) -> Path:
     known = CATALOGUE[task]
     usual = _USUAL.get(part, (part,))

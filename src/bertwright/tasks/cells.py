@@ -29,22 +29,25 @@ Row = Mapping[str, Any]
 class Heading:
     """The columns that are asked for and, from the first row on, what the file calls them.
 
-    ``optional`` columns are taken where they are; ``notes`` say what was read otherwise than a file of its kind is.
+    ``optional`` columns are taken where they are, and with ``every`` all that the file begins with; ``notes`` say what
+    was read otherwise than a file of its kind is.
     """
 
     wanted: tuple[str, ...]
     optional: tuple[str, ...] = ()
     layout: Layout = field(default_factory=Layout)
+    every: bool = False
     names: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def fits(self, found: Collection[str]) -> bool:
         """Return whether all that is wanted is there, under one of its names."""
-        return all(self.layout.name_in(found, column) is not None for column in self.wanted)
+        known = all(self.layout.name_in(found, column) is not None for column in self.wanted)
+        return known and not (self.every and len(found) < 2)
 
     def take(self, place: str, found: Sequence[str]) -> None:
         """Note what the file calls each column; ``DataError`` where a wanted one is missing or stands there twice."""
-        for column in (*self.wanted, *self.optional):
+        for column in dict.fromkeys((*self.wanted, *self.optional, *(found if self.every else ()))):
             name = self.layout.name_in(found, column)
             if name is None:
                 if column in self.wanted:
@@ -66,6 +69,13 @@ class Heading:
         if any(self.names[column] not in row for column in self.wanted):
             self.take(place, list(row))
         return {column: row[name] for column, name in self.names.items() if name in row}
+
+
+def all_columns(path: Path, *, most: int) -> tuple[list[Row], list[str]]:
+    """Return at most so many rows with all columns that the first one has, and what was read otherwise than usual."""
+    heading = Heading((), every=True)
+    rows = [row for _, row in itertools.islice(rows_in(path, heading), most)]
+    return rows, heading.notes
 
 
 def rows_in(path: Path, heading: Heading) -> Iterator[tuple[int, Row]]:

@@ -1,0 +1,153 @@
+"""A guess at a file's columns: shown with what it rests on, and used by nothing but a person."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from bertwright.cli import call
+from bertwright.errors import DataError
+from bertwright.reading import draft_recipe
+from bertwright.recipe import Task
+from bertwright.tasks.catalogue import CATALOGUE
+from bertwright.tasks.guess import guess_task
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows, and give the path back."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "text", "label", "kind", "counts"),
+    [
+        (
+            [
+                {"nr": n, "note": f"the patient is {n} and well", "urgency": "low" if n % 3 else "high"}
+                for n in range(9)
+            ],
+            ("note",),
+            "urgency",
+            "classification",
+            {"low": 6, "high": 3},
+        ),
+        (
+            [{"question": f"why is {n} so", "answer": f"it is because of {n}", "label": n % 2} for n in range(9)],
+            ("question", "answer"),
+            "label",
+            "classification",
+            {"0": 5, "1": 4},
+        ),
+        (
+            [{"a": f"one {n} two", "b": f"three {n} four", "score": n / 7} for n in range(9)],
+            ("a", "b"),
+            "score",
+            "regression",
+            {},
+        ),
+        (
+            [
+                {"text": f"one {n} two", "topics": ["x"] if n % 2 else ["x", "y"], "labels": ["x"] * (n % 2)}
+                for n in range(9)
+            ],
+            ("text",),
+            "labels",
+            "multi-label",
+            {"x": 4},
+        ),
+        (
+            [{"text": f"one {n} two", "tags": "x; y" if n % 2 else "y"} for n in range(9)],
+            ("text",),
+            "tags",
+            "multi-label",
+            {"y": 9, "x": 4},
+        ),
+        (
+            [
+                {"title": f"Case {n}", "body": f"A long story of {n} that goes on for a while.", "class": "ab"[n % 2]}
+                for n in range(9)
+            ],
+            ("body",),
+            "class",
+            "classification",
+            {"a": 5, "b": 4},
+        ),
+    ],
+)
+def test_columns_are_guessed(
+    tmp_path: Path, rows: list[dict[str, Any]], text: tuple[str, ...], label: str, kind: str, counts: dict[str, int]
+) -> None:
+    """Text by its words, label by its name or few values, kind by its values."""
+    found = guess_task(jsonl(tmp_path / "a.jsonl", rows))
+    assert (text, label, kind, counts) == (found.text, found.label, found.kind, dict(found.counts))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert text == guess_task(tmp_path / "a.parquet").text
+
+
+def test_a_guess_is_shown_with_lines_to_paste(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every column with what stands in it, the labels, some rows; and the lines read as a recipe's task."""
+    (tmp_path / "a.csv").write_text("nr;text;label\n" + "".join(f"{n};a b c {n};{'xy'[n % 2]}\n" for n in range(6)))
+    (tmp_path / "dev.csv").write_text("text,label\na,x\n")
+    assert 0 == call(["tasks", "--guess", str(tmp_path / "a.csv")])
+    shown = capsys.readouterr().out
+    for words in (
+        "6 rows looked at",
+        "note: its cells are parted by semicolons",
+        "  nr     numbers, 6 different",
+        "  text   text of 4.0 words, 6 different",
+        "text: text; label: label; kind: classification",
+        "labels: x (3), y (3)",
+        "  x | a b c 0",
+        "This is a guess.",
+    ):
+        assert words in shown
+    pasted = shown[shown.index("tasks:") :].replace("FILE TO SCORE ON", str(tmp_path / "dev.csv"))
+    task = Task.model_validate(yaml.safe_load(pasted)["tasks"][0])
+    assert (("text",), "label", tmp_path / "a.csv") == (task.text, task.label, task.train)
+    (tmp_path / "recipe.yaml").write_text("encoder: {folder: .}\n" + shown[shown.index("tasks:") :])
+    assert "FILE TO SCORE ON is not there" in str(draft_recipe(tmp_path / "recipe.yaml").problems)
+
+
+def test_long_texts_are_shortened_and_the_word_for_no_label_is_named(tmp_path: Path) -> None:
+    """60 letters of each text; `none` among several labels is most likely no label."""
+    rows = [{"text": f"{n} " * 50, "labels": "none" if n % 2 else "x; y"} for n in range(8)]
+    lines = guess_task(jsonl(tmp_path / "a.jsonl", rows)).lines()
+    assert f"  x; y | {('0 ' * 50)[:57]}..." in lines
+    assert "  none_label: none" in lines
+
+
+def test_what_cannot_be_guessed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No column with words, none with few values: no lines to paste, but what to name."""
+    path = jsonl(tmp_path / "a.jsonl", [{"x": n, "y": n + 0.5} for n in range(9)])
+    assert 0 == call(["tasks", "--guess", str(path), "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert ([], None) == (found["text"], found["recipe"])
+    (tmp_path / "z.csv").write_text("text\n" + "".join(f"a b {n}\n" for n in range(9)))
+    assert (
+        "no column looks like label; name `text` and `label` of the task yourself"
+        in guess_task(tmp_path / "z.csv").lines()
+    )
+    (tmp_path / "e.csv").write_text("text,label\n")
+    with pytest.raises(DataError, match=r"e\.csv has no rows to look at"):
+        guess_task(tmp_path / "e.csv")
+
+
+def test_the_list_names_every_task_with_labels_metrics_and_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Three lines a task for a terminal, the same as JSON."""
+    assert 0 == call(["tasks"])
+    lines = capsys.readouterr().out.splitlines()
+    assert 3 * len(CATALOGUE) == len(lines)
+    assert "mrpc: classification of sentence1, sentence2; label: not_equivalent, equivalent" in lines
+    assert "    scored by f1, accuracy; reads train, dev; official rows: train 3,668, dev 408, test 1,725" in lines
+    assert "stsb: regression of sentence1, sentence2; label: a number" in lines
+    assert 0 == call(["tasks", "--json"])
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"]
+    assert list(CATALOGUE) == [row["name"] for row in rows]
+    assert {"train": 635, "dev": 71, "test": 146} == next(row["sizes"] for row in rows if row["name"] == "wnli")
