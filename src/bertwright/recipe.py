@@ -248,6 +248,12 @@ class Task(Section):
     row's label."""
     documents: str | None = None
     """Column that tells which document a row is of, for `document_micro_f1`: the labels of all its rows together."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """How much rows of a label count in training: `balanced`, or `{label: number}`, where the rest has 1. Scaled to a
+    mean of 1 over the rows; where rows have several labels, the weight of having the label against lacking it."""
+    window_stride: Positive | None = None
+    """Tokens from one window to the next over rows longer than `max_length`; each window is a training row with the
+    row's label, and their logits are averaged for an answer. Off: long rows are cut."""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Longest row in tokens; longer ones are cut and counted. Off: as in `finetune`."""
     epochs: Annotated[float, Field(gt=0)] | None = None

@@ -128,3 +128,47 @@ def test_sets_come_beside_those_of_the_folder(inference: Callable[..., Path], tm
     assert ["dev_matched", "dev_mismatched", "hans"] == list(task.sets)
     assert tmp_path / "train.jsonl" == task.train
     assert ["hans"] == list(task.forms)
+
+
+def test_weights_and_windows_go_from_recipe_to_report(toy: Toy) -> None:
+    """Both are in the records and the notes; every row is still answered once."""
+    task = {"name": "height", "train": "train.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text"}
+    task |= {"window_stride": 4, "max_length": 8}
+    plain, task = {**task, "name": "plain"}, {**task, "class_weights": {"high": 3}}
+    finetune = {"epochs": 1, "batch": 16, "seeds": 1, "baseline": False}
+    result = run(toy(tasks=[task, plain], pretrain={"budget": "2 steps"}, finetune=finetune))
+    trained = result.stages["finetune/height/pretrained/seed-0"].record["results"]
+    assert {"high": 1.5, "low": 0.5} == trained["class_weights"]
+    unweighted = result.stages["finetune/plain/pretrained/seed-0"].record["results"]
+    assert "class_weights" not in unweighted
+    assert trained["train_loss"] != unweighted["train_loss"]
+    assert (48, 0) == (trained["rows"], trained["rows_cut"])
+    assert trained["windows"] > 48
+    scored = result.stages["evaluate/height"].record["results"]
+    assert 24 == scored["sets"]["dev"]["rows"]
+    assert scored["variants"][0]["windows"]["dev"] > 24
+    lines = "\n".join(summary_lines(result.records))
+    assert "labels count in training by the weights high 1.5, low 0.5" in lines
+    assert f"48 training rows became {trained['windows']} windows" in lines
+    assert load_recipe(result.folder / "recipe.yaml") == load_recipe(result.folder.parents[2] / "toy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"class_weights": {"middle": 2}}, "names 'middle', which no training row has (found: high, low)"),
+        ({"class_weights": {"high": 0}}, "greater than 0"),
+        ({"class_weights": "equal"}, "balanced"),
+        ({"window_stride": 0}, "greater than 0"),
+        ({"groups": "site"}, "no column 'site'"),
+    ],
+)
+def test_faults_of_weights_windows_and_groups_are_told_before_any_work(
+    toy: Toy, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], words: str
+) -> None:
+    """Exit code 2 and what to change."""
+    task = {"name": "height", "train": "train.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text"}
+    path = toy(tasks=[{**task, **changes}], pretrain={"budget": "2 steps"})
+    assert 2 == call(["run", str(path), "-q"])
+    assert words in capsys.readouterr().err
+    assert not list(path.parent.glob("bertwright-store/**/model.safetensors"))

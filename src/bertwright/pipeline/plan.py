@@ -313,6 +313,7 @@ def resolve_task(choice: TaskChoice) -> Task:
             label_separator=choice.label_separator,
             documents=choice.documents,
         )
+    task = replace(task, class_weights=choice.class_weights, window_stride=choice.window_stride)
     task = replace(task, groups=choice.groups) if choice.groups else task
     return replace(task, forms={name: form for name, one in choice.sets.items() if (form := _form(task, one))})
 

@@ -7,6 +7,7 @@ from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.scoring import scored_set
 from bertwright.tasks.task import Task
+from bertwright.tasks.weights import label_weights
 from bertwright.text.documents import Troubles, documents
 from bertwright.text.sources import Source, expand, passed_over
 from bertwright.text.troubles import Limit
@@ -54,6 +55,8 @@ def look_into_task(task: Task, notes: list[str]) -> None:
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)
     found = [*labels.notes, *rows.notes]
+    if task.class_weights is not None:
+        label_weights(task.class_weights, labels, labels.numbers(rows))
     for name in task.sets:
         one = scored_set(task, labels, name, read_set(task, name))
         found += [*one.rows.notes, *([f"{name}: {one.convention}"] if one.convention else [])]

@@ -131,6 +131,14 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
                 f"{results['task']}: {count_text(results['rows_cut'])} of {count_text(results['rows'])} training rows "
                 "were longer than the longest input and were cut."
             )
+        if results.get("windows"):
+            yield (
+                f"{results['task']}: {count_text(results['rows'])} training rows became "
+                f"{count_text(results['windows'])} windows; the logits of a row's windows are averaged for its answer."
+            )
+        if results.get("class_weights"):
+            weights = ", ".join(f"{name} {weight:.3g}" for name, weight in results["class_weights"].items())
+            yield f"{results['task']}: labels count in training by the weights {weights}."
         yield from (f"{results['task']}: {note}" for note in results.get("notes") or ())
 
 

@@ -18,6 +18,7 @@ from bertwright import files
 from bertwright.errors import DataError
 from bertwright.stages.fine_tuned import Answering
 from bertwright.stages.work import MODEL, Work
+from bertwright.tasks.batches import Encoded
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import Score
 from bertwright.tasks.readers import read_rows, read_set
@@ -35,10 +36,13 @@ def evaluate(work: Work) -> dict[str, Any]:
     labels = LabelMap.from_rows(read_rows(task, task.train), task.kind)
     sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
     answers: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    windows: dict[str, dict[str, int]] = {}
     for number, (role, folder) in enumerate(work.inputs.items()):
         variant, seed = role.rsplit("/", 1)
-        for name, decided in _predict_run(work, labels, sets, folder / MODEL, role).items():
+        for name, (decided, encoded) in _predict_run(work, task, labels, sets, folder / MODEL, role).items():
             answers.setdefault(variant, {}).setdefault(name, {})[int(seed)] = decided
+            if encoded.owners is not None:
+                windows.setdefault(variant, {})[name] = len(encoded.ids)
         work.tell({"share": (number + 1) / len(work.inputs)})
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     return {
@@ -60,6 +64,7 @@ def evaluate(work: Work) -> dict[str, Any]:
                     for name, by_seed in by_set.items()
                     if sets[name].form.groups
                 },
+                **({"windows": windows[variant]} if variant in windows else {}),
             }
             for variant, by_set in answers.items()
         ],
@@ -79,19 +84,20 @@ def _notes(one: ScoredSet) -> list[str]:
 
 
 def _predict_run(
-    work: Work, labels: LabelMap, sets: Mapping[str, ScoredSet], folder: Path, role: str
-) -> dict[str, np.ndarray]:
-    """Answer all sets with one run's model, and keep the logits."""
+    work: Work, task: Task, labels: LabelMap, sets: Mapping[str, ScoredSet], folder: Path, role: str
+) -> dict[str, tuple[np.ndarray, Encoded]]:
+    """Answer all sets with one run's model, and keep the logits; return answers, and what they were made of."""
     model = Answering(folder, choose(work.machine.device, work.machine.precision))
     if labels.names is not None and model.labels != labels.names:
         raise DataError(f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}")
     decided = {}
     variant, seed = role.rsplit("/", 1)
     for name, one in sets.items():
-        encoded = model.encode(one.rows.texts, work.options["max_length"])
+        encoded = model.encode(one.rows.texts, work.options["max_length"], task.window_stride)
         logits = model.logits(encoded)
-        decided[name] = one.answers(logits)
-        _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, decided[name], logits)
+        answers = one.answers(logits)
+        decided[name] = answers, encoded
+        _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, answers, logits)
     return decided
 
 

@@ -19,7 +19,7 @@ from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import Classifier
 from bertwright.errors import DataError, InputError
 from bertwright.stages.work import MODEL
-from bertwright.tasks.batches import Encoded, encode, in_order_of_length
+from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
 from bertwright.tasks.task import Task
 from bertwright.text.documents import ignore
 from bertwright.text.tokenizer import Tokenizer
@@ -40,6 +40,7 @@ class FineTuned:
     max_length: int
     none_label: str | None
     label_separator: str
+    window_stride: int | None = None
 
 
 def write_task(folder: Path, task: Task, max_length: int) -> None:
@@ -55,6 +56,7 @@ def _described(options: dict[str, Any], max_length: int) -> FineTuned:
         max_length,
         options["none_label"],
         options["label_separator"],
+        options.get("window_stride"),
     )
 
 
@@ -102,11 +104,21 @@ def _read(path: Path) -> FineTuned:
 
 
 def lay_out(
-    texts: Sequence[tuple[str, ...]], labels: np.ndarray, tokenizer: Tokenizer, config: EncoderConfig, max_length: int
+    texts: Sequence[tuple[str, ...]],
+    labels: np.ndarray,
+    tokenizer: Tokenizer,
+    config: EncoderConfig,
+    max_length: int,
+    stride: int | None = None,
 ) -> Encoded:
-    """Encode rows as a family lays them out, at most as long as the encoder takes."""
+    """Encode rows as a family lays them out, at most as long as the encoder takes.
+
+    Longer ones are cut, or become windows that begin ``stride`` tokens apart.
+    """
     length, separators = min(max_length, config.positions), 2 if config.family == "roberta" else 1
-    return encode(texts, labels, tokenizer, max_length=length, separators=separators)
+    if stride is None:
+        return encode(texts, labels, tokenizer, max_length=length, separators=separators)
+    return encode_windows(texts, labels, tokenizer, max_length=length, stride=stride, separators=separators)
 
 
 class Answering:
@@ -123,14 +135,14 @@ class Answering:
         self._model = Classifier(loaded.encoder, loaded.classifier).eval()
         self._model.to(precision.device, precision.dtype)
 
-    def encode(self, texts: Sequence[tuple[str, ...]], max_length: int) -> Encoded:
+    def encode(self, texts: Sequence[tuple[str, ...]], max_length: int, stride: int | None = None) -> Encoded:
         """Encode rows without labels, as the model was trained on them."""
-        return lay_out(texts, np.zeros(len(texts)), self.tokenizer, self.config, max_length)
+        return lay_out(texts, np.zeros(len(texts)), self.tokenizer, self.config, max_length, stride)
 
     def logits(self, rows: Encoded, progress: Callable[[int], None] = ignore) -> np.ndarray:
-        """Return logits (n, C), fp32, in the order of the rows, of which there has to be one.
+        """Return logits (n, C), fp32, in the order of the rows, of which there has to be one: means over windows.
 
-        ``progress`` is told how many rows were answered since it was told last.
+        ``progress`` is told how many rows, or windows, were answered since it was told last.
         """
         parts, places = [], []
         device = self.precision.device
@@ -143,4 +155,4 @@ class Answering:
                 progress(len(chosen))
         logits = np.empty((len(rows.ids), len(self.labels)), dtype=np.float32)
         logits[np.concatenate(places)] = np.concatenate(parts)
-        return logits
+        return averaged(logits, rows)

@@ -21,14 +21,15 @@ from bertwright.stages.fine_tuned import lay_out, write_task
 from bertwright.stages.model_folder import save_model
 from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import MODEL, Work
-from bertwright.tasks.batches import TrainBatches
+from bertwright.tasks.batches import TrainBatches, windows_of
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.task import Task
+from bertwright.tasks.weights import label_weights
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
 from bertwright.training.loop import train
-from bertwright.training.losses import LOSSES
+from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import choose
 from bertwright.training.ranks import Ranks
@@ -47,7 +48,9 @@ def finetune(work: Work) -> dict[str, Any]:
     loaded = families.load(work.inputs["encoder"])
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)
-    encoded = lay_out(rows.texts, labels.numbers(rows), tokenizer, loaded.config, choice.max_length)
+    numbers = labels.numbers(rows)
+    encoded = lay_out(rows.texts, numbers, tokenizer, loaded.config, choice.max_length, task.window_stride)
+    weights = None if task.class_weights is None else label_weights(task.class_weights, labels, numbers)
     model = build_classifier(
         loaded.config,
         labels.outputs,
@@ -57,7 +60,7 @@ def finetune(work: Work) -> dict[str, Any]:
         masked_lm_head=loaded.masked_lm_head,
     )
     with torch.no_grad():
-        model.head.output.bias.copy_(torch.from_numpy(first_answer(encoded.labels, task.kind)))
+        model.head.output.bias.copy_(torch.from_numpy(first_answer(numbers, task.kind)))
     trained = select(model, choice.trainable)
     precision = choose(work.machine.device, work.machine.precision)
     model.to(precision.device, precision.dtype)
@@ -70,7 +73,7 @@ def finetune(work: Work) -> dict[str, Any]:
     outcome = train(
         model,
         batches,
-        LOSSES[task.kind],
+        LOSSES[task.kind] if weights is None else WEIGHTED_LOSSES[task.kind](torch.tensor(weights).float()),
         Optimizer(
             parameters,
             name="adamw",
@@ -102,6 +105,8 @@ def finetune(work: Work) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "rows": len(rows),
         "rows_cut": encoded.cut,
+        **({} if encoded.owners is None else {"windows": len(encoded.ids)}),
+        **({} if weights is None else {"class_weights": dict(zip(names, weights.tolist(), strict=True))}),
         "train_loss": outcome.train_loss,
         "rows_per_second": outcome.steps * choice.batch / outcome.seconds,
         "skipped_updates": outcome.skipped,
@@ -155,4 +160,9 @@ def sizes_of(
         lengths = [sum(len(ids) for ids in tokenizer.encode(list(texts))) + len(texts) + 1 for texts in sample]
     else:
         lengths = [sum(len(text) for text in texts) // 4 + len(texts) + 1 for texts in sample]
-    return Sizes(len(rows), int(np.ceil(np.minimum(lengths, max_length).mean())))
+    count = len(rows)
+    if task.window_stride is not None:
+        # About as many as ``encode_windows`` makes of a text alone; the other half of a pair takes some room of each.
+        each = [len(windows_of(length, max_length, task.window_stride)) for length in lengths]
+        count = round(count * sum(each) / len(each))
+    return Sizes(count, int(np.ceil(np.minimum(lengths, max_length).mean())))

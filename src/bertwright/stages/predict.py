@@ -124,7 +124,7 @@ def _answer(
 ) -> None:
     """Answer all windows that are not finished."""
     for window in windows(asked.table, partial.done.rows):
-        encoded = model.encode(window.texts, asked.task.max_length)
+        encoded = model.encode(window.texts, asked.task.max_length, asked.task.window_stride)
         logits = model.logits(encoded, progress.tell)
         try:
             answers = answers_of(logits, asked.task.kind, columns.labels)

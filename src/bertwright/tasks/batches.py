@@ -35,13 +35,17 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Ragged rows: ``ids[i]`` and ``segments[i]`` are 1-D, of one length; ``cut`` counts rows that were too long."""
+    """Ragged rows: ``ids[i]`` and ``segments[i]`` are 1-D, of one length; ``cut`` counts rows that were too long.
+
+    Where long rows became several windows, ``owners`` are the numbers of the rows that they are of, rising.
+    """
 
     ids: tuple[np.ndarray, ...]
     segments: tuple[np.ndarray, ...]
     labels: np.ndarray
     pad_id: int
     cut: int
+    owners: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -58,16 +62,79 @@ def encode(
     the end of its longer part, one by one, and is counted.
     """
     columns = [tokenizer.encode([row[part] for row in texts]) for part in range(len(texts[0]))]
-    ids, segments, cut = [], [], 0
-    room = max_length - (2 if len(columns) == 1 else 2 + separators)
-    for parts in zip(*columns, strict=True):
-        kept, was_cut = _fit(parts, room)
+    room = room_of(len(columns), max_length, separators)
+    fitted = [_fit(parts, room) for parts in zip(*columns, strict=True)]
+    laid = [_laid_out(kept, tokenizer, separators) for kept, _ in fitted]
+    ids, segments = tuple(ids for ids, _ in laid), tuple(segments for _, segments in laid)
+    return Encoded(ids, segments, labels, tokenizer.pad_id, sum(was_cut for _, was_cut in fitted))
+
+
+def encode_windows(
+    texts: Sequence[tuple[str, ...]],
+    labels: np.ndarray,
+    tokenizer: Encodes,
+    *,
+    max_length: int,
+    stride: int,
+    separators: int = 1,
+) -> Encoded:
+    """Lay rows out as ``encode`` does, a row that is too long as several windows, each with the row's label.
+
+    A window begins ``stride`` tokens after the one before, or sooner where it is no longer than that; the last ends
+    with the text. Of a pair the longer part moves and the other stays whole, or is cut to half of the room and counted.
+    """
+    columns = [tokenizer.encode([row[part] for row in texts]) for part in range(len(texts[0]))]
+    room = room_of(len(columns), max_length, separators)
+    laid, owners, cut = [], [], 0
+    for row, parts in enumerate(zip(*columns, strict=True)):
+        found, was_cut = _windows(parts, room, stride)
         cut += was_cut
-        first = [tokenizer.cls_id, *kept[0], tokenizer.sep_id]
-        second = [tokenizer.sep_id] * (separators - 1) + [*kept[1], tokenizer.sep_id] if len(kept) > 1 else []
-        ids.append(np.array(first + second, dtype=np.int64))
-        segments.append(np.array([0] * len(first) + [1] * len(second), dtype=np.int64))
-    return Encoded(tuple(ids), tuple(segments), labels, tokenizer.pad_id, cut)
+        laid += [_laid_out(kept, tokenizer, separators) for kept in found]
+        owners += [row] * len(found)
+    own = np.array(owners, dtype=np.int64)
+    ids, segments = tuple(ids for ids, _ in laid), tuple(segments for _, segments in laid)
+    return Encoded(ids, segments, labels[own], tokenizer.pad_id, cut, own)
+
+
+def averaged(logits: np.ndarray, rows: Encoded) -> np.ndarray:
+    """Return a row's logits, (n, C): the mean over its windows."""
+    if rows.owners is None:
+        return logits
+    starts = np.flatnonzero(np.diff(rows.owners, prepend=-1))
+    sums = np.add.reduceat(logits, starts, axis=0)
+    return np.asarray(sums / np.diff(starts, append=len(logits))[:, None], dtype=logits.dtype)
+
+
+def windows_of(length: int, width: int, stride: int) -> list[int]:
+    """Return where the windows over ``length`` tokens begin, each ``width`` tokens wide."""
+    last = max(0, length - width)
+    step = max(1, min(stride, width))
+    return [*range(0, last, step), last]
+
+
+def room_of(parts: int, max_length: int, separators: int = 1) -> int:
+    """Return the tokens of text that a row of one part or two has room for."""
+    return max_length - (2 if parts == 1 else 2 + separators)
+
+
+def _laid_out(kept: Sequence[list[int]], tokenizer: Encodes, separators: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a row's ids and segments, (T,) each."""
+    first = [tokenizer.cls_id, *kept[0], tokenizer.sep_id]
+    second = [tokenizer.sep_id] * (separators - 1) + [*kept[1], tokenizer.sep_id] if len(kept) > 1 else []
+    segments = np.array([0] * len(first) + [1] * len(second), dtype=np.int64)
+    return np.array(first + second, dtype=np.int64), segments
+
+
+def _windows(parts: tuple[list[int], ...], room: int, stride: int) -> tuple[list[list[list[int]]], bool]:
+    """Return the windows over a row's parts, and whether a part was cut."""
+    if sum(len(part) for part in parts) <= room:
+        return [list(parts)], False
+    long = max(range(len(parts)), key=lambda part: len(parts[part]))
+    kept = [part if place == long else part[: room // 2] for place, part in enumerate(parts)]
+    width = room - sum(len(part) for place, part in enumerate(kept) if place != long)
+    starts = windows_of(len(parts[long]), width, stride)
+    found = [[p[start : start + width] if n == long else p for n, p in enumerate(kept)] for start in starts]
+    return found, any(len(a) < len(b) for a, b in zip(kept, parts, strict=True))
 
 
 def _fit(parts: tuple[list[int], ...], room: int) -> tuple[list[list[int]], bool]:

@@ -62,7 +62,8 @@ class Task:
 
     ``positive`` is the label that F1 counts; ``none_label`` the word for no label in a multi-label column, whose labels
     ``label_separator`` parts (a list in the file needs neither). ``documents`` is the column that tells which document
-    a row is of; ``forms`` are those of the sets that are not read, or not scored, as the task's own.
+    a row is of; ``forms`` are those of the sets that are not read, or not scored, as the task's own. ``class_weights``
+    and ``window_stride`` are as ``weights.label_weights`` and ``batches.encode_windows`` take them.
     """
 
     name: str
@@ -79,6 +80,8 @@ class Task:
     groups: tuple[str, ...] = ()
     documents: str | None = None
     forms: Mapping[str, SetForm] = field(default_factory=dict)
+    class_weights: str | Mapping[str, float] | None = None
+    window_stride: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist or do not fit the kind."""
@@ -92,6 +95,8 @@ class Task:
                 )
         if "f1" in self.metrics and self.positive is None:
             raise InputError(f"task {self.name}: metric f1 needs `positive`, the label that counts; or use macro_f1")
+        if self.class_weights is not None and self.kind == "regression":
+            raise InputError(f"task {self.name}: `class_weights` are of labels, and a regression has numbers")
         if self.documents is None and any(METRICS[name].of_documents for name in self.metrics):
             raise InputError(
                 f"task {self.name}: a metric of documents needs `documents`, the column that tells which document a "

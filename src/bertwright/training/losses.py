@@ -77,6 +77,30 @@ def multi_label_loss(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
     return LossSum(total / logits.shape[-1], batch["count"])
 
 
+def weighted_classification_loss(weights: Tensor) -> Loss:
+    """Return the cross entropy whose rows count by their label's weight, (C,). The count stays that of the rows."""
+
+    def loss(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
+        logits = _logits(model, batch)
+        own = weights.to(logits.device)
+        return LossSum(F.cross_entropy(logits, batch["labels"], weight=own, reduction="sum"), batch["count"])
+
+    return loss
+
+
+def weighted_multi_label_loss(weights: Tensor) -> Loss:
+    """Return the binary cross entropy in which having a label counts by its weight, (C,), and lacking it by one."""
+
+    def loss(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
+        logits = _logits(model, batch)
+        total = F.binary_cross_entropy_with_logits(
+            logits, batch["labels"].float(), pos_weight=weights.to(logits.device), reduction="sum"
+        )
+        return LossSum(total / logits.shape[-1], batch["count"])
+
+    return loss
+
+
 def regression_loss(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
     """Squared error in fp32; ``labels`` (B,) are numbers."""
     found = _logits(model, batch).squeeze(-1)
@@ -93,4 +117,8 @@ LOSSES: dict[str, Loss] = {
     "classification": classification_loss,
     "multi-label": multi_label_loss,
     "regression": regression_loss,
+}
+WEIGHTED_LOSSES: dict[str, Callable[[Tensor], Loss]] = {
+    "classification": weighted_classification_loss,
+    "multi-label": weighted_multi_label_loss,
 }
