@@ -32,7 +32,7 @@ finetune:
   seeds: 3                        # runs of each task, for an honest mean
   baseline: true                  # also fine-tune the untrained encoder, to see what pretraining gave
 
-tasks:
+tasks:                            # known ones: bertwright tasks; what is in your file: bertwright tasks --guess FILE
   - name: triage
     train: triage/train.csv
     sets:

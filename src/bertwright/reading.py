@@ -277,12 +277,16 @@ def _problem(key: Key, fault: Any, model: type[BaseModel], lines: Mapping[Key, i
 
 def _section_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
     """Return the section that a key leads to."""
-    for part in key:
+    parts = iter(key)
+    for part in parts:
         if isinstance(part, int):
             continue
         if part not in model.model_fields:
             return None
-        section = _section_in(model.model_fields[part].annotation)
+        annotation = model.model_fields[part].annotation
+        section = _section_in(annotation)
+        if typing.get_origin(annotation) is dict:
+            next(parts, None)  # a name that the user chose
         if section is None:
             return None
         model = section
@@ -292,6 +296,6 @@ def _section_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
 def _section_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, typing.Annotated):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, dict, typing.Annotated):
         return next((found for part in typing.get_args(annotation) if (found := _section_in(part))), None)
     return None

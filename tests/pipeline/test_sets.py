@@ -13,6 +13,7 @@ import yaml
 from bertwright.cli import call
 from bertwright.errors import BertwrightError
 from bertwright.pipeline.plan import plan, resolve_task
+from bertwright.pipeline.preflight import look_into_task
 from bertwright.pipeline.run import run
 from bertwright.reading import load_recipe
 from bertwright.reports.tables import summary_lines
@@ -90,7 +91,10 @@ def test_labels_that_do_not_fit_are_told_before_any_work(
         ({"sets": {"dev": {"file": "gone.jsonl"}}}, "gone.jsonl is not there"),
         ({"sets": {"dev": "gone.jsonl"}}, "gone.jsonl is not there"),
         ({"sets": {"dev": {"file": "hans.jsonl", "merge": "best", "known": "hans"}}}, "allowed are argmax, sum, drop"),
-        ({"sets": {"dev": {"path": "hans.jsonl"}}}, "no such key"),
+        (
+            {"sets": {"dev": {"knwon": "hans", "file": "hans.jsonl"}}},
+            "did you mean `known`? The keys here are file, groups",
+        ),
         ({"train": None}, "a known task needs `folder`, where its files are, or train"),
         ({"text": "premise"}, "remove text or `known`"),
         ({"known": "mnlii"}, "did you mean mnli"),
@@ -107,6 +111,25 @@ def test_faults_of_sets_are_told_with_their_key(
     with pytest.raises(BertwrightError) as caught:
         plan(load_recipe(path))
     assert words in str(caught.value)
+
+
+def test_a_check_says_what_was_left_out_and_how_labels_become_others(inference: Callable[..., Path]) -> None:
+    """Notes before any work: rows without a label, semicolons, a label of one row, and the convention."""
+    path = inference()
+    (path.parent / "train.jsonl").write_text(
+        "".join(
+            json.dumps({"sentence1": "a", "sentence2": "b", "gold_label": label}) + "\n"
+            for label in ("-", "neutral", "neutral", "entailment", "entailment", "contradiction")
+        )
+    )
+    notes: list[str] = []
+    look_into_task(resolve_task(load_recipe(path).tasks[0]), notes)
+    assert notes == [
+        "note: task nli: label contradiction occurs in one training row only",
+        "note: task nli: train.jsonl: 1 row(s) without a label, left out (1 with '-' in place of one)",
+        "note: task nli: hans: the best of the model's labels first, then merged (argmax); contradiction and neutral "
+        "count as non-entailment",
+    ]
 
 
 def test_another_convention_is_another_evaluation_and_no_other_training(inference: Callable[..., Path]) -> None:

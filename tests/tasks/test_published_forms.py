@@ -154,6 +154,7 @@ TSV: list[tuple[str, str, str, list[tuple[str, ...]], list[str | float]]] = [
         [('It "works", they say.',), ("War",)],
         ["Sci/Tech", "World"],
     ),
+    ("ag_news", "test.csv", "Class Index,Title,Description\n4,T,It works.\n", [("It works.",)], ["Sci/Tech"]),
     (
         "medical_abstracts",
         "medical_tc_test.csv",
@@ -429,6 +430,8 @@ def write_parts(folder: Path, *names: str) -> None:
             ["dev", "test"],
         ),
         ("fever", ["fever.train.jsonl", "fever.dev.jsonl"], ["dev"]),
+        ("hans", ["train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"], ["eval"]),
+        ("hans", ["heuristics_train_set.txt", "heuristics_evaluation_set.txt"], ["eval"]),
         ("ag_news", ["data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"], ["test"]),
     ],
 )

@@ -19,7 +19,7 @@ CATALOGUE: dict[str, Known] = {**GLUE, **SUPERGLUE, **OTHERS}
 _PACKED = ("", ".gz", ".zst")
 _KINDS = (".jsonl", ".csv", ".tsv")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_USUAL = {"dev": ("dev", "validation", "val")} | {
+_USUAL = {"dev": ("dev", "validation", "val"), "eval": ("eval", "dev", "validation")} | {
     f"dev_{half}": (f"dev_{half}", f"validation_{half}") for half in ("matched", "mismatched")
 }
 

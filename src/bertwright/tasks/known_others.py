@@ -119,8 +119,10 @@ OTHERS: dict[str, Known] = {
         ("accuracy", "macro_f1"),
         sets=("test",),
         layout=Layout(
-            columns={"text": ("description",), "label": ("class",), "id": IDS},
-            words={"label": numbered(*_TOPICS), "class": numbered(*_TOPICS, first=1)},
+            columns={"text": ("description", "Description"), "label": ("class", "Class Index"), "id": IDS},
+            # The hub counts from 0, the authors' own file from 1.
+            words={"label": numbered(*_TOPICS)}
+            | {name: numbered(*_TOPICS, first=1) for name in ("class", "Class Index")},
             labels=_TOPICS,
             headers=(("class", "title", "description"),),
         ),
