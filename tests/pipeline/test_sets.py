@@ -56,14 +56,16 @@ def test_hans_is_scored_by_a_model_of_three_labels(inference: Callable[..., Path
         record["sets"]["hans"][key] for key in ("known", "merge", "labels")
     )
     groups = record["variants"][0]["groups"]["hans"]
-    cells = [one for one in groups if one["group"] == "heuristic x label"]
-    assert [2] * 4 == [one["rows"] for one in cells]
-    assert all(len(one["values"]) == 2 for one in cells)
+    six = [one for one in groups if one["group"] == "heuristic x label"]
+    assert [2] * 4 == [one["rows"] for one in six]
+    assert all(len(one["values"]) == 2 for one in six)
     total = record["variants"][0]["scores"]["hans"]["accuracy"]["values"]
-    assert total == pytest.approx([sum(one["values"][seed] for one in cells) / 4 for seed in (0, 1)])
+    assert total == pytest.approx([sum(one["values"][seed] for one in six) / 4 for seed in (0, 1)])
     lines = "\n".join(summary_lines(result.records))
     assert "nli: hans by heuristic x label" in lines
-    assert "constituent x non-entailment" in lines
+    table = lines[lines.index("nli: hans by heuristic x label") :].splitlines()[2:7]
+    cells = [f"{h} x {label}" for h in ("constituent", "subsequence") for label in ("entailment", "non-entailment")]
+    assert ["all rows", *cells] == [line.split("  ")[0] for line in table]
     assert "answers on hans: the best of the model's labels first, then merged (argmax)" in lines
     page = Path(str(result.report)).read_text(encoding="utf-8")
     assert "nli: hans by subcase" in page

@@ -162,24 +162,27 @@ def group_tables(run: RunRecords, task: str, *, most: int | None = None) -> list
     for row in group_rows(run):
         if row.task == task:
             found.setdefault((row.set, row.group), []).append(row)
+    whole = [row for row in score_rows(run) if row.task == task]
     return [
-        _groups(task, *key, rows)
+        _groups(task, *key, [row for row in whole if (row.set, row.metric) == (key[0], rows[0].metric)], rows)
         for key, rows in found.items()
         if most is None or len({row.value for row in rows}) <= most
     ]
 
 
-def _groups(task: str, set_name: str, group: str, rows: Sequence[GroupRow]) -> Table:
+def _groups(task: str, set_name: str, group: str, whole: Sequence[ScoreRow], rows: Sequence[GroupRow]) -> Table:
     columns = (group, "rows", "variant", "mean ± sd", "95 % interval")
+    every: list[tuple[str, ScoreRow | GroupRow]] = [("all rows", row) for row in whole]
+    every += [(row.value, row) for row in rows]
     cells = tuple(
         (
-            row.value,
+            value,
             count_text(row.rows),
             row.variant,
             spread_text(row.mean, row.deviation, row.metric),
             interval_text(row.interval, row.metric),
         )
-        for row in rows
+        for value, row in every
     )
     caption = f"{metric_text(rows[0].metric).capitalize()} on the rows of each value, over seeds."
     numeric = frozenset({"rows", "mean ± sd", "95 % interval"})

@@ -96,9 +96,9 @@ class ScoredSet:
             metric = next(one for one in (*self.form.metrics, *usual) if not METRICS[one].of_documents)
             if LABEL in columns and self.kind == "classification":
                 metric = "accuracy"
-            values = self._values(columns)
-            for value in sorted(set(values)):
-                yield Group(group, value, np.flatnonzero([one == value for one in values]), metric)
+            values, numbers = np.unique(self._values(columns), return_inverse=True)
+            for number, value in enumerate(values):
+                yield Group(group, str(value), np.flatnonzero(numbers == number), metric)
 
     def score_group(self, group: Group, answers: np.ndarray) -> Score:
         """Return the score of one group of rows."""
