@@ -215,6 +215,11 @@ def _as_set(value: Any, info: ValidationInfo) -> Any:
     return value if isinstance(value, dict | LabelledSet) else {"file": existing(value, info)}
 
 
+def _labels_as_words(value: Any) -> Any:
+    """Take labels that YAML reads as numbers for the words that they are in a file."""
+    return {str(name): weight for name, weight in value.items()} if isinstance(value, dict) else value
+
+
 class Task(Section):
     """A labelled data set to fine-tune on: a known one, or your own files and columns."""
 
@@ -248,7 +253,9 @@ class Task(Section):
     row's label."""
     documents: str | None = None
     """Column that tells which document a row is of, for `document_micro_f1`: the labels of all its rows together."""
-    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    class_weights: Annotated[
+        Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None, BeforeValidator(_labels_as_words)
+    ] = None
     """How much rows of a label count in training: `balanced`, or `{label: number}`, where the rest has 1. Scaled to a
     mean of 1 over the rows; where rows have several labels, the weight of having the label against lacking it."""
     window_stride: Positive | None = None

@@ -178,6 +178,13 @@ def test_weights_and_windows_go_from_recipe_to_report(toy: Toy) -> None:
     assert load_recipe(result.folder / "recipe.yaml") == load_recipe(result.folder.parents[2] / "toy.yaml")
 
 
+def test_labels_that_are_digits_can_have_weights(toy: Toy) -> None:
+    """YAML reads 0 and 1 as numbers; in a file they are words."""
+    task = {"name": "height", "train": "train.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text"}
+    recipe = load_recipe(toy(tasks=[{**task, "class_weights": {0: 1, 1: 2.5}}]))
+    assert {"0": 1.0, "1": 2.5} == recipe.tasks[0].class_weights
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

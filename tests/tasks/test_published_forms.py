@@ -430,6 +430,7 @@ def write_parts(folder: Path, *names: str) -> None:
             ["dev", "test"],
         ),
         ("fever", ["fever.train.jsonl", "fever.dev.jsonl"], ["dev"]),
+        ("sst2", ["sst2/train/0000.parquet", "sst2/validation/0000.parquet", "sst2/test/0000.parquet"], ["dev"]),
         ("hans", ["train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"], ["eval"]),
         ("hans", ["heuristics_train_set.txt", "heuristics_evaluation_set.txt"], ["eval"]),
         ("ag_news", ["data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"], ["test"]),

@@ -147,10 +147,13 @@ def _candidates(known: Known, folder: Path, stems: tuple[str, ...]) -> list[Path
     """Return the files of one part, in the folder itself or in one that publishers put inside, each once."""
     found: dict[tuple[int, int], Path] = {}
     for place in (folder, *(folder / inner for inner in (*known.folders, "data"))):
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.is_file() and any(stem in stems for stem in _stems(path.name, known)):
-                state = path.stat()  # RTE and rte are one folder where letters' case is no difference
-                found.setdefault((state.st_dev, state.st_ino), path)
+        inside = sorted(place.iterdir()) if place.is_dir() else []
+        named = [path for path in inside if any(stem in stems for stem in _stems(path.name, known))]
+        # What the hub makes of other forms lies in a folder for each part: train/0000.parquet.
+        made = [path for stem in stems for path in sorted((place / stem).glob("[0-9]*.parquet"))]
+        for path in filter(Path.is_file, [*named, *made]):
+            state = path.stat()  # RTE and rte are one folder where letters' case is no difference
+            found.setdefault((state.st_dev, state.st_ino), path)
     return list(found.values())
 
 
