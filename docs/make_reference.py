@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from bertwright.cli import app
 from bertwright.fields import Section
-from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
+from bertwright.recipe import Encoder, Finetune, Grid, LabelledSet, Pretrain, Recipe, System, Task
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 
 HERE = Path(__file__).parent
@@ -27,6 +27,7 @@ SECTIONS: list[tuple[str, type[Section]]] = [
     ("encoder", Encoder),
     ("pretrain", Pretrain),
     ("finetune", Finetune),
+    ("finetune.grid", Grid),
     ("tasks", Task),
     ("tasks.sets", LabelledSet),
 ]

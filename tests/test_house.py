@@ -24,7 +24,7 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_predict", "cli_store"],
+    ["cli_predict", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bertwright.errors import BertwrightError, InputError, RecipeError, RunError
     from bertwright.pipeline.check import Check, check
     from bertwright.pipeline.run import Result, evaluate, finetune, prepare, pretrain, report, run
+    from bertwright.pipeline.submit import Submitted, submit
     from bertwright.reading import default_recipe, load_recipe
     from bertwright.recipe import Recipe
     from bertwright.stages.predict import Predicted, predict
@@ -29,6 +30,7 @@ _HOMES = {
     "RecipeError": "errors",
     "Result": "pipeline.run",
     "RunError": "errors",
+    "Submitted": "pipeline.submit",
     "check": "pipeline.check",
     "default_recipe": "reading",
     "evaluate": "pipeline.run",
@@ -39,6 +41,7 @@ _HOMES = {
     "pretrain": "pipeline.run",
     "report": "pipeline.run",
     "run": "pipeline.run",
+    "submit": "pipeline.submit",
 }
 
 __all__ = [
@@ -50,6 +53,7 @@ __all__ = [
     "RecipeError",
     "Result",
     "RunError",
+    "Submitted",
     "check",
     "default_recipe",
     "evaluate",
@@ -60,6 +64,7 @@ __all__ = [
     "pretrain",
     "report",
     "run",
+    "submit",
 ]
 
 

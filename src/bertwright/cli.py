@@ -17,6 +17,7 @@ import typer
 from bertwright import __version__
 from bertwright.cli_predict import predict_command
 from bertwright.cli_store import store_app
+from bertwright.cli_submit import submit_command
 from bertwright.console import (
     STOPPED,
     Json,
@@ -196,6 +197,7 @@ _verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it need
 _verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they need.")
 _verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")
 app.command("predict")(predict_command)
+app.command("submit")(submit_command)
 
 
 @app.command("report")
@@ -223,14 +225,17 @@ def check_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json
 def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show the stages: what is done, what would run, and why. Nothing is run."""
     ask(as_json)
-    from bertwright.pipeline.plan import plan, where
+    from bertwright.pipeline.plan import plan
     from bertwright.pipeline.run import pointers, run_folder
+    from bertwright.pipeline.stage import standings
     from bertwright.reading import load_recipe
     from bertwright.store import Store
 
     whole = load_recipe(recipe, overrides or ())
     store, before = Store(whole.store), pointers(run_folder(whole))
-    rows = [(stage, where(stage, store, before)) for stage in plan(whole)]
+    stages = plan(whole)
+    states = standings(stages, store, before)
+    rows = [(stage, states[stage.name]) for stage in stages]
     width = max((len(stage.name) for stage, _ in rows), default=0)
     show(
         [f"{due.state:8}{stage.name:{width + 2}}{due.why}" for stage, due in rows],
@@ -286,21 +291,6 @@ def tasks_command(
         show(found.lines(), found.as_dict())
     else:
         show(listing_lines(), {"tasks": listing()})
-
-
-@app.command("submit")
-def submit_command(
-    check: Annotated[Path, typer.Option("--check", metavar="FILE.zip", help="Check this zip and send nothing.")],
-    as_json: Json = False,
-) -> None:
-    """Check a submission to the GLUE server: every fault, with what was found and expected."""
-    ask(as_json)
-    from bertwright.tasks.submission import EXPECTED, check_submission
-
-    faults = check_submission(check)
-    if faults:
-        raise InputError(f"{check} would not be taken:\n" + "\n".join(f"  {fault}" for fault in faults))
-    show([f"{check} holds all {len(EXPECTED)} files, and each is as the server wants it"], {"files": list(EXPECTED)})
 
 
 @app.command("init")

@@ -50,6 +50,8 @@ SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
 Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 TrackerNames = Annotated[tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], BeforeValidator(one_or_more)]
 Positive = Annotated[int, Field(gt=0)]
+Counts = Annotated[tuple[Positive, ...], BeforeValidator(one_or_more)]
+Rates = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(one_or_more)]
 
 
 class Section(BaseModel):

@@ -63,24 +63,29 @@ class Processes:
         self._all: list[subprocess.Popen[str]] = []
         self._threads = ThreadPoolExecutor(count)
         self._stack = contextlib.ExitStack()
+        self._folder = Path()
 
     def __enter__(self) -> Processes:
         """Start the processes; they come up while the caller goes on."""
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bertwright-processes-")))
-        for number in range(self._count):
-            said = folder / f"stderr-{number}"
-            with said.open("wb") as stderr:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(os.getpid())],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    env=self._environment,
-                    encoding="utf-8",
-                )
-            self._all.append(process)
-            self._idle.put((process, said))
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bertwright-processes-")))
+        for _ in range(self._count):
+            self._start()
         return self
+
+    def _start(self) -> None:
+        """Start one more process."""
+        said = self._folder / f"stderr-{len(self._all)}"
+        with said.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=self._environment,
+                encoding="utf-8",
+            )
+        self._all.append(process)
+        self._idle.put((process, said))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End the processes and wait for them."""
@@ -124,7 +129,10 @@ class Processes:
                 f"command continues. It said:\n{end}"
             )
         finally:
-            self._idle.put((process, said))
+            if process.poll() is None:
+                self._idle.put((process, said))
+            else:
+                self._start()  # whoever calls next finds a whole one
 
 
 def _answers(process: subprocess.Popen[str], call: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

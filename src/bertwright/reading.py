@@ -249,6 +249,25 @@ def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
     for index, name in enumerate(names):
         if name in names[:index]:
             found.append((("tasks", index, "name"), f"two tasks are called {name!r}; names have to differ"))
+    return [*found, *_starts(recipe)]
+
+
+def _starts(recipe: Recipe) -> list[tuple[Key, str]]:
+    """Return the tasks that start from a task that is not there, or from each other in a ring."""
+    starts = {task.name: task.start_from for task in recipe.tasks if task.start_from not in (None, "encoder")}
+    found: list[tuple[Key, str]] = []
+    for index, task in enumerate(recipe.tasks):
+        key, way = ("tasks", index, "start_from"), [task.name]
+        while (following := starts.get(way[-1])) is not None and following not in way:
+            way.append(following)
+        names = [other.name for other in recipe.tasks]
+        if len(way) > 1 and way[1] not in names:
+            near = difflib.get_close_matches(way[1], names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the tasks are {', '.join(names)}"
+            found.append((key, f"task {task.name} starts from {way[1]!r}, which is no task of this recipe{hint}"))
+        if following == task.name:
+            ring = " from ".join([*way, following])
+            found.append((key, f"tasks start from each other: {ring}; let one of them start from the encoder"))
     return found
 
 

@@ -14,9 +14,11 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer, m
 
 from bertwright.fields import (
     Columns,
+    Counts,
     Existing,
     Location,
     Positive,
+    Rates,
     Section,
     Share,
     Shares,
@@ -269,6 +271,14 @@ class Task(Section):
     """Rows an update; off: as in `finetune`."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate; off: as in `finetune`."""
+    train_rows: Positive | None = None
+    """Training rows to learn from, drawn; off: all of them."""
+    unlabelled: dict[str, Existing] = {}  # noqa: RUF012  (pydantic copies it)
+    """Files without labels that `submit` answers, by part: `test`, for MNLI `test_matched`, `test_mismatched` and `ax`;
+    those in a known task's folder are found by their names."""
+    start_from: str | None = None
+    """Name of another task whose best run this one starts from, with a new last layer; `encoder` is the encoder itself,
+    whatever the protocol says. Off: as the protocol says, else the encoder."""
 
     @model_validator(mode="after")
     def _known_or_own(self) -> Self:
@@ -288,8 +298,44 @@ class Task(Section):
         return self
 
 
+class Grid(Section):
+    """Settings to try: every combination of what is listed."""
+
+    learning_rate: Rates = ()
+    """Peak learning rates."""
+    batch: Counts = ()
+    """Rows an update."""
+    epochs: Rates = ()
+    """Passes over the training rows."""
+    weight_decay: Rates = ()
+    """Weight decays."""
+
+    @model_validator(mode="after")
+    def _has_something(self) -> Self:
+        if not any(getattr(self, name) for name in type(self).model_fields):
+            raise ValueError(f"a grid lists values of {', '.join(type(self).model_fields)}; it has none")
+        return self
+
+
 class Finetune(Optimization):
     """How the tasks are learnt."""
+
+    protocol: Literal["sane", "extremebert", "bitfit", "mosaicbert", "cramming"] | None = None
+    """A way of fine-tuning by name: its settings, its grid, what the best is chosen on, its seeds. What the recipe sets
+    itself stands before it."""
+    grid: Grid | None = None
+    """Settings to try, of which the best is taken; off: the one below."""
+    select_on: Literal["holdout", "dev"] | None = None
+    """What the best setting is chosen on: rows kept back from train, or the set `dev`; off: as the protocol says, and
+    without one the rows kept back."""
+    holdout: Annotated[Share, Field(gt=0, lt=1)] = 0.1
+    """Share of the training rows that is kept back while settings are tried; at least 200 rows where there are."""
+    halving: bool = False
+    """Try all settings for a quarter of their epochs, the better half for half of them, the better half of those for
+    all."""
+    keep: Literal["best", "all", "none"] = "best"
+    """Which weights of the runs are kept: those of the best setting's runs, also those of the settings that were tried,
+    or none once they are scored."""
 
     epochs: Annotated[float, Field(gt=0)] = 3.0
     """Passes over the training rows."""

@@ -55,6 +55,8 @@ class Screen:
             self._work(stage, fields)
         elif event == "done":
             self._end(stage, fields)
+        elif event == "failed":
+            self._fail(stage, fields["said"])
         elif event == "skip" and self._verbose:
             self.console.print(f"{stage}: {fields['why']}")
 
@@ -83,6 +85,11 @@ class Screen:
             self.console.print(f"forecast: {seconds_text(fields['seconds'])} of work")
         else:
             self.console.print(f"{stage}: done in {seconds_text(time.monotonic() - self._begun[stage])}")
+
+    def _fail(self, stage: str, said: str) -> None:
+        if self._live is not None and stage in self._bars:
+            self._live.remove_task(self._bars.pop(stage))
+        self.console.print(f"{stage}: failed, the others go on: {said}")
 
 
 def figures_line(fields: dict[str, Any]) -> str:

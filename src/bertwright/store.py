@@ -166,6 +166,26 @@ class Store:
             files.sync(self.stages)
         return Sealed(final, whole)
 
+    def shed(self, kind: str, identity_: str, part: str) -> None:
+        """Remove one folder of a sealed stage; its record says so, and holds no checksums of it any more.
+
+        The record is written first: what a kill then leaves behind is named by ``verify``.
+        """
+        with self.lock(kind, identity_):
+            folder = self.folder(kind, identity_)
+            record = files.read_json(folder / RECORD)
+            kept = {name: entry for name, entry in record["files"].items() if not name.startswith(f"{part}/")}
+            if len(kept) < len(record["files"]):
+                size = sum(entry["bytes"] for entry in kept.values())
+                files.write_json(folder / RECORD, {**record, "files": kept, "disk_bytes": size, "shed": [part]})
+            if (folder / part).exists():
+                files.remove(folder / part)
+
+    def discard(self, kind: str, identity_: str) -> None:
+        """Remove a sealed stage, where it is there, so that it can be done again."""
+        with self.lock(kind, identity_):
+            files.remove(self.folder(kind, identity_))
+
     def all_sealed(self) -> list[Sealed]:
         """Return every finished stage, oldest first."""
         found = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertwright.stages.finetune import first_answer
+from bertwright.stages.learning import first_answer
 
 
 def test_regression_begins_at_the_mean() -> None:

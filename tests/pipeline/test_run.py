@@ -18,8 +18,9 @@ import bertwright
 from bertwright import files
 from bertwright.cli import call
 from bertwright.errors import DataError, LockHeld, RecipeError
-from bertwright.pipeline.plan import plan, where
+from bertwright.pipeline.plan import plan
 from bertwright.pipeline.run import pointers, run_folder
+from bertwright.pipeline.stage import standings
 from bertwright.store import Store
 
 Toy = Callable[..., Path]
@@ -29,8 +30,8 @@ def states(path: Path, *overrides: str) -> dict[str, tuple[str, str]]:
     """Return state and reason of every stage."""
     recipe = bertwright.load_recipe(path, overrides)
     store, before = Store(recipe.store), pointers(run_folder(recipe))
-    found = [(stage, where(stage, store, before)) for stage in plan(recipe)]
-    return {stage.name: (due.state, due.why) for stage, due in found}
+    found = standings(plan(recipe), store, before)
+    return {name: (due.state, due.why) for name, due in found.items()}
 
 
 def test_one_recipe_goes_from_text_to_report(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:

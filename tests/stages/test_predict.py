@@ -236,3 +236,22 @@ def test_bf16_answers_are_nearly_those_of_fp32(model: Path, tmp_path: Path) -> N
     assert 0 < np.abs(low - high).max() < 0.05
     sums = [sum(row["probabilities"].values()) for row in objects(tmp_path / "bf16.jsonl")]
     np.testing.assert_allclose(1, sums, atol=1e-6)
+
+
+def test_texts_are_made_as_in_training(make_model: MakeModel, tmp_path: Path) -> None:
+    """A pattern joins columns and treebank marks are turned back: the answers of texts written out."""
+    folder = make_model(text=("{text} ( {other}",))
+    told = json.loads((folder / "task.json").read_text())
+    (folder / "task.json").write_text(json.dumps({**told, "brackets": True}))
+    rows = [
+        {"title": "bala -LRB-", "text": "koren", "other": "miso"},
+        {"title": "x", "text": "tuk -LRB-", "other": "la"},
+    ]
+    plain = [{"text": "koren ( miso"}, {"text": "tuk ( ( la"}]
+    for name, content in (("joined", rows), ("plain", plain)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    bertwright.predict(folder, tmp_path / "joined.jsonl", tmp_path / "a.jsonl", **FP32)
+    (folder / "task.json").write_text(json.dumps({**told, "text": ["text"]}))
+    bertwright.predict(folder, tmp_path / "plain.jsonl", tmp_path / "b.jsonl", **FP32)
+    answers = [[row["probabilities"] for row in objects(tmp_path / f"{name}.jsonl")] for name in "ab"]
+    assert answers[0] == answers[1] and answers[0][0] != answers[0][1]

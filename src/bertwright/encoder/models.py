@@ -72,12 +72,18 @@ def build_classifier(
     encoder: Encoder | None = None,
     pooler: nn.Linear | None = None,
     masked_lm_head: MaskedLMHead | None = None,
+    before: ClassificationHead | None = None,
 ) -> Classifier:
     """Return a classifier on an encoder (or an untrained one); its head is fresh but for what the ordinary class keeps.
 
-    BERT's classifiers start from the pooler, ModernBERT's from the dense layer and norm of the masked-word head.
+    BERT's classifiers start from the pooler, ModernBERT's from the dense layer and norm of the masked-word head. The
+    head of a task learnt ``before`` gives all but its last layer (Phang et al. 2018).
     """
     head = initialise(empty(ClassificationHead, config, classes), seed=seed)
+    if before is not None:
+        head.dense.load_state_dict(before.dense.state_dict())
+        head.norm.load_state_dict(before.norm.state_dict())
+        return Classifier(encoder or initialise(empty(Encoder, config), seed=seed), head)
     if pooler is not None:
         head.dense.load_state_dict(pooler.state_dict())
     if config.family == "modern" and masked_lm_head is not None:

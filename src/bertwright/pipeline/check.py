@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import BertwrightError, Problem, RecipeError
-from bertwright.pipeline.plan import plan, resolve_task, where
+from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.preflight import look_into_source, look_into_task, sources_of
 from bertwright.pipeline.run import as_recipe, pointers, run_folder
+from bertwright.pipeline.stage import standings
 from bertwright.reading import Draft, draft_recipe
 from bertwright.recipe import Recipe, Task
 from bertwright.recipe_text import Prepare
@@ -76,7 +77,8 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     recipe = draft.recipe
     store, stages = Store(recipe.store), plan(recipe)
     before = pointers(run_folder(recipe))
-    due = [stage for stage in stages if where(stage, store, before).state != "done"]
+    states = standings(stages, store, before)
+    due = [stage for stage in stages if states[stage.name].state != "done"]
     folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
     # Torch comes with it, so it is loaded only once recipe and data are known to be fine.
     forecast = importlib.import_module("bertwright.pipeline.forecast")

@@ -24,7 +24,7 @@ from bertwright.recipe import Recipe
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 
-SIDE_BY_SIDE = ("finetune", "evaluate")
+SIDE_BY_SIDE = ("search", "finetune", "evaluate")
 """Kinds of stages of which several may work at once."""
 
 
@@ -130,6 +130,8 @@ def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
         "prepare": ("prepare", "prepare"),
         "initialise": ("pretrain", "initialise_encoder"),
         "pretrain": ("pretrain", "pretrain"),
+        "search": ("search", "search"),
+        "choose": ("choose", "choose"),
         "finetune": ("finetune", "finetune"),
         "evaluate": ("evaluate", "evaluate"),
     }[kind]

@@ -17,7 +17,8 @@ import torch
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine, own_memory
-from bertwright.pipeline.plan import Input, Stage
+from bertwright.pipeline.settings import trial_of
+from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, starting, training_choices
@@ -140,6 +141,8 @@ class _Forecaster:
             "prepare": self._one_prepare,
             "initialise": self._one_initialise,
             "pretrain": self._one_pretrain,
+            "search": self._one_finetune,
+            "choose": lambda _stage: Prediction(0.1, _now(), 10_000),
             "finetune": self._one_finetune,
         }
         runs: dict[str, Prediction] = {}
@@ -247,17 +250,23 @@ class _Forecaster:
         return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace, at_once)
 
     def _one_finetune(self, stage: Stage) -> Prediction:
-        options = stage.options
+        options = stage.options if "place" not in stage.options else self._longest(stage)
         choice = Finetune.model_validate(
             {k: v for k, v in options.items() if k in Finetune.model_fields} | dict(stage.settings)
         )
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
         cost, memory = self._step("finetune", self._config(), rows, sizes.length)
-        steps = max(1, round(choice.epochs * sizes.rows / choice.batch))
+        steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
         return Prediction(seconds, memory, cost.parameters * _WEIGHT, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _longest(self, stage: Stage) -> dict[str, Any]:
+        """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
+        (choice,) = (one for one in self.recipe.tasks if one.name == stage.options["task"]["name"])
+        settings = trial_of(self.recipe, choice, ("dev",)).settings
+        return {**stage.options, **max(settings, key=lambda one: float(one["epochs"]))}
 
     def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:
         task = stage.options["task"]

@@ -1,4 +1,4 @@
-"""From a recipe to its stages: what each depends on, its identity, and why it would run.
+"""From a recipe to its stages: what each depends on, and its identity.
 
 Planning reads the checksums of the user's files and nothing else: it needs no torch and trains nothing.
 """
@@ -6,76 +6,25 @@ Planning reads the checksums of the user's files and nothing else: it needs no t
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.fields import Section
+from bertwright.pipeline.plan_tasks import plan_tasks
 from bertwright.pipeline.preflight import sources_of
-from bertwright.recipe import LabelledSet, Optimization, Recipe
+from bertwright.pipeline.settings import without_result
+from bertwright.pipeline.stage import Input, Stage, Variant
+from bertwright.recipe import LabelledSet, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.stages.work import MODEL, model_at
-from bertwright.store import Store, identity
+from bertwright.store import identity
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, SetForm, Task
 from bertwright.text.sources import expand
-
-KINDS = ("fetch", "tokenizer", "overlap", "prepare", "initialise", "pretrain", "finetune", "evaluate")
-"""All kinds of stages, in the order in which they run."""
-
-# Settings that change how a stage works and not what comes of it: they stay out of its identity.
-_NO_RESULT = {"micro_batch", "checkpoint_every"}
-
-
-@dataclass(frozen=True)
-class Input:
-    """What fills a role of a stage: another stage by name, or a folder of the user."""
-
-    identity: str
-    stage: str | None = None
-    folder: Path | None = None
-    inside: str = ""
-    """A folder inside the stage or folder, where only that part is meant."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of work with an identity."""
-
-    name: str
-    kind: str
-    options: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    inputs: Mapping[str, Input]
-    paths: Mapping[str, Path]
-    contents: Mapping[str, str]
-    identity: str
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """What the identity was made of, for a later comparison."""
-        inputs = {role: {"identity": entry.identity, "stage": entry.stage} for role, entry in self.inputs.items()}
-        return {"options": dict(self.options), "inputs": inputs, "contents": dict(self.contents)}
-
-
-@dataclass(frozen=True)
-class Due:
-    """Where a stage stands: ``done``, ``partial`` or ``due``, and why."""
-
-    state: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An encoder to fine-tune, and its tokenizer."""
-
-    name: str
-    encoder: Input
-    tokenizer: Input
 
 
 class _Planner:
@@ -178,7 +127,7 @@ class _Planner:
 
         variants = []
         if recipe.pretrain is not None and rows is not None:
-            options, settings = _split(recipe.pretrain)
+            options, settings = without_result(plain(recipe.pretrain))
             second = options.pop("second_text")
             options = {"pretrain": options, "precision": precision, **shape}
             inputs = {"rows": rows, "tokenizer": tokenizer, **({"start": given} if given else {})}
@@ -202,40 +151,6 @@ class _Planner:
                 variants.append(untrained())
         return variants
 
-    def task(self, choice: TaskChoice, variants: list[Variant]) -> None:
-        """Plan one task: a run for each variant and seed, and the scores over all of them."""
-        recipe = self.recipe
-        task = resolve_task(choice)
-        options, settings = _split(recipe.finetune)
-        for key in ("seeds", "baseline", "at_checkpoints"):
-            del options[key]
-        for key in ("epochs", "batch", "learning_rate", "max_length"):
-            if getattr(choice, key) is not None:
-                options[key] = getattr(choice, key)
-        # What only scores hang on stays out of the runs.
-        learnt = replace(task, forms={}, groups=())
-        options |= {"task": learnt.options(), "precision": recipe.system.precision}
-        inputs = {}
-        for variant in variants:
-            for seed in range(recipe.seed, recipe.seed + recipe.finetune.seeds):
-                name = f"finetune/{task.name}/{variant.name}/seed-{seed}"
-                inputs[f"{variant.name}/{seed}"] = self.add(
-                    name,
-                    "finetune",
-                    {**options, "variant": variant.name, "seed": seed},
-                    settings=settings,
-                    inputs={"encoder": variant.encoder, "tokenizer": variant.tokenizer},
-                    paths={"train": task.train},
-                )
-        scoring = {
-            "task": task.options(),
-            "method": recipe.finetune.trainable,
-            "max_length": options["max_length"],
-            "precision": recipe.system.precision,
-        }
-        paths = {"train": task.train, **{f"set {name}": path for name, path in task.sets.items()}}
-        self.add(f"evaluate/{task.name}", "evaluate", scoring, inputs=inputs, paths=paths)
-
 
 def plan(recipe: Recipe) -> tuple[Stage, ...]:
     """Return the stages of a recipe in an order in which they can run; ``DataError`` where a file is missing."""
@@ -243,53 +158,8 @@ def plan(recipe: Recipe) -> tuple[Stage, ...]:
     tokenizer, rows = planner.text()
     if tokenizer is not None:
         variants = planner.encoders(tokenizer, rows)
-        for choice in recipe.tasks:
-            planner.task(choice, variants)
+        plan_tasks(recipe, {choice.name: resolve_task(choice) for choice in recipe.tasks}, variants, planner.add)
     return tuple(planner.stages.values())
-
-
-def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
-    """Say whether a stage is done and, if not, why; ``before`` is what the run's folder points to."""
-    if store.sealed(stage.kind, stage.identity):
-        return Due("done", "sealed")
-    if store.partial(stage.kind, stage.identity):
-        return Due("partial", "was interrupted; continues from what is there")
-    entry = before.get(stage.name)
-    if entry is None:
-        return Due("due", "has not run yet")
-    return Due("due", difference(entry["parts"], stage.parts) or "its earlier result is no longer in the store")
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """Name the first thing in which two stages of one name differ: an option, an input or a file."""
-    options = _flat(old["options"]), _flat(new["options"])
-    for key in sorted({*options[0], *options[1]}):
-        was, now = options[0].get(key), options[1].get(key)
-        if was != now:
-            return f"{key} was {_short(was)}, is {_short(now)}"
-    for role in sorted(set(old["inputs"]) | set(new["inputs"])):
-        was, now = old["inputs"].get(role), new["inputs"].get(role)
-        if (was or {}).get("identity") != (now or {}).get("identity"):
-            if was and now:
-                return (
-                    f"its {role} changed ({now['stage']} runs again)"
-                    if now["stage"]
-                    else f"the folder given as {role} changed"
-                )
-            return f"its {role} was {'added' if now else 'removed'}"
-    for label in sorted(set(old["contents"]) | set(new["contents"])):
-        was, now = old["contents"].get(label), new["contents"].get(label)
-        if was != now:
-            return f"the content of {label} changed" if was and now else f"{label} was {'added' if now else 'removed'}"
-    return None
-
-
-def _flat(options: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
-    """Return nested options under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        flat |= _flat(value, f"{stem}{key}.") if isinstance(value, Mapping) else {f"{stem}{key}": value}
-    return flat
 
 
 def resolve_task(choice: TaskChoice) -> Task:
@@ -313,7 +183,12 @@ def resolve_task(choice: TaskChoice) -> Task:
             label_separator=choice.label_separator,
             documents=choice.documents,
         )
-    task = replace(task, class_weights=choice.class_weights, window_stride=choice.window_stride)
+    task = replace(
+        task,
+        class_weights=choice.class_weights,
+        window_stride=choice.window_stride,
+        train_rows=choice.train_rows,
+    )
     task = replace(task, groups=choice.groups) if choice.groups else task
     return replace(task, forms={name: form for name, one in choice.sets.items() if (form := _form(task, one))})
 
@@ -349,16 +224,3 @@ def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | 
 def plain(section: Section, leave: Set[str] = frozenset()) -> dict[str, Any]:
     """Return a section as plain JSON values."""
     return section.model_dump(mode="json", exclude=set(leave))
-
-
-def _split(section: Optimization) -> tuple[dict[str, Any], dict[str, Any]]:
-    values = plain(section)
-    return (
-        {key: value for key, value in values.items() if key not in _NO_RESULT},
-        {key: value for key, value in values.items() if key in _NO_RESULT},
-    )
-
-
-def _short(value: Any) -> str:
-    text = "off" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

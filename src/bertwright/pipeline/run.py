@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bertwright import files
-from bertwright.errors import RunError
+from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
-from bertwright.pipeline.plan import KINDS, Due, Stage, plan, resolve_task, where
+from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
+from bertwright.pipeline.stage import KINDS, Due, Stage, standings
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
+from bertwright.stages.work import MODEL
 from bertwright.store import Sealed, Store, now
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -44,6 +47,8 @@ class _Run:
     store: Store
     listen: Listener
     done: dict[str, Sealed] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """What runs that failed said; what needs them is left out."""
     trackers: Trackers = field(default_factory=lambda: Trackers(()))
 
 
@@ -89,7 +94,7 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     store = Store(recipe.store)
     folder = run_folder(recipe)
     before = pointers(folder)
-    states = {stage.name: where(stage, store, before) for stage in stages}
+    states = standings(stages, store, before)
     for choice in recipe.tasks:
         if any(states[s.name].state != "done" for s in stages if s.options.get("task", {}).get("name") == choice.name):
             look_into_task(resolve_task(choice), [])
@@ -108,14 +113,41 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     due = [stage for stage in stages if stage.kind == "pretrain" and states[stage.name].state != "done"]
     with tracked(recipe.system.trackers if due else (), recipe.name, folder / "trackers", told(due)) as trackers:
         current.trackers = trackers
+        for stage in stages:
+            sealed = store.sealed(stage.kind, stage.identity) if states[stage.name].state == "due" else None
+            if sealed is not None and "shed" in sealed.record:
+                store.discard(stage.kind, stage.identity)
         _work_through(current, stages, states)
+    if recipe.finetune.keep == "none":
+        _shed(current, stages)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
-    current.done = {stage.name: current.done[stage.name] for stage in stages}
+    current.done = {stage.name: current.done[stage.name] for stage in stages if stage.name in current.done}
     _names(folder, current.done)
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = records_of(recipe, current.done, predicted, command, reused)
     page = write_report(records, folder).html if recipe.report else None
+    if current.failed:
+        raise RunError(_told_of_failures(current, stages))
     return Result(folder, current.done, page, records)
+
+
+def _shed(current: _Run, stages: Sequence[Stage]) -> None:
+    """Remove the weights of runs that everything behind them has used."""
+    needed = {entry.stage for s in stages if s.name not in current.done for entry in s.inputs.values()}
+    for stage in stages:
+        if stage.kind == "finetune" and stage.name in current.done and stage.name not in needed:
+            current.store.shed(stage.kind, stage.identity, MODEL)
+
+
+def _told_of_failures(current: _Run, stages: Sequence[Stage]) -> str:
+    """Say which runs failed and what was left out for it; all else is done."""
+    left = [stage.name for stage in stages if stage.name not in current.done and stage.name not in current.failed]
+    said = "".join(f"\n{name}: {words}" for name, words in current.failed.items())
+    without = f" {', '.join(left)} {'needs' if len(left) == 1 else 'need'} what failed and did not run." if left else ""
+    return (
+        f"{len(current.failed)} of {len(stages)} stages failed; what was finished is kept, and the same command tries "
+        f"the rest again.{without}{said}"
+    )
 
 
 def _finished(recipe: Recipe, until: str, command: str) -> Result:
@@ -140,28 +172,49 @@ def pointers(folder: Path) -> dict[str, Any]:
 
 
 def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, Due]) -> None:
-    """Do each stage after its inputs: in this process, or runs and scores side by side in several."""
+    """Do each stage after its inputs: in this process, or runs and scores side by side in several.
+
+    A run that fails takes only those along that need it.
+    """
     beside = [s for s in stages if s.kind in SIDE_BY_SIDE and states[s.name].state != "done"]
     at_once = min(current.recipe.system.runs, len(beside))
     if at_once < 2:
         for stage in stages:
-            _here(current, stage, states[stage.name].why)
+            if _ready(current, stage):
+                with _failing_alone(current, stage):
+                    _here(current, stage, states[stage.name].why)
         return
     waiting, working = list(stages), dict[Future[dict[str, Any]], Stage]()
     with Processes(at_once, threads=machine(current.recipe, "finetune").threads) as processes:
-        while waiting or working:
-            ready = [stage for stage in waiting if _ready(current, stage)]
+        while ready := [stage for stage in waiting if _ready(current, stage)] + list(working.values()):
             alone = [stage for stage in ready if stage not in beside]
             # A stage that goes alone has the machine to itself: it neither starts beside others nor they beside it.
             for stage in alone if not working else ():
                 waiting.remove(stage)
-                _here(current, stage, states[stage.name].why)
-            for stage in ready if not alone else ():
+                with _failing_alone(current, stage):
+                    _here(current, stage, states[stage.name].why)
+            for stage in [one for one in ready if one in waiting] if not alone else ():
                 waiting.remove(stage)
                 working[_submit(processes, current, stage, states[stage.name].why)] = stage
             for future in wait(working, return_when=FIRST_COMPLETED).done:
-                future.result()
-                _done(current, working.pop(future))
+                stage = working.pop(future)
+                with _failing_alone(current, stage):
+                    future.result()
+                    _done(current, stage)
+
+
+@contextlib.contextmanager
+def _failing_alone(current: _Run, stage: Stage) -> Iterator[None]:
+    """Let a run fail without the others; what all need, and a stop that the user asked for, end everything."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except RunError as error:
+        if stage.kind not in SIDE_BY_SIDE:
+            raise
+        current.failed[stage.name] = str(error)
+        current.listen(stage.name, {"event": "failed", "kind": stage.kind, "said": str(error)})
 
 
 def _ready(current: _Run, stage: Stage) -> bool:
@@ -249,6 +302,8 @@ def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
     """Link human names to the stages: ``encoder``, ``encoder-25``, ``tasks/<task>/<variant>/seed-<n>``."""
     targets: dict[str, Path] = {}
     for name, sealed in done.items():
+        if name.startswith(("search/", "choose/")):
+            continue  # what came of them is in the report
         human = {"pretrain": "encoder", "prepare": "rows"}.get(name, name)
         human = human.replace("finetune/", "tasks/").replace("evaluate/", "scores/")
         targets[human] = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bertwright.demo.write import write_demo
-from bertwright.recipe import Encoder, Pretrain, Recipe
+from bertwright.recipe import Encoder, Finetune, Grid, Pretrain, Recipe
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 from bertwright.units import Amount
 
@@ -13,6 +13,8 @@ _DOCUMENTS = 200
 _VOCABULARY, _NEW = 384, 8
 _STEPS = Amount("steps", 20.0)
 _BATCH = 8
+_RATES = (1e-4, 3e-4)
+_OF_A_TASK = ("epochs", "batch", "learning_rate")
 _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 
 
@@ -35,10 +37,19 @@ def smoke(recipe: Recipe) -> Recipe:
         changes["encoder"] = Encoder.model_copy(recipe.encoder, update=_SHAPE)
     if recipe.pretrain is not None:
         changes["pretrain"] = _pretrain(recipe.pretrain)
-    seeds = min(2, recipe.finetune.seeds)
-    changes["finetune"] = recipe.finetune.model_copy(update={"epochs": 1.0, "seeds": seeds})
-    changes["tasks"] = tuple(task.model_copy(update={"epochs": None}) for task in recipe.tasks)
+    changes["finetune"] = _finetune(recipe.finetune)
+    changes["tasks"] = tuple(task.model_copy(update=dict.fromkeys(_OF_A_TASK)) for task in recipe.tasks)
     return recipe.model_copy(update=changes)
+
+
+def _finetune(choice: Finetune) -> Finetune:
+    """Return one epoch of two seeds, and two rates where a protocol or a grid tries more than one setting."""
+    small = {"epochs": 1.0, "seeds": min(2, choice.seeds)}
+    if choice.protocol is None and choice.grid is None:
+        return choice.model_copy(update=small)
+    same = ("select_on", "halving", "keep", "baseline", "at_checkpoints", "trainable")
+    kept = {name: getattr(choice, name) for name in same}
+    return Finetune(**small, **kept, grid=Grid(learning_rate=_RATES))
 
 
 def _prepare(choice: Prepare, text: Path) -> Prepare:

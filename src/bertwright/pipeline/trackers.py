@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import InputError
-from bertwright.pipeline.plan import Stage
+from bertwright.pipeline.stage import Stage
 from bertwright.processes import launched
 
 FIGURES = ("loss", "learning_rate", "norm", "tokens_per_second", "utilisation", "held_out_loss", "second_text_loss")

@@ -54,6 +54,8 @@ def charts(run: RunRecords) -> list[Chart]:
         found += curves(run.metrics.get(record["name"], []))
     if scores := score_chart(run):
         found.append(scores)
+    if sure := reliability_chart(run):
+        found.append(sure)
     return found
 
 
@@ -172,6 +174,38 @@ def _panel(axes: Axes, rows: Sequence[ScoreRow], ink: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     points = " (points)" if scale > 1 else ""
     axes.set_title(f"{rows[0].task}: {metric_text(rows[0].metric)}{points} on {rows[0].set}", loc="left", color=ink)
+
+
+def reliability_chart(run: RunRecords) -> Chart | None:
+    """Return how often answers are right against how sure they are, a panel a task; ``None`` without classes."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in run.of_kind("evaluate"):
+        results = record["results"]
+        told = results["variants"][0].get("insight", {}).get(results["headline"]["set"], {})
+        if "calibration" in told:
+            found[f"{results['task']}, {results['headline']['set']}"] = told["calibration"]
+    if not found:
+        return None
+
+    def draw(figure: Figure, ink: str) -> None:
+        panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
+        for axes, (title, told) in zip(panels, found.items(), strict=True):
+            _plain_axes(axes, ink)
+            sizes = np.array([one["count"] for one in told["bins"]])
+            sure, right = ([100 * one[key] for one in told["bins"]] for key in ("confidence", "right"))
+            axes.plot([0, 100], [0, 100], color=ink, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
+            axes.scatter(sure, right, s=12 + 120 * sizes / sizes.max(), color=_BLUE, alpha=0.8, linewidths=0)
+            axes.set_xlim(min(*sure, 50) - 4, 104)
+            axes.set_ylim(-4, 104)
+            axes.set_title(f"{title}: calibration error {100 * told['error']:.1f} points", loc="left", color=ink)
+            axes.set_ylabel("right, %", color=ink)
+        panels[-1].set_xlabel("confidence of the answer, %", color=ink)
+
+    caption = (
+        "Confidence and truth, over all seeds of the first variant: dots on the broken line are as often right as they "
+        "say; below it they are too sure. A dot's size is its number of answers."
+    )
+    return _chart("reliability", caption, draw, 2.1 * len(found) + 0.4)
 
 
 def _plain_axes(axes: Axes, ink: str) -> None:

@@ -13,6 +13,7 @@ from bertwright import files
 from bertwright.reports import tables
 from bertwright.reports.answer import answer, main_headlines, notes
 from bertwright.reports.charts import Chart, charts
+from bertwright.reports.closer_tables import closer_tables
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
 from bertwright.reports.text_tables import text_tables
@@ -86,7 +87,8 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
 
 def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
     scores, differences = tables.score_table(run, task), tables.difference_table(run, task)
-    found = (scores, *tables.group_tables(run, task), differences, tables.training_table(run, task))
+    more = (*closer_tables(run, task), tables.training_table(run, task))
+    found = (scores, *tables.group_tables(run, task), differences, *more)
     return [table for table in found if table.rows]
 
 

@@ -6,6 +6,7 @@ Sealed: ``predictions/<variant>/seed-<n>/<set>.parquet`` with ids, gold and pred
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.stages.fine_tuned import Answering
+from bertwright.stages.insight import insight
 from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.batches import Encoded
 from bertwright.tasks.labels import LabelMap
@@ -28,6 +30,15 @@ from bertwright.tasks.task import Task
 from bertwright.training.precision import choose
 
 
+@dataclass(frozen=True)
+class _Answered:
+    """One run's answers on a set, the logits behind them, and the rows as they were encoded."""
+
+    answers: np.ndarray
+    logits: np.ndarray
+    encoded: Encoded
+
+
 def evaluate(work: Work) -> dict[str, Any]:
     """Score every run of a task on every set, summarise over seeds, and compare the variants."""
     paths = {label.removeprefix("set "): path for label, path in work.paths.items() if label != "train"}
@@ -36,13 +47,15 @@ def evaluate(work: Work) -> dict[str, Any]:
     labels = LabelMap.from_rows(read_rows(task, task.train), task.kind)
     sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
     answers: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    logits: dict[str, dict[str, list[np.ndarray]]] = {}
     windows: dict[str, dict[str, int]] = {}
     for number, (role, folder) in enumerate(work.inputs.items()):
         variant, seed = role.rsplit("/", 1)
-        for name, (decided, encoded) in _predict_run(work, task, labels, sets, folder / MODEL, role).items():
-            answers.setdefault(variant, {}).setdefault(name, {})[int(seed)] = decided
-            if encoded.owners is not None:
-                windows.setdefault(variant, {})[name] = len(encoded.ids)
+        for name, found in _predict_run(work, task, labels, sets, folder / MODEL, role).items():
+            answers.setdefault(variant, {}).setdefault(name, {})[int(seed)] = found.answers
+            logits.setdefault(variant, {}).setdefault(name, []).append(found.logits)
+            if found.encoded.owners is not None:
+                windows.setdefault(variant, {})[name] = len(found.encoded.ids)
         work.tell({"share": (number + 1) / len(work.inputs)})
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     return {
@@ -51,18 +64,22 @@ def evaluate(work: Work) -> dict[str, Any]:
         "headline": {"set": headline, "metric": sets[headline].form.metrics[0]},
         "labels": list(labels.names or ()),
         "sets": {name: _facts(one) for name, one in sets.items()},
-        "protocol": "one setting a task, the weights of the last epoch, nothing selected on any set",
+        "protocol": work.options["protocol"],
         "variants": [
             {
                 "variant": variant,
                 "method": work.options["method"],
                 "seeds": sorted(next(iter(by_set.values()))),
-                "settings_tried": 1,
+                "settings_tried": work.options["settings_tried"],
                 "scores": {name: _scores(sets[name], by_seed) for name, by_seed in by_set.items()},
                 "groups": {
                     name: _group_scores(sets[name], by_seed)
                     for name, by_seed in by_set.items()
                     if sets[name].form.groups
+                },
+                "insight": {
+                    name: insight(sets[name], logits[variant][name], list(by_seed.values()))
+                    for name, by_seed in by_set.items()
                 },
                 **({"windows": windows[variant]} if variant in windows else {}),
             }
@@ -85,8 +102,8 @@ def _notes(one: ScoredSet) -> list[str]:
 
 def _predict_run(
     work: Work, task: Task, labels: LabelMap, sets: Mapping[str, ScoredSet], folder: Path, role: str
-) -> dict[str, tuple[np.ndarray, Encoded]]:
-    """Answer all sets with one run's model, and keep the logits; return answers, and what they were made of."""
+) -> dict[str, _Answered]:
+    """Answer all sets with one run's model, and keep the logits."""
     model = Answering(folder, choose(work.machine.device, work.machine.precision))
     if labels.names is not None and model.labels != labels.names:
         raise DataError(f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}")
@@ -96,7 +113,7 @@ def _predict_run(
         encoded = model.encode(one.rows.texts, work.options["max_length"], task.window_stride)
         logits = model.logits(encoded)
         answers = one.answers(logits)
-        decided[name] = answers, encoded
+        decided[name] = _Answered(answers, logits, encoded)
         _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, answers, logits)
     return decided
 

@@ -20,6 +20,8 @@ from bertwright.encoder.models import Classifier
 from bertwright.errors import DataError, InputError
 from bertwright.stages.work import MODEL
 from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
+from bertwright.tasks.brackets import repaired
+from bertwright.tasks.readers import filled, text_columns
 from bertwright.tasks.task import Task
 from bertwright.text.documents import ignore
 from bertwright.text.tokenizer import Tokenizer
@@ -41,6 +43,22 @@ class FineTuned:
     none_label: str | None
     label_separator: str
     window_stride: int | None = None
+    brackets: bool = False
+    """Whether treebank marks are turned back, as they were in training."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that the texts are made of, each once."""
+        return tuple(dict.fromkeys(column for one in self.text for column in text_columns(one)))
+
+    def texts(self, rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Return the texts of rows of these columns, as they were made in training."""
+        found = []
+        for cells in rows:
+            row = dict(zip(self.columns, cells, strict=True))
+            own = [filled(one, row.__getitem__) for one in self.text]
+            found.append(tuple(repaired(text) for text in own) if self.brackets else tuple(own))
+        return found
 
 
 def write_task(folder: Path, task: Task, max_length: int) -> None:
@@ -57,6 +75,7 @@ def _described(options: dict[str, Any], max_length: int) -> FineTuned:
         options["none_label"],
         options["label_separator"],
         options.get("window_stride"),
+        bool(options.get("layout", {}).get("brackets", False)),
     )
 
 
@@ -144,15 +163,27 @@ class Answering:
 
         ``progress`` is told how many rows, or windows, were answered since it was told last.
         """
-        parts, places = [], []
-        device = self.precision.device
-        with torch.inference_mode():
-            for chosen, batch in in_order_of_length(rows, _BATCH):
-                mask = batch["mask"].to(device) if batch["mask"] is not None else None
-                found = self._model(batch["ids"].to(device), mask, batch["segments"].to(device))
-                parts.append(found.float().cpu().numpy())
-                places.append(chosen)
-                progress(len(chosen))
-        logits = np.empty((len(rows.ids), len(self.labels)), dtype=np.float32)
-        logits[np.concatenate(places)] = np.concatenate(parts)
-        return averaged(logits, rows)
+        return answer_rows(self._model, rows, self.precision.device, progress)
+
+
+def answer_rows(
+    model: Classifier, rows: Encoded, device: torch.device, progress: Callable[[int], None] = ignore
+) -> np.ndarray:
+    """Return a classifier's logits (n, C), fp32, in the order of the rows, of which there has to be one.
+
+    A long row's are the means over its windows. ``progress`` is told how many rows, or windows, were answered since it
+    was told last.
+    """
+    parts, places = [], []
+    model.eval()
+    with torch.inference_mode():
+        for chosen, batch in in_order_of_length(rows, _BATCH):
+            mask = batch["mask"].to(device) if batch["mask"] is not None else None
+            found = model(batch["ids"].to(device), mask, batch["segments"].to(device))
+            parts.append(found.float().cpu().numpy())
+            places.append(chosen)
+            progress(len(chosen))
+    answers = np.concatenate(parts)
+    logits = np.empty_like(answers)
+    logits[np.concatenate(places)] = answers
+    return averaged(logits, rows)

@@ -11,126 +11,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig
-from bertwright.encoder.models import build_classifier
-from bertwright.recipe import Finetune
-from bertwright.stages.fine_tuned import lay_out, write_task
+from bertwright.stages.choose import setting_of
+from bertwright.stages.fine_tuned import write_task
+from bertwright.stages.learning import learn
 from bertwright.stages.model_folder import save_model
-from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import MODEL, Work
-from bertwright.tasks.batches import TrainBatches, windows_of
+from bertwright.tasks.batches import windows_of
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.task import Task
-from bertwright.tasks.weights import label_weights
 from bertwright.text.tokenizer import Tokenizer
-from bertwright.training.budget import Budget
-from bertwright.training.loop import train
-from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES
-from bertwright.training.optimizers import Optimizer, Settings
-from bertwright.training.precision import choose
-from bertwright.training.ranks import Ranks
-from bertwright.training.trainable import select
 
 
 def finetune(work: Work) -> dict[str, Any]:
-    """Fine-tune a task and save an ordinary classifier folder."""
-    options = work.options
-    choice = Finetune.model_validate(
-        {key: value for key, value in options.items() if key in Finetune.model_fields} | dict(work.settings)
-    )
+    """Fine-tune a task, at its own setting or the chosen one, and save an ordinary classifier folder."""
+    options = setting_of(work)
     task = Task.from_options(options["task"], work.paths["train"], {})
-    torch.set_num_threads(work.machine.threads)
-    tokenizer = Tokenizer.load(work.inputs["tokenizer"])
-    loaded = families.load(work.inputs["encoder"])
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)
-    numbers = labels.numbers(rows)
-    encoded = lay_out(rows.texts, numbers, tokenizer, loaded.config, choice.max_length, task.window_stride)
-    weights = None if task.class_weights is None else label_weights(task.class_weights, labels, numbers)
-    model = build_classifier(
-        loaded.config,
-        labels.outputs,
-        seed=options["seed"],
-        encoder=loaded.encoder,
-        pooler=loaded.pooler,
-        masked_lm_head=loaded.masked_lm_head,
-    )
-    with torch.no_grad():
-        model.head.output.bias.copy_(torch.from_numpy(first_answer(numbers, task.kind)))
-    trained = select(model, choice.trainable)
-    precision = choose(work.machine.device, work.machine.precision)
-    model.to(precision.device, precision.dtype)
-    model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
-    batches = TrainBatches(
-        encoded, batch=choice.batch, micro_batch=choice.micro_batch or choice.batch, seed=options["seed"]
-    )
-    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    counted = sum(parameter.numel() for _, parameter in parameters)
-    outcome = train(
-        model,
-        batches,
-        LOSSES[task.kind] if weights is None else WEIGHTED_LOSSES[task.kind](torch.tensor(weights).float()),
-        Optimizer(
-            parameters,
-            name="adamw",
-            settings=Settings(choice.learning_rate, choice.weight_decay, betas=(0.9, 0.999)),
-        ),
-        schedule=schedule_of(choice),
-        warmup=choice.warmup,
-        budget=Budget("epochs", choice.epochs),
-        clip=choice.clip,
-        seed=options["seed"],
-        ranks=Ranks(),
-        folder=work.scratch,
-        metrics=work.folder / "metrics.jsonl",
-        checkpoint_every=as_budget(choice.checkpoint_every),
-        progress=work.tell,
-    )
+    learnt = learn(work, options, task, rows, labels, epochs=options["epochs"])
     names = labels.names or (task.label,)
-    proof = save_model(work.folder / MODEL, model.float().cpu(), tokenizer, labels=names, problem=task.kind)
-    write_task(work.folder / MODEL, task, choice.max_length)
+    model, outcome = learnt.model.float().cpu(), learnt.outcome
+    proof = save_model(work.folder / MODEL, model, learnt.tokenizer, labels=names, problem=task.kind)
+    write_task(work.folder / MODEL, task, options["max_length"])
     return {
         "task": task.name,
         "variant": options["variant"],
         "seed": options["seed"],
-        "method": choice.trainable,
+        "method": options["trainable"],
         "settings": {key: options[key] for key in ("epochs", "batch", "learning_rate", "max_length", "schedule")},
-        "precision": precision.name,
+        "precision": learnt.precision.name,
         "steps": outcome.steps,
-        "epochs": choice.epochs,
+        "epochs": options["epochs"],
         "seconds": outcome.seconds,
         "rows": len(rows),
-        "rows_cut": encoded.cut,
-        **({} if encoded.owners is None else {"windows": len(encoded.ids)}),
-        **({} if weights is None else {"class_weights": dict(zip(names, weights.tolist(), strict=True))}),
+        "rows_cut": learnt.rows.cut,
+        **({} if learnt.rows.owners is None else {"windows": len(learnt.rows.ids)}),
+        **({} if learnt.weights is None else {"class_weights": dict(zip(names, learnt.weights.tolist(), strict=True))}),
         "train_loss": outcome.train_loss,
-        "rows_per_second": outcome.steps * choice.batch / outcome.seconds,
+        "rows_per_second": outcome.steps * options["batch"] / outcome.seconds,
         "skipped_updates": outcome.skipped,
-        "trained_parameters": counted,
-        "trained_tensors": len(trained),
+        "trained_parameters": learnt.trained_parameters,
+        "trained_tensors": learnt.trained_tensors,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": list(names),
         "notes": [*labels.notes, *rows.notes],
         "proof": proof,
     }
-
-
-def first_answer(labels: np.ndarray, kind: str) -> np.ndarray:
-    """Return the head's bias to begin with, (C,): the labels' mean, or the log-odds of each label's share of the rows.
-
-    From 0 a short training is spent on that alone: a bias moves by the learning rate a step, and rare labels are never
-    given (Lin et al. 2017, section 4.1). Classes begin at 0, as they do elsewhere.
-    """
-    if kind == "regression":
-        return np.array([labels.mean()], dtype=np.float32)
-    if kind == "multi-label":
-        share = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)  # no label is taken to be impossible, or certain
-        return np.asarray(np.log(share / (1 - share)), dtype=np.float32)
-    return np.zeros(1, dtype=np.float32)
 
 
 def config_in(folder: Path) -> EncoderConfig:

@@ -64,12 +64,12 @@ def predict(
     if precision not in ("auto", *DTYPES):
         raise InputError(f"precision {precision!r} is not known; it is auto, {', '.join(DTYPES)}")
     folder, task = find(Path(model))
-    if text and len(text) != len(task.text):
+    if text and len(text) != len(task.columns):
         raise InputError(
-            f"{len(text)} columns of text were named, and task {task.task} has {len(task.text)}: "
-            f"{', '.join(task.text)}; give --text once for each, in this order"
+            f"{len(text)} columns of text were named, and task {task.task} has {len(task.columns)}: "
+            f"{', '.join(task.columns)}; give --text once for each, in this order"
         )
-    form, table = form_of(out), open_table(file, text or task.text)
+    form, table = form_of(out), open_table(file, text or task.columns)
     with working(out) as partial:
         return _work(_Asked(folder, task, table, form, prefix, precision), out, partial, listen)
 
@@ -124,7 +124,7 @@ def _answer(
 ) -> None:
     """Answer all windows that are not finished."""
     for window in windows(asked.table, partial.done.rows):
-        encoded = model.encode(window.texts, asked.task.max_length, asked.task.window_stride)
+        encoded = model.encode(asked.task.texts(window.texts), asked.task.max_length, asked.task.window_stride)
         logits = model.logits(encoded, progress.tell)
         try:
             answers = answers_of(logits, asked.task.kind, columns.labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ CATALOGUE: dict[str, Known] = {**GLUE, **SUPERGLUE, **OTHERS}
 _PACKED = ("", ".gz", ".zst")
 _KINDS = (".jsonl", ".csv", ".tsv")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_TESTS = {"ax": ("ax", "AX", "diagnostic")}
 _USUAL = {"dev": ("dev", "validation", "val"), "eval": ("eval", "dev", "validation")} | {
     f"dev_{half}": (f"dev_{half}", f"validation_{half}") for half in ("matched", "mismatched")
 }
@@ -63,6 +64,19 @@ def locate(
         groups=known.groups,
         documents=known.documents,
     )
+
+
+def unlabelled(name: str, folder: Path, parts: Sequence[str]) -> dict[str, Path]:
+    """Return the test files without labels in a known task's folder, by part; what is not there is left out."""
+    found: dict[str, Path] = {}
+    for part in parts:
+        stems = _TESTS.get(part, (f"{part}_unlabeled", part))
+        if files := _candidates(known_task(name), folder, stems):
+            if len(files) > 1:
+                names = ", ".join(str(path.relative_to(folder)) for path in files)
+                raise DataError(f"task {name}: {folder} has {names}, expected one file {part}; name it in `unlabelled`")
+            found[part] = files[0]
+    return found
 
 
 def form_of(task: Task, name: str, *, merge: str | None = None) -> SetForm:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bertwright.errors import DataError
 from bertwright.tasks.brackets import repaired
@@ -38,6 +40,16 @@ class Rows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.ids)
+
+    def some(self, chosen: Sequence[int]) -> Rows:
+        """Return the rows of these numbers, in this order."""
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in chosen),
+            texts=tuple(self.texts[row] for row in chosen),
+            labels=tuple(self.labels[row] for row in chosen),
+            columns={name: tuple(values[row] for row in chosen) for name, values in self.columns.items()},
+        )
 
 
 def read(
@@ -71,7 +83,7 @@ def read(
         if isinstance(found, str) and found in layout.left_out:
             left[found] += 1
             continue
-        own = tuple(_filled(one, row, place) for one in text)
+        own = tuple(filled(one, _cells_of(row, place)) for one in text)
         if layout.brackets:
             plain = tuple(repaired(part) for part in own)
             marked, own = marked + (plain != own), plain
@@ -91,6 +103,8 @@ def read(
 def read_rows(task: Task, path: Path) -> Rows:
     """Read a file of a task; ``DataError`` where the training file has no row with the positive label."""
     rows = _read_as(task, task.own_form, path)
+    if path == task.train and task.train_rows is not None:
+        rows = _some_of(rows, task.train_rows)
     if path == task.train and task.positive is not None and task.kind != "regression":
         known = {word for label in rows.labels for word in (label if isinstance(label, tuple) else (str(label),))}
         if task.positive not in known:
@@ -99,6 +113,15 @@ def read_rows(task: Task, path: Path) -> Rows:
                 f"(found: {', '.join(sorted(known))}); set `positive` to one of these, or correct the labels"
             )
     return rows
+
+
+def _some_of(rows: Rows, count: int) -> Rows:
+    """Return so many rows, always the same ones, in their own order."""
+    if count >= len(rows):
+        return rows
+    drawn = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(len(rows))[:count]
+    note = f"{rows.path.name}: {count:,} of {len(rows):,} rows are learnt from, as `train_rows` asks"
+    return replace(rows.some(sorted(int(row) for row in drawn)), notes=(*rows.notes, note))
 
 
 def read_set(task: Task, name: str, path: Path | None = None) -> Rows:
@@ -125,11 +148,13 @@ def text_columns(text: str) -> tuple[str, ...]:
     return tuple(_COLUMN.findall(text)) or (text,)
 
 
-def _filled(text: str, row: Row, place: str) -> str:
-    """Return a row's text, by its column or its pattern."""
-    if not _COLUMN.search(text):
-        return _text(row[text], text, place)
-    return _COLUMN.sub(lambda found: _text(row[found[1]], found[1], place), text)
+def filled(text: str, cell: Callable[[str], str]) -> str:
+    """Return a row's text, by its column or its pattern; ``cell`` gives what stands in a column."""
+    return _COLUMN.sub(lambda found: cell(found[1]), text) if _COLUMN.search(text) else cell(text)
+
+
+def _cells_of(row: Row, place: str) -> Callable[[str], str]:
+    return lambda column: _text(row[column], column, place)
 
 
 def _text(value: Any, column: str, place: str) -> str:

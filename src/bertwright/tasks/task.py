@@ -63,7 +63,8 @@ class Task:
     ``positive`` is the label that F1 counts; ``none_label`` the word for no label in a multi-label column, whose labels
     ``label_separator`` parts (a list in the file needs neither). ``documents`` is the column that tells which document
     a row is of; ``forms`` are those of the sets that are not read, or not scored, as the task's own. ``class_weights``
-    and ``window_stride`` are as ``weights.label_weights`` and ``batches.encode_windows`` take them.
+    and ``window_stride`` are as ``weights.label_weights`` and ``batches.encode_windows`` take them; so many rows of
+    ``train`` are read as ``train_rows`` says, drawn.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Task:
     forms: Mapping[str, SetForm] = field(default_factory=dict)
     class_weights: str | Mapping[str, float] | None = None
     window_stride: int | None = None
+    train_rows: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist or do not fit the kind."""
@@ -102,6 +104,12 @@ class Task:
                 f"task {self.name}: a metric of documents needs `documents`, the column that tells which document a "
                 "row is of"
             )
+
+    @property
+    def selection_metric(self) -> str:
+        """Return the metric by which settings are chosen: the first of rows, as documents are parted by a hold-out."""
+        usual = DEFAULT_METRICS[self.kind]
+        return next(name for name in (*self.metrics, *usual) if not METRICS[name].of_documents)
 
     @property
     def own_form(self) -> SetForm:

@@ -1,0 +1,125 @@
+"""What is tried for a task: the protocol's plan with what the recipe says itself, as one list of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bertwright.errors import InputError
+from bertwright.recipe import Finetune, Recipe
+from bertwright.recipe import Task as TaskChoice
+from bertwright.tasks.protocols import Plan, Setting, protocol
+
+# Fields that say what is tried, and not how one run learns.
+_ABOUT_RUNS = {
+    *("seeds", "baseline", "at_checkpoints"),
+    *("protocol", "grid", "select_on", "holdout", "halving", "keep"),
+}
+# Settings that change how a stage works and not what comes of it: they stay out of its identity.
+_NO_RESULT = ("micro_batch", "checkpoint_every")
+_OF_A_TASK = ("epochs", "batch", "learning_rate", "max_length")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All that one task is learnt with: every setting whole, what the best is chosen on, and the seeds of the rest."""
+
+    settings: tuple[Setting, ...]
+    varied: tuple[str, ...]
+    """Fields in which the settings differ."""
+    select_on: str
+    seeds: tuple[int, ...]
+    start: str | None
+    """Name of the task whose run is started from."""
+    start_setting: Setting | None
+    protocol: str
+
+    def at_place(self, place: int) -> dict[str, Any]:
+        """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
+        return {"place": place, **{name: self.settings[0][name] for name in _NO_RESULT}}
+
+    @property
+    def sentence(self) -> str:
+        """Say how the scored setting came about, for whoever reads the scores."""
+        if len(self.settings) == 1:
+            return f"{self.protocol}: one setting, the weights of the last epoch, nothing selected on any set"
+        where = "rows kept back from train" if self.select_on == "holdout" else "dev, where it is scored too"
+        return f"{self.protocol}: the best of {len(self.settings)} settings on {where}; the weights of the last epoch"
+
+
+def without_result(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part a section's values into those that decide a result and those that do not."""
+    return (
+        {key: value for key, value in values.items() if key not in _NO_RESULT},
+        {key: value for key, value in values.items() if key in _NO_RESULT},
+    )
+
+
+def trial_of(recipe: Recipe, choice: TaskChoice, sets: Collection[str]) -> Trial:
+    """Return what is tried for a task that is scored on ``sets``.
+
+    ``InputError`` where a value stands beside a grid that tries several, where a protocol starts from a task that the
+    recipe lacks, and where dev is to choose and there is none.
+    """
+    finetune = recipe.finetune
+    plan = protocol(finetune.protocol).plan(choice.known) if finetune.protocol else Plan()
+    if finetune.grid is not None:
+        own_grid = {name: getattr(finetune.grid, name) for name in type(finetune.grid).model_fields}
+        plan = replace(plan, grid={name: values for name, values in own_grid.items() if values})
+    explicit = _explicit(finetune, choice)
+    for name in explicit.keys() & plan.grid.keys():
+        raise InputError(
+            f"task {choice.name}: `{name}` is set to {explicit[name]}, and the grid tries "
+            f"{', '.join(f'{value:g}' for value in plan.grid[name])}; remove one of the two"
+        )
+    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **plan.fixed, **explicit}
+    settings = [{**base, **setting, **explicit} for setting in plan.settings()]
+    select_on = finetune.select_on or plan.select_on
+    if len(settings) > 1 and select_on == "dev" and dev_of(sets) is None:
+        raise InputError(
+            f"task {choice.name}: the best setting is to be chosen on the set `dev`, and there are "
+            f"{', '.join(sets)}; name a set `dev`, or take `finetune.select_on: holdout`"
+        )
+    return Trial(
+        settings=tuple(settings),
+        varied=tuple(name for name, values in plan.grid.items() if len(values) > 1),
+        select_on=select_on,
+        seeds=_seeds(recipe, plan),
+        start=_start(recipe, choice, plan),
+        start_setting=plan.start_setting if choice.start_from is None else None,
+        protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
+    )
+
+
+def dev_of(sets: Collection[str]) -> str | None:
+    """Return the set that protocols choose on: MNLI's has a name of its own."""
+    return next((name for name in ("dev", "dev_matched") if name in sets), None)
+
+
+def _explicit(finetune: Finetune, choice: TaskChoice) -> Mapping[str, Any]:
+    """Return the fields of a run that the recipe sets itself, the task's before those for all."""
+    given = finetune.model_dump(mode="json", include=finetune.model_fields_set - _ABOUT_RUNS)
+    of_task = {key: getattr(choice, key) for key in _OF_A_TASK if getattr(choice, key) is not None}
+    return {**given, **of_task}
+
+
+def _seeds(recipe: Recipe, plan: Plan) -> tuple[int, ...]:
+    if plan.seeds is not None and "seeds" not in recipe.finetune.model_fields_set:
+        return plan.seeds
+    return tuple(range(recipe.seed, recipe.seed + recipe.finetune.seeds))
+
+
+def _start(recipe: Recipe, choice: TaskChoice, plan: Plan) -> str | None:
+    """Return the name of the task to start from: the recipe's, or its entry for the one that the protocol means."""
+    if choice.start_from is not None:
+        return None if choice.start_from == "encoder" else choice.start_from
+    if plan.start is None:
+        return None
+    for other in recipe.tasks:
+        if other.known == plan.start:
+            return other.name
+    raise InputError(
+        f"protocol {recipe.finetune.protocol} starts task {choice.name} from {plan.start}, and no task of the recipe "
+        f"is `known: {plan.start}`; add it, or set `start_from: encoder` for {choice.name}"
+    )

@@ -1,0 +1,138 @@
+"""A stage of a plan: what it depends on, where it stands, and why it would run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertwright.store import Store
+
+KINDS = (
+    "fetch",
+    "tokenizer",
+    "overlap",
+    "prepare",
+    "initialise",
+    "pretrain",
+    "search",
+    "choose",
+    "finetune",
+    "evaluate",
+)
+"""All kinds of stages, in the order in which they run."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What fills a role of a stage: another stage by name, or a folder of the user."""
+
+    identity: str
+    stage: str | None = None
+    folder: Path | None = None
+    inside: str = ""
+    """A folder inside the stage or folder, where only that part is meant."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of work with an identity."""
+
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    paths: Mapping[str, Path]
+    contents: Mapping[str, str]
+    identity: str
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the identity was made of, for a later comparison."""
+        inputs = {role: {"identity": entry.identity, "stage": entry.stage} for role, entry in self.inputs.items()}
+        return {"options": dict(self.options), "inputs": inputs, "contents": dict(self.contents)}
+
+
+@dataclass(frozen=True)
+class Due:
+    """Where a stage stands: ``done``, ``partial`` or ``due``, and why."""
+
+    state: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An encoder to fine-tune, and its tokenizer."""
+
+    name: str
+    encoder: Input
+    tokenizer: Input
+
+
+def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
+    """Say whether a stage is done and, if not, why; ``before`` is what the run's folder points to."""
+    if store.sealed(stage.kind, stage.identity):
+        return Due("done", "sealed")
+    if store.partial(stage.kind, stage.identity):
+        return Due("partial", "was interrupted; continues from what is there")
+    entry = before.get(stage.name)
+    if entry is None:
+        return Due("due", "has not run yet")
+    return Due("due", difference(entry["parts"], stage.parts) or "its earlier result is no longer in the store")
+
+
+def standings(stages: Sequence[Stage], store: Store, before: Mapping[str, Any]) -> dict[str, Due]:
+    """Return where each stage of a plan stands; one whose weights were not kept is due again where they are needed."""
+    found = {stage.name: where(stage, store, before) for stage in stages}
+    by_name = {stage.name: stage for stage in stages}
+    for stage in reversed(stages):
+        for entry in stage.inputs.values() if found[stage.name].state != "done" else ():
+            provider = by_name.get(entry.stage or "")
+            if provider is not None and found[provider.name].state == "done" and not _whole(provider, store):
+                found[provider.name] = Due("due", f"its weights were not kept, and {stage.name} needs them")
+    return found
+
+
+def _whole(stage: Stage, store: Store) -> bool:
+    sealed = store.sealed(stage.kind, stage.identity)
+    return sealed is not None and "shed" not in sealed.record
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Name the first thing in which two stages of one name differ: an option, an input or a file."""
+    options = _flat(old["options"]), _flat(new["options"])
+    for key in sorted({*options[0], *options[1]}):
+        was, now = options[0].get(key), options[1].get(key)
+        if was != now:
+            return f"{key} was {_short(was)}, is {_short(now)}"
+    for role in sorted(set(old["inputs"]) | set(new["inputs"])):
+        was, now = old["inputs"].get(role), new["inputs"].get(role)
+        if (was or {}).get("identity") != (now or {}).get("identity"):
+            if was and now:
+                return (
+                    f"its {role} changed ({now['stage']} runs again)"
+                    if now["stage"]
+                    else f"the folder given as {role} changed"
+                )
+            return f"its {role} was {'added' if now else 'removed'}"
+    for label in sorted(set(old["contents"]) | set(new["contents"])):
+        was, now = old["contents"].get(label), new["contents"].get(label)
+        if was != now:
+            return f"the content of {label} changed" if was and now else f"{label} was {'added' if now else 'removed'}"
+    return None
+
+
+def _flat(options: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
+    """Return nested options under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flat(value, f"{stem}{key}.") if isinstance(value, Mapping) else {f"{stem}{key}": value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "off" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

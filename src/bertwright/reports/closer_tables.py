@@ -1,0 +1,93 @@
+"""Tables that look closer at a task: settings that were tried, what is taken for what, rows that are hard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bertwright.reports.records import RunRecords
+from bertwright.reports.tables import Table
+from bertwright.reports.words import metric_text, score_text, seconds_text
+
+_LONGEST = 120
+
+
+def closer_tables(run: RunRecords, task: str) -> list[Table]:
+    """Return all of a task's; those that have nothing to tell are empty."""
+    return [*settings_tables(run, task), *_insights(run, task)]
+
+
+def settings_tables(run: RunRecords, task: str) -> list[Table]:
+    """Return the settings that were tried for a task, the best first, a table for each choice among some."""
+    return [_settings(record["results"]) for record in run.of_kind("choose") if record["results"]["task"] == task]
+
+
+def _settings(found: Mapping[str, Any]) -> Table:
+    varied, metric = found["varied"], found["metric"]
+    columns = (*(name.replace("_", " ") for name in varied), metric_text(metric), "epochs run", "time", "what happened")
+    cells = tuple(
+        (
+            *(f"{row[name]:g}" for name in varied),
+            score_text(row["score"], metric),
+            f"{row['epochs']:g}",
+            seconds_text(row["seconds"]),
+            row["failed"] or row["note"] or "",
+        )
+        for row in found["table"]
+    )
+    where = "rows kept back from train" if found["select_on"] == "holdout" else "dev"
+    caption = f"Chosen on {found['rows']:,} rows: {where}. The first line is what the runs below were made with."
+    if found["epochs_spent"] < found["epochs_of_all"]:
+        spared = 1 - found["epochs_spent"] / found["epochs_of_all"]
+        caption += (
+            f" {found['epochs_spent']:g} epochs so far in place of {found['epochs_of_all']:g}: the worse half of the "
+            f"settings left after {found['share']:.0%} of their epochs, which spared {spared:.0%}."
+        )
+    if found["select_on"] == "dev":
+        caption += " The best of many on dev is optimistic about dev."
+    title = f"Settings tried for {found['task']}, {found['variant']}"
+    title += "" if found["share"] == 1 else f", {found['share']:.0%} of the epochs"
+    return Table(title, columns, cells, caption, frozenset(columns[:-1]), frozenset({0}))
+
+
+def _insights(run: RunRecords, task: str) -> Iterator[Table]:
+    """Give confusion and hard rows of the main variant on the set of the headline."""
+    for record in run.of_kind("evaluate"):
+        results = record["results"]
+        if results["task"] != task:
+            continue
+        main, name = results["variants"][0], results["headline"]["set"]
+        found = main.get("insight", {}).get(name, {})
+        labels = results["labels"]
+        if "confusion" in found:
+            yield _confusion(f"{task}, {main['variant']}, {name}", labels, found["confusion"])
+        if found.get("often_wrong"):
+            yield _hard_rows(f"{task}, {main['variant']}, {name}", found["often_wrong"])
+
+
+def _confusion(what: str, labels: list[str], table: list[list[float]]) -> Table:
+    columns = ("gold", *labels)
+    cells = tuple((label, *(f"{count:g}" for count in row)) for label, row in zip(labels, table, strict=True))
+    caption = "Rows of each gold label (down) by the answer given (across); means over seeds."
+    return Table(f"What is taken for what: {what}", columns, cells, caption, frozenset(labels))
+
+
+def _hard_rows(what: str, rows: list[Mapping[str, Any]]) -> Table:
+    columns = ("id", "text", "gold", "answered", "wrong in", "chance of gold")
+    cells = tuple(
+        (
+            str(row["id"]),
+            _short(" | ".join(row["text"])),
+            row["gold"],
+            ", ".join(row["said"]),
+            f"{row['wrong']} of {row['of']}",
+            f"{row['chance']:.1%}",
+        )
+        for row in rows
+    )
+    caption = "The rows that most seeds got wrong, the surest mistakes first. Some of them are errors of the labels."
+    return Table(f"Rows most often wrong: {what}", columns, cells, caption, frozenset({"wrong in", "chance of gold"}))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,0 +1,75 @@
+"""The best of the settings that were tried for a task.
+
+Sealed: ``settings.json``, all of them, the best first; a later stage takes the one at its ``place``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertwright import files
+from bertwright.errors import RunError
+from bertwright.stages.work import Work
+from bertwright.store import RECORD
+
+SETTINGS = "settings.json"
+
+
+def choose(work: Work) -> dict[str, Any]:
+    """Sort the settings by their score; ``RunError`` where all of them failed.
+
+    Equal scores stay in the order of the grid. One that failed, or whose score is undefined, comes last.
+    """
+    tried = [
+        {**files.read_json(folder / RECORD)["results"], "run": role}
+        for role, folder in work.inputs.items()
+        if role != "before"
+    ]
+    tried.sort(key=lambda one: -float("inf") if one["score"] is None else one["score"], reverse=True)
+    good = [one for one in tried if one["failed"] is None]
+    if not good:
+        raise RunError(
+            f"task {work.options['task']}, {work.options['variant']}: all {len(tried)} settings failed, the first "
+            f"with: {tried[0]['failed']}"
+        )
+    files.write_json(work.folder / SETTINGS, [one["setting"] for one in good])
+    keys = ("run", "score", "seconds", "epochs", "failed", "note")
+    table = [{**_varied(one["setting"], work.options), **{key: one[key] for key in keys}} for one in tried]
+    return {
+        **{key: work.options[key] for key in ("task", "variant", "metric", "select_on", "varied", "share")},
+        "setting": good[0]["setting"],
+        "table": table,
+        "tried": len(tried),
+        "failed": len(tried) - len(good),
+        "seconds": sum(one["seconds"] for one in tried),
+        "rows": good[0]["selection_rows"],
+        **_spared(work, tried),
+    }
+
+
+def setting_of(work: Work) -> dict[str, Any]:
+    """Return a run's own options, or what was chosen where it takes that: the setting at its place, the best first.
+
+    Where fewer settings are left than places, because some failed, the last one stands for those.
+    """
+    options = dict(work.options)
+    if "chosen" in work.inputs:
+        settings = files.read_json(work.inputs["chosen"] / SETTINGS)
+        options |= settings[min(options["place"], len(settings) - 1)]
+    return options
+
+
+def _varied(setting: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: setting[name] for name in options["varied"]}
+
+
+def _spared(work: Work, tried: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the epochs that all rungs took so far, and what trying every setting to its end would have taken."""
+    spent = sum(one["epochs"] for one in tried)
+    whole = sum(one["setting"]["epochs"] for one in tried)
+    if "before" in work.inputs:
+        earlier = files.read_json(Path(work.inputs["before"]) / RECORD)["results"]
+        spent, whole = spent + earlier["epochs_spent"], earlier["epochs_of_all"]
+    return {"epochs_spent": spent, "epochs_of_all": whole}

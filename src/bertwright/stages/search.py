@@ -1,0 +1,78 @@
+"""One setting tried: a run on part of the training rows, scored on the rest, or on dev where a protocol wants that.
+
+Sealed: the score, ``metrics.jsonl`` and, where all weights are kept, ``model/``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bertwright.errors import Diverged
+from bertwright.stages.choose import setting_of
+from bertwright.stages.fine_tuned import answer_rows, lay_out, write_task
+from bertwright.stages.learning import Learnt, choice_of, learn
+from bertwright.stages.model_folder import save_model
+from bertwright.stages.work import MODEL, Work
+from bertwright.tasks.holdout import hold_out
+from bertwright.tasks.labels import LabelMap
+from bertwright.tasks.metrics import METRICS, Score, decide
+from bertwright.tasks.readers import Rows, read_rows, read_set
+from bertwright.tasks.task import Task
+
+# What a setting may differ in; the rest of a run's options is who asks, and where it starts.
+_SETTING = (
+    *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable"),
+    *("schedule", "cycles", "power", "decay", "warmup", "clip"),
+)
+
+
+def search(work: Work) -> dict[str, Any]:
+    """Train at one setting and score it. A training that diverges is a setting that failed, and no failure."""
+    options = setting_of(work)
+    task = Task.from_options(options["task"], work.paths["train"], {})
+    rows = read_rows(task, task.train)
+    labels = LabelMap.from_rows(rows, task.kind)
+    if options["chosen_on"] == "dev":
+        ((role, path),) = ((role, path) for role, path in work.paths.items() if role != "train")
+        kept, scored = rows, read_set(task, role.removeprefix("set "), path)
+    else:
+        learnt_from, held_out = hold_out(
+            labels.numbers(rows), task.kind, share=options["kept_back"], seed=options["seed"]
+        )
+        kept, scored = rows.some(list(learnt_from)), rows.some(list(held_out))
+    epochs = options["epochs"] * options["share"]
+    found: dict[str, Any] = {
+        "task": task.name,
+        "variant": options["variant"],
+        "setting": {key: options[key] for key in _SETTING},
+        "epochs": epochs,
+        "selection_rows": len(scored),
+    }
+    try:
+        learnt = learn(work, options, task, kept, labels, epochs=epochs)
+        score = _score(learnt, task, labels, scored, choice_of(work, options).max_length)
+    except Diverged as error:
+        return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
+    if options["keep_weights"]:
+        names = labels.names or (task.label,)
+        save_model(work.folder / MODEL, learnt.model.float().cpu(), learnt.tokenizer, labels=names, problem=task.kind)
+        write_task(work.folder / MODEL, task, options["max_length"])
+    return {
+        **found,
+        "score": score.value,
+        "note": score.note,
+        "failed": None,
+        "seconds": learnt.outcome.seconds,
+        "rows": len(kept),
+    }
+
+
+def _score(learnt: Learnt, task: Task, labels: LabelMap, rows: Rows, max_length: int) -> Score:
+    """Return the metric that decides, on rows that were not learnt from."""
+    gold = labels.numbers(rows)
+    encoded = lay_out(rows.texts, gold, learnt.tokenizer, learnt.model.encoder.config, max_length, task.window_stride)
+    logits = answer_rows(learnt.model, encoded, learnt.precision.device)
+    positive = labels.names.index(task.positive) if labels.names and task.positive else None
+    return METRICS[task.selection_metric].compute(np.asarray(gold), decide(logits, task.kind), positive)

@@ -1,0 +1,215 @@
+"""Settings that are tried, the best one's runs, tasks that start from each other, and runs that fail alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+import bertwright
+from bertwright.errors import Diverged, InputError, RecipeError, RunError
+from bertwright.pipeline.plan import plan
+from bertwright.pipeline.run import pointers, run_folder
+from bertwright.pipeline.stage import standings
+from bertwright.stages import learning, search
+from bertwright.store import Store
+
+Toy = Callable[..., Path]
+RATES = [1e-4, 3e-2, 1e-3]
+ONE = {"baseline": False, "seeds": 1, "epochs": 2}
+
+
+def second(path: Path, **fields: Any) -> dict[str, Any]:
+    """Return a task beside the first, on the same rows, for the recipe in a folder."""
+    rows = [json.loads(line) for line in (path.parent / "train.jsonl").read_text().splitlines()]
+    (path.parent / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:32]))
+    return {"name": "other", "train": "other.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text", **fields}
+
+
+def first() -> dict[str, Any]:
+    """Return the toy's own task."""
+    return {"name": "height", "train": "train.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text"}
+
+
+def results(result: bertwright.Result, kind: str) -> dict[str, Any]:
+    """Return the results of all stages of a kind by name."""
+    return {name: sealed.record["results"] for name, sealed in result.stages.items() if sealed.record["kind"] == kind}
+
+
+@pytest.mark.parametrize("select_on", ["holdout", "dev"])
+def test_the_best_of_a_grid_is_scored(toy: Toy, select_on: str) -> None:
+    """Each setting is tried once, the table is sorted, and the seeds run at its first line, on all rows."""
+    path = toy(finetune={**ONE, "seeds": 2, "grid": {"learning_rate": RATES}, "select_on": select_on})
+    result = bertwright.run(path)
+    tried, ((_, chosen),) = results(result, "search"), results(result, "choose").items()
+    assert RATES == [one["setting"]["learning_rate"] for one in tried.values()]
+    assert {48 if select_on == "dev" else 24} == {one["rows"] for one in tried.values()}
+    scores = [row["score"] for row in chosen["table"]]
+    assert sorted(scores, reverse=True) == scores
+    assert max(one["score"] for one in tried.values()) == scores[0]
+    assert chosen["setting"]["learning_rate"] == chosen["table"][0]["learning_rate"]
+    runs = results(result, "finetune").values()
+    assert {(48, chosen["setting"]["learning_rate"])} == {(r["rows"], r["settings"]["learning_rate"]) for r in runs}
+    scored = result.stages["evaluate/height"].record["results"]
+    where = "rows kept back from train" if select_on == "holdout" else "dev, where it is scored too"
+    assert f"the best of 3 settings on {where}" in scored["protocol"]
+    assert {3} == {variant["settings_tried"] for variant in scored["variants"]}
+    assert not any((sealed.folder / "model").exists() for name, sealed in result.stages.items() if "search" in name)
+
+
+def test_a_second_try_tries_nothing_twice(toy: Toy) -> None:
+    """A setting more is the only one that runs; all weights are kept where that is asked for."""
+    path = toy(finetune={**ONE, "grid": {"learning_rate": RATES[:2]}, "keep": "all"})
+    before = bertwright.run(path)
+    path = toy(finetune={**ONE, "grid": {"learning_rate": RATES}, "keep": "all"})
+    began: list[str] = []
+    after = bertwright.run(path, listen=lambda name, fields: began.append(name) if fields["event"] == "begin" else None)
+    assert [name for name in began if name.startswith("search/")] == ["search/height/pretrained/03"]
+    assert before.stages["search/height/pretrained/01"].folder == after.stages["search/height/pretrained/01"].folder
+    assert all((sealed.folder / "model").exists() for name, sealed in after.stages.items() if "search" in name)
+
+
+def test_halving_gives_the_better_half_more_epochs(toy: Toy) -> None:
+    """Four settings for half an epoch, two for one, one for two: of eight epochs four are spent."""
+    grid = {"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2]}
+    result = bertwright.run(toy(finetune={**ONE, "grid": grid, "halving": True}))
+    tried = results(result, "search")
+    assert [0.5] * 4 + [1.0] * 2 + [2.0] == [one["epochs"] for one in tried.values()]
+    tables = list(results(result, "choose").values())
+    for earlier, later in itertools.pairwise(tables):
+        best = [row["learning_rate"] for row in earlier["table"][: later["tried"]]]
+        assert sorted(best) == sorted(row["learning_rate"] for row in later["table"])
+    assert (6.0, 8.0) == (tables[-1]["epochs_spent"], tables[-1]["epochs_of_all"])
+
+
+def test_a_setting_that_diverges_is_told_and_the_others_go_on(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands last in the table with what happened; where all diverge there is nothing to choose."""
+    real = learning.learn
+
+    def learn(work: Any, options: Any, *rest: Any, **more: Any) -> Any:
+        if options["learning_rate"] in broken:
+            raise Diverged("the loss was not a number")
+        return real(work, options, *rest, **more)
+
+    monkeypatch.setattr(search, "learn", learn)
+    broken = [1e-4]
+    path = toy(finetune={**ONE, "grid": {"learning_rate": RATES}})
+    (chosen,) = results(bertwright.run(path), "choose").values()
+    assert (1, "the loss was not a number") == (chosen["failed"], chosen["table"][-1]["failed"])
+    broken = RATES
+    with pytest.raises(RunError, match="height, pretrained: all 3 settings failed, the first with: the loss was not"):
+        bertwright.run(toy(finetune={**ONE, "grid": {"learning_rate": RATES}}, seed=1))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_run_that_fails_takes_along_only_what_needs_it(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """The other task is scored; the message names what failed and what was left out; the same command mends it."""
+    path = toy(finetune={**ONE, "seeds": 2}, system={"runs": at_once, "threads": at_once})
+    path = toy(
+        finetune={**ONE, "seeds": 2},
+        system={"runs": at_once, "threads": at_once},
+        tasks=[first() | {"learning_rate": 1e30}, second(path)],
+        report=False,
+    )
+    with pytest.raises(RunError) as caught:
+        bertwright.run(path)
+    told = str(caught.value)
+    assert "evaluate/height needs what failed and did not run" in told
+    assert "finetune/height/pretrained/seed-1: the loss or its gradient was not a finite number" in told
+    mended = toy(
+        finetune={**ONE, "seeds": 2},
+        system={"runs": at_once, "threads": at_once},
+        tasks=[first(), second(path)],
+    )
+    began: list[str] = []
+    bertwright.run(mended, listen=lambda name, fields: began.append(name) if fields["event"] == "begin" else None)
+    assert not [name for name in began if "other" in name]
+
+
+def test_a_task_starts_from_anothers_best_run(toy: Toy) -> None:
+    """Encoder and pooler are the other run's, the last layer is new; the plan orders it, in any order of the recipe."""
+    path = toy()
+    path = toy(
+        finetune={**ONE, "learning_rate": 1e-9, "trainable": "head", "schedule": "constant"},
+        tasks=[second(path, start_from="height"), first() | {"learning_rate": 1e-2}],
+    )
+    names = [stage.name for stage in plan(bertwright.load_recipe(path))]
+    assert names.index("finetune/height/pretrained/seed-0") < names.index("finetune/other/pretrained/seed-0")
+    result = bertwright.run(path)
+    tensors = {
+        task: safetensors.torch.load_file(result.folder / f"tasks/{task}/pretrained/seed-0/model.safetensors")
+        for task in ("height", "other")
+    }
+    near = {name: np.allclose(tensors["height"][name], tensors["other"][name], atol=1e-6) for name in tensors["height"]}
+    assert {name for name, same in near.items() if not same} <= {"classifier.weight", "classifier.bias"}
+    assert not near["classifier.weight"]
+
+
+def test_weights_that_are_not_kept_come_back_where_they_are_needed(toy: Toy, tmp_path: Path) -> None:
+    """Nothing runs again without a reason; a new set to score on is one, and the plan says so before."""
+    path = toy(finetune={**ONE, "keep": "none"})
+    done = bertwright.run(path)
+    name = "finetune/height/pretrained/seed-0"
+    assert not (done.stages[name].folder / "model").exists()
+    store = Store(bertwright.load_recipe(path).store)
+    assert [] == store.verify()
+    began: list[str] = []
+
+    def listen(stage: str, fields: dict[str, Any]) -> None:
+        began.append(stage) if fields["event"] == "begin" else None
+
+    bertwright.run(path, listen=listen)
+    assert [] == began
+    path = toy(
+        finetune={**ONE, "keep": "none"}, tasks=[first() | {"sets": {"dev": "dev.jsonl", "test": "train.jsonl"}}]
+    )
+    recipe = bertwright.load_recipe(path)
+    found = standings(plan(recipe), store, pointers(run_folder(recipe)))
+    assert "its weights were not kept, and evaluate/height needs them" == found[name].why
+    bertwright.run(path, listen=listen)
+    assert ["forecast", "overlap", name, "evaluate/height"] == began
+    assert [] == store.verify()
+
+
+def test_starts_that_lead_nowhere_are_told(toy: Toy) -> None:
+    """An unknown task with the nearest name, and a ring."""
+    path = toy()
+    with pytest.raises(RecipeError, match="starts from 'heigth', which is no task .*; did you mean 'height'"):
+        bertwright.load_recipe(toy(tasks=[first(), second(path, start_from="heigth")]))
+    ring = [first() | {"start_from": "other"}, second(path, start_from="height")]
+    with pytest.raises(RecipeError, match="start from each other: height from other from height; let one"):
+        bertwright.load_recipe(toy(tasks=ring))
+
+
+def test_choices_that_contradict_each_other_are_told(toy: Toy) -> None:
+    """A value beside a grid of it, a grid of nothing, dev where there is none, a protocol's start that is missing."""
+    grid = {"learning_rate": RATES}
+    with pytest.raises(InputError, match="`learning_rate` is set to 0.1, and the grid tries 0.0001, 0.03, 0.001"):
+        plan(bertwright.load_recipe(toy(finetune={"grid": grid, "learning_rate": 0.1})))
+    with pytest.raises(RecipeError, match="a grid lists values of learning_rate, batch, epochs, weight_decay"):
+        bertwright.load_recipe(toy(finetune={"grid": {}}))
+    path = toy(finetune={"grid": grid, "select_on": "dev"}, tasks=[first() | {"sets": {"test": "dev.jsonl"}}])
+    with pytest.raises(InputError, match="to be chosen on the set `dev`, and there are test; name a set `dev`"):
+        plan(bertwright.load_recipe(path))
+
+
+def test_a_protocol_brings_its_settings_and_seeds(toy: Toy) -> None:
+    """What the recipe says itself stands before it."""
+    path = toy(finetune={"protocol": "cramming", "seeds": 1, "epochs": 1, "batch": 16, "max_length": 16})
+    runs = [stage for stage in plan(bertwright.load_recipe(path)) if stage.kind == "finetune"]
+    assert {(4e-5, "cosine", 0.1, 1.0)} == {
+        tuple(one.options[key] for key in ("learning_rate", "schedule", "warmup", "epochs")) for one in runs
+    }
+    path = toy(finetune=None)
+    path.write_text(path.read_text() + "finetune: {protocol: sane, baseline: false}\n")
+    stages = plan(bertwright.load_recipe(path))
+    assert 3 == sum(stage.kind == "search" for stage in stages)
+    assert 3 == sum(stage.kind == "finetune" for stage in stages)
