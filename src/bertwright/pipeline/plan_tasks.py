@@ -94,6 +94,7 @@ class _Tasks:
             "precision": self.recipe.system.precision,
             "protocol": trial.sentence,
             "settings_tried": len(trial.settings),
+            "known": trial.known,
         }
         paths = {"train": task.train, **{f"set {part}": path for part, path in task.sets.items()}}
         self.add(f"evaluate/{name}", "evaluate", options, inputs=self.runs[name], paths=paths)

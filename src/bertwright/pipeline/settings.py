@@ -34,6 +34,7 @@ class Trial:
     """Name of the task whose run is started from."""
     start_setting: Setting | None
     protocol: str
+    known: str | None
 
     def at_place(self, place: int) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
@@ -89,6 +90,7 @@ def trial_of(recipe: Recipe, choice: TaskChoice, sets: Collection[str]) -> Trial
         start=_start(recipe, choice, plan),
         start_setting=plan.start_setting if choice.start_from is None else None,
         protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
+        known=choice.known,
     )
 
 

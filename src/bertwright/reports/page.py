@@ -15,6 +15,7 @@ from bertwright.reports.answer import answer, main_headlines, notes
 from bertwright.reports.charts import Chart, charts
 from bertwright.reports.closer_tables import closer_tables
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
+from bertwright.reports.glue_table import glue_table
 from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
 from bertwright.reports.text_tables import text_tables
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
@@ -67,13 +68,14 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawings = {picture.name: picture for picture in pictures}
-    scores = drawings.pop("scores", None)
+    of_tasks = [drawings.pop(name) for name in ("scores", "reliability") if name in drawings]
     return template.render(
         run=run,
         answer=answer(run),
         cards=cards(run),
         notes=notes(run),
-        scores=scores,
+        of_tasks=of_tasks,
+        glue=glue_table(run),
         curves=list(drawings.values()),
         tasks=[(task, _task_tables(run, task)) for task in tables.task_names(run)],
         text=text_facts(run),
@@ -123,6 +125,7 @@ def _numbers(run: RunRecords) -> dict[str, Any]:
         "notes": notes(run),
         "scores": [asdict(row) for row in score_rows(run)],
         "groups": [asdict(row) for row in group_rows(run)],
+        "glue": [dict(zip(table.columns, row, strict=True)) for table in (glue_table(run),) for row in table.rows],
         "differences": [asdict(row) for row in difference_rows(run)],
         "stages": [asdict(row) for row in stage_rows(run)],
         "records": list(run.stages),

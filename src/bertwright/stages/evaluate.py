@@ -60,6 +60,7 @@ def evaluate(work: Work) -> dict[str, Any]:
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     return {
         "task": task.name,
+        "known": work.options["known"],
         "kind": task.kind,
         "headline": {"set": headline, "metric": sets[headline].form.metrics[0]},
         "labels": list(labels.names or ()),
