@@ -93,3 +93,23 @@ def test_package_folders_import_nothing() -> None:
     for path in SOURCE.glob("*/__init__.py"):
         body = ast.parse(path.read_text(encoding="utf-8")).body
         assert all(isinstance(node, ast.Expr) for node in body), path
+
+
+def test_a_command_that_lacks_its_extra_says_what_brings_it(tmp_path: Path) -> None:
+    """Without torch a training is refused with the line that installs it, and no traceback."""
+    (tmp_path / "t.txt").write_text("some words and some more words\n")
+    (tmp_path / "r.yaml").write_text("prepare: {sources: [t.txt]}\n")
+    code = (
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'transformers'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from bertwright.cli import call\n"
+        f"sys.exit(call(['check', {str(tmp_path / 'r.yaml')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert 2 == done.returncode
+    assert 'torch, which is not installed here; `pip install "bertwright[train]"' in done.stderr
+    assert "Traceback" not in done.stderr

@@ -59,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+# What the extra `train` brings; text, plans and reports need none of it.
+_OF_TRAINING = ("torch", "transformers", "accelerate")
+
+
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     output.json = output.quiet = output.verbose = False
@@ -78,6 +82,9 @@ def call(arguments: Sequence[str] | None = None) -> int:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return int(error.exit_code)
+        if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAINING:
+            wanted = 'pip install "bertwright[train]" -c constraints.txt'
+            return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
         traceback.print_exc()
         return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",

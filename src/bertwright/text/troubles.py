@@ -101,8 +101,8 @@ class Reading:
                 return text
             raise DataError(
                 f"{self.file.path}: byte {offset + error.start} of {place} (0x{content[error.start]:02x}) is not "
-                "UTF-8. Convert the file (for instance `iconv -f latin1 -t utf-8`), or set `errors: replace` to have "
-                "such bytes replaced and counted."
+                "UTF-8. Convert the file (for instance `iconv -f latin1 -t utf-8`), or, for text of `prepare`, set its "
+                "`errors: replace` to have such bytes replaced and counted."
             ) from error
 
     def over(self, count: int) -> bool:
