@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertwright import files
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.models import MaskedLM
@@ -115,16 +116,17 @@ def turn(build: Path, who: str, updates: int, rate: float, seed: int) -> dict[st
     return {"updates": updates, "held_out_loss": loss}
 
 
-def version(who: str) -> str:
+def version() -> str:
     """Return what tells figures of other code or settings apart: a hash of all that decides them."""
-    sources = sorted(SOURCE.rglob("*.py")) if who == "ours" else [Path(__file__).parent / "peers.py"]
+    here = Path(__file__)
+    sources = [*sorted(SOURCE.rglob("*.py")), here.parent / "peers.py", here]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def kept(path: Path, arguments: list[object]) -> dict[str, Any]:
     """Return a turn's figures, from its file where it was done before."""
     if not path.exists():
-        path.write_text(json.dumps(in_a_process(__file__, arguments)))
+        files.write_json(path, in_a_process(__file__, arguments))
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -134,7 +136,7 @@ def paces(build: Path) -> dict[str, float]:
     found: dict[str, list[float]] = {"plain": [], "ours": []}
     for number in range(ROUNDS):
         for who, own in found.items():
-            path = build / f"pace-{who}-{number}-{version(who)}.json"
+            path = build / f"pace-{who}-{number}-{version()}.json"
             own.append(kept(path, ["--turn", who, "--build", build])["updates_per_minute"])
             print(f"{who}: {own[-1]:.1f} updates a minute", flush=True)
     return {who: statistics.median(own) for who, own in found.items()}
@@ -146,7 +148,7 @@ def compare(build: Path, minutes: list[float], rates: list[float], seeds: int) -
 
     def measured(who: str, time: float, rate: float, seed: int) -> float:
         updates = max(1, round(time * pace_of[who]))
-        path = build / f"{who}-{updates}-{rate:g}-{seed}-{version(who)}.json"
+        path = build / f"{who}-{updates}-{rate:g}-{seed}-{version()}.json"
         arguments = ["--turn", who, "--updates", updates, "--rate", rate, "--seed", seed, "--build", build]
         loss: float = kept(path, arguments)["held_out_loss"]
         print(f"{who}, {time:.2f} min = {updates} updates, rate {rate:g}, seed {seed}: {loss:.3f}", flush=True)

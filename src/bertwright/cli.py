@@ -241,7 +241,7 @@ def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json 
     whole = load_recipe(recipe, overrides or ())
     store, before = Store(whole.store), pointers(run_folder(whole))
     stages = plan(whole)
-    states = standings(stages, store, before)
+    states = standings(stages, store, before, whole=whole.finetune.keep != "none")
     rows = [(stage, states[stage.name]) for stage in stages]
     width = max((len(stage.name) for stage, _ in rows), default=0)
     show(

@@ -132,7 +132,11 @@ def _unset(recipe: Recipe) -> Any:
     }
     extended = recipe.tokenizer is not None and recipe.tokenizer.extend is not None
     tokenizer = {"kind", "vocabulary", "lowercase"} if extended else set()
-    parts = {"encoder": encoder, "tasks": tasks, "tokenizer": tokenizer}
+    # What a recipe sets itself stands before its protocol: written out, the defaults would.
+    finetune = recipe.finetune
+    tried = finetune.protocol is not None or finetune.grid is not None
+    implied = set(type(finetune).model_fields) - finetune.model_fields_set if tried else set()
+    parts = {"encoder": encoder, "tasks": tasks, "tokenizer": tokenizer, "finetune": implied}
     return {"preset": True, **{key: value for key, value in parts.items() if value}}
 
 

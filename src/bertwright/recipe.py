@@ -277,8 +277,8 @@ class Task(Section):
     """Files without labels that `submit` answers, by part: `test`, for MNLI `test_matched`, `test_mismatched` and `ax`;
     those in a known task's folder are found by their names."""
     start_from: str | None = None
-    """Name of another task whose best run this one starts from, with a new last layer; `encoder` is the encoder itself,
-    whatever the protocol says. Off: as the protocol says, else the encoder."""
+    """Name of another task from whose run this one starts (its best setting, its first seed), with a new last layer;
+    `encoder` is the encoder itself, whatever the protocol says. Off: as the protocol says, else the encoder."""
 
     @model_validator(mode="after")
     def _known_or_own(self) -> Self:
@@ -314,13 +314,16 @@ class Grid(Section):
     def _has_something(self) -> Self:
         if not any(getattr(self, name) for name in type(self).model_fields):
             raise ValueError(f"a grid lists values of {', '.join(type(self).model_fields)}; it has none")
+        twice = [name for name in type(self).model_fields if len(set(getattr(self, name))) < len(getattr(self, name))]
+        if twice:
+            raise ValueError(f"a value stands twice in the grid's {', '.join(twice)}; keep one")
         return self
 
 
 class Finetune(Optimization):
     """How the tasks are learnt."""
 
-    protocol: Literal["sane", "extremebert", "bitfit", "mosaicbert", "cramming"] | None = None
+    protocol: Literal["sane", "extremebert", "mosaicbert", "cramming"] | None = None
     """A way of fine-tuning by name: its settings, its grid, what the best is chosen on, its seeds. What the recipe sets
     itself stands before it."""
     grid: Grid | None = None

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
+import yaml
 
 import bertwright
 from bertwright.errors import Diverged, InputError, RecipeError, RunError
@@ -19,6 +21,7 @@ from bertwright.pipeline.run import pointers, run_folder
 from bertwright.pipeline.stage import standings
 from bertwright.stages import learning, search
 from bertwright.store import Store
+from bertwright.tasks.protocols import PROTOCOLS, Plan, Protocol
 
 Toy = Callable[..., Path]
 RATES = [1e-4, 3e-2, 1e-3]
@@ -63,6 +66,37 @@ def test_the_best_of_a_grid_is_scored(toy: Toy, select_on: str) -> None:
     assert not any((sealed.folder / "model").exists() for name, sealed in result.stages.items() if "search" in name)
 
 
+def test_two_tasks_with_a_grid_run_again_from_their_own_recipe(toy: Toy) -> None:
+    """All is done the second time, also by the recipe that is written beside the results."""
+    path = toy()
+    path = toy(finetune=None, tasks=[first(), second(path)])
+    finetune = {"grid": {"learning_rate": RATES[:2]}, "baseline": False, "seeds": 1}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": finetune}))
+    done = bertwright.run(path)
+    for again in (path, done.folder / "recipe.yaml"):
+        began: list[str] = []
+
+        def listen(name: str, fields: dict[str, Any], began: list[str] = began) -> None:
+            began.append(name) if fields["event"] == "begin" else None
+
+        assert done.stages.keys() == bertwright.run(again, listen=listen).stages.keys()
+        assert [] == began
+
+
+def test_scores_stand_with_their_seeds(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds that are not in order keep theirs: each score is that of the seed's own predictions."""
+    monkeypatch.setitem(PROTOCOLS, "cramming", Protocol("odd seeds", Plan(seeds=(7, 3, 5))))
+    path = toy(finetune=None)
+    finetune = {"protocol": "cramming", "epochs": 2, "batch": 4, "learning_rate": 1e-2}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": finetune}))
+    sealed = bertwright.run(path).stages["evaluate/height"]
+    variant = sealed.record["results"]["variants"][0]
+    assert [7, 3, 5] == variant["seeds"]
+    for seed, value in zip(variant["seeds"], variant["scores"]["dev"]["accuracy"]["values"], strict=True):
+        table = pq.read_table(sealed.folder / f"predictions/pretrained/seed-{seed}/dev.parquet").to_pydict()
+        assert value == np.mean(np.array(table["gold"]) == np.array(table["predicted"]))
+
+
 def test_a_second_try_tries_nothing_twice(toy: Toy) -> None:
     """A setting more is the only one that runs; all weights are kept where that is asked for."""
     path = toy(finetune={**ONE, "grid": {"learning_rate": RATES[:2]}, "keep": "all"})
@@ -76,16 +110,16 @@ def test_a_second_try_tries_nothing_twice(toy: Toy) -> None:
 
 
 def test_halving_gives_the_better_half_more_epochs(toy: Toy) -> None:
-    """Four settings for half an epoch, two for one, one for two: of eight epochs four are spent."""
+    """Four settings for half an epoch, two for one, and the best is known: of eight epochs four are spent."""
     grid = {"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2]}
     result = bertwright.run(toy(finetune={**ONE, "grid": grid, "halving": True}))
     tried = results(result, "search")
-    assert [0.5] * 4 + [1.0] * 2 + [2.0] == [one["epochs"] for one in tried.values()]
+    assert [0.5] * 4 + [1.0] * 2 == [one["epochs"] for one in tried.values()]
     tables = list(results(result, "choose").values())
     for earlier, later in itertools.pairwise(tables):
         best = [row["learning_rate"] for row in earlier["table"][: later["tried"]]]
         assert sorted(best) == sorted(row["learning_rate"] for row in later["table"])
-    assert (6.0, 8.0) == (tables[-1]["epochs_spent"], tables[-1]["epochs_of_all"])
+    assert (4.0, 8.0) == (tables[-1]["epochs_spent"], tables[-1]["epochs_of_all"])
 
 
 def test_a_setting_that_diverges_is_told_and_the_others_go_on(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +211,9 @@ def test_weights_that_are_not_kept_come_back_where_they_are_needed(toy: Toy, tmp
     bertwright.run(path, listen=listen)
     assert ["forecast", "overlap", name, "evaluate/height"] == began
     assert [] == store.verify()
+    # Asked for again, the weights come back.
+    bertwright.run(bertwright.load_recipe(path, ["finetune.keep=best"]))
+    assert (done.stages[name].folder / "model").exists()
 
 
 def test_starts_that_lead_nowhere_are_told(toy: Toy) -> None:

@@ -14,9 +14,8 @@ import pytest
 import bertwright
 from bertwright.cli import call
 from bertwright.errors import DataError, InputError
-from bertwright.stages.submit import by_index
 from bertwright.tasks.readers import Rows
-from bertwright.tasks.submission import EXPECTED
+from bertwright.tasks.submission import EXPECTED, by_index
 
 Toy = Callable[..., Path]
 PAIRS = [("bala koren", "bala"), ("miso tuk", "koren"), ("bala misok", "tulan"), ("kolash mire", "mire")]

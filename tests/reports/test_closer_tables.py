@@ -98,7 +98,8 @@ def test_all_settings_are_told_the_best_first(looked: RunRecords) -> None:
     assert ("3e-05", "71.0", "1.5") == table.rows[0][:3]
     assert ("0.01", "undefined") == table.rows[1][:2] and "the loss was no number" == table.rows[1][-1]
     assert "249 rows: rows kept back from train" in table.caption
-    assert "4.5 epochs so far in place of 12" in table.caption and "spared 62%" in table.caption
+    assert "So far 4.5 epochs of the 12 that trying every setting to its end takes" in table.caption
+    assert table.title.endswith("pretrained, for 50% of their epochs")
     assert [] == settings_tables(looked, "other")
 
 

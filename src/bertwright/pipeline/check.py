@@ -77,7 +77,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     recipe = draft.recipe
     store, stages = Store(recipe.store), plan(recipe)
     before = pointers(run_folder(recipe))
-    states = standings(stages, store, before)
+    states = standings(stages, store, before, whole=recipe.finetune.keep != "none")
     due = [stage for stage in stages if states[stage.name].state != "done"]
     folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
     # Torch comes with it, so it is loaded only once recipe and data are known to be fine.

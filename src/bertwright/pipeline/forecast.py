@@ -5,6 +5,7 @@ All figures come from one measured megabyte of the user's text and one real step
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -131,7 +132,7 @@ class _Forecaster:
         self.recipe, self.folders = recipe, folders
         self._text: measure.TextSpeed | None = None
         self._tokenizer: Tokenizer | None = None
-        self._sizes: dict[tuple[str, int], finetune.Sizes] = {}
+        self._sizes: dict[tuple[Any, ...], finetune.Sizes] = {}
         self._steps: dict[tuple[Any, ...], tuple[measure.StepCost, int]] = {}
 
     def predict(self, stages: Sequence[Stage]) -> dict[str, Prediction]:
@@ -252,7 +253,7 @@ class _Forecaster:
     def _one_finetune(self, stage: Stage) -> Prediction:
         options = stage.options if "place" not in stage.options else self._longest(stage)
         choice = Finetune.model_validate(
-            {k: v for k, v in options.items() if k in Finetune.model_fields} | dict(stage.settings)
+            {k: v for k, v in {**options, **stage.settings}.items() if k in Finetune.model_fields}
         )
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
@@ -260,7 +261,8 @@ class _Forecaster:
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
-        return Prediction(seconds, memory, cost.parameters * _WEIGHT, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+        kept = cost.parameters * _WEIGHT if stage.kind == "finetune" or stage.settings.get("keep_weights") else 10_000
+        return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
 
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
@@ -311,7 +313,7 @@ class _Forecaster:
         return self._steps[key]
 
     def _size(self, task: Mapping[str, Any], path: Path, max_length: int, name: str | None = None) -> finetune.Sizes:
-        key = (str(path), max_length)
+        key = (json.dumps(task, sort_keys=True), name, str(path), max_length)
         if key not in self._sizes:
             self._sizes[key] = finetune.sizes_of(task, path, self._given_tokenizer(), max_length, name=name)
         return self._sizes[key]

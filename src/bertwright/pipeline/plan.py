@@ -109,7 +109,7 @@ class _Planner:
             for task in tasks
             for name, path in {"train": task.train, **task.sets}.items()
         }
-        options = {**reading, "tasks": [task.options() for task in tasks]}
+        options = {**reading, "tasks": [task.as_read().options() for task in tasks]}
         return self.add("overlap", "overlap", options, inputs=inputs, paths={**paths, **rows})
 
     def encoders(self, tokenizer: Input, rows: Input | None) -> list[Variant]:

@@ -40,6 +40,13 @@ def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Var
     """Plan all tasks by name, those that others start from first."""
     choices = {choice.name: choice for choice in recipe.tasks}
     trials = {name: trial_of(recipe, choices[name], tuple(task.sets)) for name, task in tasks.items()}
+    for name, trial in trials.items():
+        chosen_on = dev_of(tasks[name].sets) if trial.select_on == "dev" and len(trial.settings) > 1 else None
+        if chosen_on is not None and (other := tasks[name].form(chosen_on).known) is not None:
+            raise InputError(
+                f"task {name}: the best setting is to be chosen on {chosen_on}, whose rows are those of {other}, "
+                "another task; take `finetune.select_on: holdout`"
+            )
     planner = _Tasks(recipe, tasks, trials, add)
     for name in _in_order(trials):
         for variant in variants:
@@ -101,8 +108,7 @@ class _Tasks:
 
     def _base(self, task: Task, variant: Variant) -> dict[str, Any]:
         """Return the options that all of a task's runs share; what only scores hang on stays out of them."""
-        learnt = replace(task, forms={}, groups=())
-        return {"task": learnt.options(), "precision": self.recipe.system.precision, "variant": variant.name}
+        return {"task": task.as_learnt().options(), "precision": self.recipe.system.precision, "variant": variant.name}
 
     def _encoder(self, trial: Trial, variant: Variant) -> Input:
         """Return what a task's runs start from: the encoder, or another task's run on it."""
@@ -127,16 +133,21 @@ class _Tasks:
         base = {
             **base,
             "chosen_on": trial.select_on,
+            "metric": self.tasks[name].selection_metric,
+            "positive": self.tasks[name].positive,
             "kept_back": choice.holdout if trial.select_on == "holdout" else None,
             "keep_weights": choice.keep == "all",
         }
-        *rungs, last = _RUNGS if choice.halving else (1.0,)
-        owns = [dict(setting) for setting in trial.settings]
-        for number, share in enumerate(rungs, 1):
-            stem = f"{name}/{variant.name}/rung-{number}"
-            inputs = {**inputs, "chosen": self._rung(stem, trial, base, owns, inputs, share)}
-            owns = [trial.at_place(place) for place in range(max(1, len(owns) // 2))]
-        return self._rung(f"{name}/{variant.name}", trial, base, owns, inputs, last)
+        if not choice.halving:
+            return self._rung(f"{name}/{variant.name}", trial, base, trial.settings, inputs, 1.0)
+        owns: Sequence[Mapping[str, Any]] = trial.settings
+        for number, share in enumerate(_RUNGS, 1):
+            chosen = self._rung(f"{name}/{variant.name}/rung-{number}", trial, base, owns, inputs, share)
+            inputs = {**inputs, "chosen": chosen}
+            owns = [trial.at_place(place) for place in range(len(owns) // 2)]
+            if len(owns) < 2:
+                break  # the best of those that are left is known
+        return chosen
 
     def _rung(
         self,
@@ -155,7 +166,7 @@ class _Tasks:
         options = {
             "task": base["task"]["name"],
             "variant": base["variant"],
-            "metric": self.tasks[base["task"]["name"]].selection_metric,
+            "metric": base["metric"],
             "select_on": trial.select_on,
             "varied": list(trial.varied),
             "share": share,

@@ -94,9 +94,9 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     store = Store(recipe.store)
     folder = run_folder(recipe)
     before = pointers(folder)
-    states = standings(stages, store, before)
+    states = standings(stages, store, before, whole=recipe.finetune.keep != "none")
     for choice in recipe.tasks:
-        if any(states[s.name].state != "done" for s in stages if s.options.get("task", {}).get("name") == choice.name):
+        if any(states[s.name].state != "done" for s in stages if s.name.split("/")[1:2] == [choice.name]):
             look_into_task(resolve_task(choice), [])
     current = _Run(recipe, store, listen)
     # The pointers are written before the work: garbage collection must never take a stage that this run needs.
@@ -119,7 +119,7 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
                 store.discard(stage.kind, stage.identity)
         _work_through(current, stages, states)
     if recipe.finetune.keep == "none":
-        _shed(current, stages)
+        _shed(current, planned)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
     current.done = {stage.name: current.done[stage.name] for stage in stages if stage.name in current.done}
     _names(folder, current.done)
@@ -131,11 +131,18 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     return Result(folder, current.done, page, records)
 
 
-def _shed(current: _Run, stages: Sequence[Stage]) -> None:
-    """Remove the weights of runs that everything behind them has used."""
-    needed = {entry.stage for s in stages if s.name not in current.done for entry in s.inputs.values()}
-    for stage in stages:
-        if stage.kind == "finetune" and stage.name in current.done and stage.name not in needed:
+def _shed(current: _Run, planned: Sequence[Stage]) -> None:
+    """Remove the weights of runs that everything behind them in the whole plan has used, and no other recipe's run."""
+    needed = {entry.stage for s in planned if s.name not in current.done for entry in s.inputs.values()}
+    elsewhere = {
+        entry["identity"]
+        for path in current.store.runs.glob("*/stages.json")
+        if path.parent != run_folder(current.recipe)
+        for entry in files.read_json(path).values()
+    }
+    for stage in planned:
+        used = stage.name in current.done and stage.name not in needed
+        if stage.kind == "finetune" and used and stage.identity not in elsewhere:
             current.store.shed(stage.kind, stage.identity, MODEL)
 
 
@@ -194,6 +201,8 @@ def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, D
                 with _failing_alone(current, stage):
                     _here(current, stage, states[stage.name].why)
             for stage in [one for one in ready if one in waiting] if not alone else ():
+                if any(stage.identity == other.identity for other in working.values()):
+                    continue  # two names for one stage: the second finds it done
                 waiting.remove(stage)
                 working[_submit(processes, current, stage, states[stage.name].why)] = stage
             for future in wait(working, return_when=FIRST_COMPLETED).done:

@@ -17,7 +17,7 @@ _ABOUT_RUNS = {
     *("protocol", "grid", "select_on", "holdout", "halving", "keep"),
 }
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
-_NO_RESULT = ("micro_batch", "checkpoint_every")
+_NO_RESULT = ("micro_batch", "checkpoint_every", "keep_weights")
 _OF_A_TASK = ("epochs", "batch", "learning_rate", "max_length")
 
 
@@ -38,7 +38,7 @@ class Trial:
 
     def at_place(self, place: int) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
-        return {"place": place, **{name: self.settings[0][name] for name in _NO_RESULT}}
+        return {"place": place, **{name: value for name, value in self.settings[0].items() if name in _NO_RESULT}}
 
     @property
     def sentence(self) -> str:

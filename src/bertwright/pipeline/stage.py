@@ -84,9 +84,17 @@ def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
     return Due("due", difference(entry["parts"], stage.parts) or "its earlier result is no longer in the store")
 
 
-def standings(stages: Sequence[Stage], store: Store, before: Mapping[str, Any]) -> dict[str, Due]:
-    """Return where each stage of a plan stands; one whose weights were not kept is due again where they are needed."""
+def standings(
+    stages: Sequence[Stage], store: Store, before: Mapping[str, Any], *, whole: bool = False
+) -> dict[str, Due]:
+    """Return where each stage of a plan stands.
+
+    One whose weights were not kept is due again where they are needed, or where all are to be ``whole``.
+    """
     found = {stage.name: where(stage, store, before) for stage in stages}
+    for stage in stages if whole else ():
+        if found[stage.name].state == "done" and not _whole(stage, store):
+            found[stage.name] = Due("due", "its weights were not kept, and now they are to be")
     by_name = {stage.name: stage for stage in stages}
     for stage in reversed(stages):
         for entry in stage.inputs.values() if found[stage.name].state != "done" else ():

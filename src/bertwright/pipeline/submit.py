@@ -16,7 +16,8 @@ from bertwright.recipe import Task as TaskChoice
 from bertwright.reports.words import metric_text, score_text
 from bertwright.stages.work import MODEL
 from bertwright.tasks import catalogue
-from bertwright.tasks.submission import EXPECTED, check_submission, write_submission
+from bertwright.tasks.readers import read
+from bertwright.tasks.submission import EXPECTED, by_index, check_submission, write_submission
 
 # The zip's files by known task and part of its test.
 _FILES = {
@@ -68,6 +69,7 @@ def submit(
             "no task of the recipe has a test file of GLUE: a task needs `known` (one of "
             f"{', '.join(_FILES)}) and a folder with its test file, or `unlabelled: {{test: FILE}}`"
         )
+    _look_ahead(recipe, tests, Path(out))
     result = run(recipe, listen=listen)
     answers: dict[str, list[str | float]] = {}
     told: dict[str, str] = {}
@@ -92,6 +94,32 @@ def submit(
     ordered = {name: answers[name] for name in EXPECTED if name in answers}
     write_submission(Path(out), ordered)
     return Submitted(Path(out), {name: told[name] for name in ordered}, tuple(check_submission(Path(out))))
+
+
+def _look_ahead(recipe: Recipe, tests: Mapping[str, Mapping[str, Path]], out: Path) -> None:
+    """Refuse before any work what could not be written after it."""
+    if out.exists() or not out.parent.is_dir():
+        what = "is there already" if out.exists() else f"lies in {out.parent}, which is no folder"
+        raise InputError(f"{out} {what}; name another file")
+    if recipe.finetune.keep == "none":
+        raise InputError("a submission needs the runs' weights, and `finetune.keep` is none; take `best`")
+    answered: dict[str, str] = {}
+    for choice in recipe.tasks:
+        if choice.unlabelled and choice.known not in _FILES:
+            raise InputError(f"task {choice.name}: `unlabelled` is for tasks of GLUE ({', '.join(_FILES)})")
+        for part, path in tests.get(choice.name, {}).items():
+            name = _FILES[str(choice.known)][part]
+            if name in answered:
+                raise InputError(
+                    f"tasks {answered[name]} and {choice.name} would both answer {name}.tsv; leave one of them out"
+                )
+            answered[name] = choice.name
+            task = resolve_task(choice)
+            count = len(by_index(read(path, text=task.text, label=None, kind=task.kind, layout=task.layout)))
+            if count != EXPECTED[name].rows:
+                raise InputError(
+                    f"{path} has {count} rows, and {name}'s test file {EXPECTED[name].rows}; take that one"
+                )
 
 
 def _tests(choice: TaskChoice) -> dict[str, Path]:

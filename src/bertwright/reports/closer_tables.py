@@ -36,17 +36,16 @@ def _settings(found: Mapping[str, Any]) -> Table:
         for row in found["table"]
     )
     where = "rows kept back from train" if found["select_on"] == "holdout" else "dev"
-    caption = f"Chosen on {found['rows']:,} rows: {where}. The first line is what the runs below were made with."
+    caption = f"Scored on {found['rows']:,} rows: {where}. The best come first."
     if found["epochs_spent"] < found["epochs_of_all"]:
-        spared = 1 - found["epochs_spent"] / found["epochs_of_all"]
         caption += (
-            f" {found['epochs_spent']:g} epochs so far in place of {found['epochs_of_all']:g}: the worse half of the "
-            f"settings left after {found['share']:.0%} of their epochs, which spared {spared:.0%}."
+            f" So far {found['epochs_spent']:g} epochs of the {found['epochs_of_all']:g} that trying every setting to "
+            "its end takes."
         )
     if found["select_on"] == "dev":
         caption += " The best of many on dev is optimistic about dev."
     title = f"Settings tried for {found['task']}, {found['variant']}"
-    title += "" if found["share"] == 1 else f", {found['share']:.0%} of the epochs"
+    title += "" if found["share"] == 1 else f", for {found['share']:.0%} of their epochs"
     return Table(title, columns, cells, caption, frozenset(columns[:-1]), frozenset({0}))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bertwright.reports.records import RunRecords
 from bertwright.reports.tables import Table
-from bertwright.tasks.glue import Average, averages
+from bertwright.tasks.glue import TASKS, Average, averages
 
 _PARTS = {"dev": "", "dev_matched": "matched", "dev_mismatched": "mismatched"}
 _FEWEST = 2  # columns that are worth a table
@@ -23,7 +23,7 @@ def glue_table(run: RunRecords) -> Table:
         for average in averages(scores)
         if len(average.columns) >= _FEWEST
     )
-    records = [record["results"] for record in run.of_kind("evaluate") if record["results"].get("known")]
+    records = [record["results"] for record in run.of_kind("evaluate") if record["results"].get("known") in TASKS]
     caption = _caption(records) if records else ""
     return Table("GLUE", columns, cells, caption, frozenset({"mean"}))
 
@@ -43,11 +43,12 @@ def _variants(run: RunRecords) -> dict[str, dict[tuple[str, str], Mapping[str, f
     found: dict[str, dict[tuple[str, str], Mapping[str, float]]] = {}
     for record in run.of_kind("evaluate"):
         results = record["results"]
-        for variant in results["variants"] if results.get("known") else ():
+        for variant in results["variants"] if results.get("known") in TASKS else ():
             for name, metrics in variant["scores"].items():
-                if name in _PARTS:
+                # A set of another task is no score of this one; of two tasks that are the same one the first counts.
+                if name in _PARTS and "known" not in (results["sets"][name] or {}):
                     key = (results["known"], _PARTS[name])
-                    found.setdefault(variant["variant"], {})[key] = _means(metrics)
+                    found.setdefault(variant["variant"], {}).setdefault(key, _means(metrics))
     return found
 
 

@@ -189,12 +189,16 @@ def difference_rows(run: RunRecords) -> list[DifferenceRow]:
     ]
 
 
+# Kinds of stages of which a run has many: they are told together.
+_MANY = ("search", "finetune")
+
+
 def stage_rows(run: RunRecords) -> list[StageRow]:
     """Return forecast and fact of each stage, the fine-tuning runs of one task on one row."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in run.stages:
         name = record["name"]
-        group = f"finetune/{record['results']['task']}" if record["kind"] == "finetune" else name
+        group = f"{record['kind']}/{record['results']['task']}" if record["kind"] in _MANY else name
         groups.setdefault(group, []).append(record)
     return [_stage_row(run, name, records) for name, records in groups.items()]
 

@@ -22,11 +22,8 @@ def choose(work: Work) -> dict[str, Any]:
 
     Equal scores stay in the order of the grid. One that failed, or whose score is undefined, comes last.
     """
-    tried = [
-        {**files.read_json(folder / RECORD)["results"], "run": role}
-        for role, folder in work.inputs.items()
-        if role != "before"
-    ]
+    found = {role: files.read_json(folder / RECORD)["results"] for role, folder in work.inputs.items()}
+    tried = [{**one, "run": role} for role, one in found.items() if role != "before" and "empty" not in one]
     tried.sort(key=lambda one: -float("inf") if one["score"] is None else one["score"], reverse=True)
     good = [one for one in tried if one["failed"] is None]
     if not good:
@@ -49,16 +46,16 @@ def choose(work: Work) -> dict[str, Any]:
     }
 
 
-def setting_of(work: Work) -> dict[str, Any]:
+def setting_of(work: Work) -> dict[str, Any] | None:
     """Return a run's own options, or what was chosen where it takes that: the setting at its place, the best first.
 
-    Where fewer settings are left than places, because some failed, the last one stands for those.
+    ``None`` where no setting is left for its place, because some failed.
     """
     options = dict(work.options)
-    if "chosen" in work.inputs:
-        settings = files.read_json(work.inputs["chosen"] / SETTINGS)
-        options |= settings[min(options["place"], len(settings) - 1)]
-    return options
+    if "chosen" not in work.inputs:
+        return options
+    settings = files.read_json(work.inputs["chosen"] / SETTINGS)
+    return options | settings[options["place"]] if options["place"] < len(settings) else None
 
 
 def _varied(setting: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

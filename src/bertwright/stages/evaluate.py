@@ -70,7 +70,7 @@ def evaluate(work: Work) -> dict[str, Any]:
             {
                 "variant": variant,
                 "method": work.options["method"],
-                "seeds": sorted(next(iter(by_set.values()))),
+                "seeds": list(next(iter(by_set.values()))),
                 "settings_tried": work.options["settings_tried"],
                 "scores": {name: _scores(sets[name], by_seed) for name, by_seed in by_set.items()},
                 "groups": {

@@ -14,6 +14,7 @@ import numpy as np
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig
+from bertwright.errors import RunError
 from bertwright.stages.choose import setting_of
 from bertwright.stages.fine_tuned import write_task
 from bertwright.stages.learning import learn
@@ -29,6 +30,8 @@ from bertwright.text.tokenizer import Tokenizer
 def finetune(work: Work) -> dict[str, Any]:
     """Fine-tune a task, at its own setting or the chosen one, and save an ordinary classifier folder."""
     options = setting_of(work)
+    if options is None:
+        raise RunError("no setting was chosen for this run; give the same command again")
     task = Task.from_options(options["task"], work.paths["train"], {})
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)

@@ -96,8 +96,8 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
 
 def choice_of(work: Work, options: Mapping[str, Any]) -> Finetune:
     """Return a run's settings, checked."""
-    own = {key: value for key, value in options.items() if key in Finetune.model_fields}
-    return Finetune.model_validate(own | dict(work.settings))
+    own = {key: value for key, value in {**options, **work.settings}.items() if key in Finetune.model_fields}
+    return Finetune.model_validate(own)
 
 
 def _optimizer(model: nn.Module, choice: Finetune) -> Optimizer:

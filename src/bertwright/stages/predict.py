@@ -145,7 +145,7 @@ class _Progress:
 
     def tell(self, rows: int) -> None:
         """Count some more rows."""
-        self._done += rows
+        self._done = min(self._total, self._done + rows)  # of long rows windows are counted
         speed = (self._done - self._before) / max(1e-9, time.monotonic() - self._begun)
         figures = {"rows": self._done, "rows_per_second": speed, "seconds_left": (self._total - self._done) / speed}
         self._listen(_VERB, {"event": "work", "share": self._done / self._total, **figures})

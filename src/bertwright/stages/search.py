@@ -5,14 +5,15 @@ Sealed: the score, ``metrics.jsonl`` and, where all weights are kept, ``model/``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from bertwright.errors import Diverged
+from bertwright.errors import DataError, Diverged
 from bertwright.stages.choose import setting_of
 from bertwright.stages.fine_tuned import answer_rows, lay_out, write_task
-from bertwright.stages.learning import Learnt, choice_of, learn
+from bertwright.stages.learning import Learnt, learn
 from bertwright.stages.model_folder import save_model
 from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.holdout import hold_out
@@ -31,6 +32,8 @@ _SETTING = (
 def search(work: Work) -> dict[str, Any]:
     """Train at one setting and score it. A training that diverges is a setting that failed, and no failure."""
     options = setting_of(work)
+    if options is None:
+        return {"task": work.options["task"]["name"], "variant": work.options["variant"], "empty": True}
     task = Task.from_options(options["task"], work.paths["train"], {})
     rows = read_rows(task, task.train)
     labels = LabelMap.from_rows(rows, task.kind)
@@ -38,10 +41,14 @@ def search(work: Work) -> dict[str, Any]:
         ((role, path),) = ((role, path) for role, path in work.paths.items() if role != "train")
         kept, scored = rows, read_set(task, role.removeprefix("set "), path)
     else:
-        learnt_from, held_out = hold_out(
-            labels.numbers(rows), task.kind, share=options["kept_back"], seed=options["seed"]
-        )
-        kept, scored = rows.some(list(learnt_from)), rows.some(list(held_out))
+        share, seed = options["kept_back"], options["seed"]
+        parts = hold_out(labels.numbers(rows), task.kind, share=share, seed=seed)
+        kept, scored = (rows.some(list(part)) for part in parts)
+        if not len(scored):
+            raise DataError(
+                f"{task.train}: of its {len(rows)} rows none can be kept back to choose a setting on, as each is the "
+                "only one of its label; take one setting, or `finetune.select_on: dev`"
+            )
     epochs = options["epochs"] * options["share"]
     found: dict[str, Any] = {
         "task": task.name,
@@ -52,10 +59,10 @@ def search(work: Work) -> dict[str, Any]:
     }
     try:
         learnt = learn(work, options, task, kept, labels, epochs=epochs)
-        score = _score(learnt, task, labels, scored, choice_of(work, options).max_length)
+        score = _score(learnt, task, labels, scored, options)
     except Diverged as error:
         return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
-    if options["keep_weights"]:
+    if work.settings["keep_weights"]:
         names = labels.names or (task.label,)
         save_model(work.folder / MODEL, learnt.model.float().cpu(), learnt.tokenizer, labels=names, problem=task.kind)
         write_task(work.folder / MODEL, task, options["max_length"])
@@ -69,10 +76,12 @@ def search(work: Work) -> dict[str, Any]:
     }
 
 
-def _score(learnt: Learnt, task: Task, labels: LabelMap, rows: Rows, max_length: int) -> Score:
+def _score(learnt: Learnt, task: Task, labels: LabelMap, rows: Rows, options: Mapping[str, Any]) -> Score:
     """Return the metric that decides, on rows that were not learnt from."""
     gold = labels.numbers(rows)
-    encoded = lay_out(rows.texts, gold, learnt.tokenizer, learnt.model.encoder.config, max_length, task.window_stride)
+    encoded = lay_out(
+        rows.texts, gold, learnt.tokenizer, learnt.model.encoder.config, options["max_length"], task.window_stride
+    )
     logits = answer_rows(learnt.model, encoded, learnt.precision.device)
-    positive = labels.names.index(task.positive) if labels.names and task.positive else None
-    return METRICS[task.selection_metric].compute(np.asarray(gold), decide(logits, task.kind), positive)
+    positive = labels.names.index(options["positive"]) if labels.names and options["positive"] else None
+    return METRICS[options["metric"]].compute(np.asarray(gold), decide(logits, task.kind), positive)

@@ -35,6 +35,9 @@ _OFFICIAL: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "WNLI": (("wnli", "", ("accuracy",)),),
 }
 
+TASKS = frozenset(task for parts in _OFFICIAL.values() for task, _, _ in parts)
+"""Names of the known tasks that stand in an average."""
+
 
 @dataclass(frozen=True)
 class Average:

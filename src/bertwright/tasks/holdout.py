@@ -24,10 +24,17 @@ def hold_out(labels: np.ndarray, kind: str, *, share: float, seed: int) -> tuple
     chosen = np.zeros(count, dtype=bool)
     chosen[dealt[places]] = True
     if kind != "regression":
-        strata = _strata(labels, kind)
-        alone = np.bincount(strata, weights=~chosen)[strata] == 0
-        chosen &= ~alone
+        chosen &= ~_only_ones(labels, kind, chosen)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _only_ones(labels: np.ndarray, kind: str, chosen: np.ndarray) -> np.ndarray:
+    """Return which rows, (n,), have a label that no row has which is not chosen."""
+    if kind == "multi-label":
+        lost = (labels > 0).any(axis=0) & ~(labels[~chosen] > 0).any(axis=0)
+        return np.asarray((labels[:, lost] > 0).any(axis=1))
+    classes = np.asarray(labels, dtype=np.int64)
+    return np.asarray(np.bincount(classes, weights=~chosen)[classes] == 0)
 
 
 def _strata(labels: np.ndarray, kind: str) -> np.ndarray:

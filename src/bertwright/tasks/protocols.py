@@ -110,24 +110,6 @@ PROTOCOLS: dict[str, Protocol] = {
             **_each(("rte", "mrpc", "stsb"), replace(_EXTREMEBERT_SMALL, start="mnli", start_setting=_MNLI_RUN)),
         },
     ),
-    "bitfit": Protocol(
-        source="BitFit (Ben Zaken et al. 2022): batches of 8, a constant rate, 16 epochs as in its code; three rates "
-        "within the paper's range, chosen on dev",
-        other=Plan(
-            grid={"learning_rate": (1e-4, 3e-4, 1e-3)},
-            fixed={
-                "batch": 8,
-                "epochs": 16.0,
-                "weight_decay": 0.0,
-                "warmup": 0.0,
-                "schedule": "constant",
-                "clip": 1.0,
-                "max_length": 128,
-            },
-            select_on="dev",
-            seeds=(0,),
-        ),
-    ),
     "mosaicbert": Protocol(
         source="MosaicBERT's fine-tuning jobs: one setting a task, RTE, MRPC and STS-B from MNLI; rows are shuffled "
         "here (there they are not)",

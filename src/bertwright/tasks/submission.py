@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertwright import files
 from bertwright.errors import DataError
+from bertwright.tasks.readers import Rows
 
 HEADER = "index\tprediction"
 _DIGITS = ("0", "1")
@@ -174,3 +176,31 @@ def _fault(expected: Expected, number: int, row: str) -> str | None:
     except ValueError:
         inside = False
     return None if inside else f"{number}: prediction {answer!r}, expected a number from 0 to 5"
+
+
+def by_index(rows: Rows) -> list[int]:
+    """Return the places of rows in the order of their index, from 0; files without one stay as they are."""
+    count = len(rows)
+    if list(rows.ids) == [str(number) for number in range(1, count + 1)]:
+        return list(range(count))
+    try:
+        places = {int(own): place for place, own in enumerate(rows.ids)}
+    except ValueError:
+        places = {}
+    if places.keys() == set(range(count)):
+        return [places[number] for number in range(count)]
+    twice = [own for own, often in Counter(rows.ids).items() if often > 1]
+    wanted = {str(number) for number in range(count)}
+    raise DataError(
+        f"{rows.path}: its {count} rows should have the indices 0 to {count - 1}, each once; "
+        + "; ".join(
+            f"{what}: {', '.join(found[:_SHOWN])}{', ...' if len(found) > _SHOWN else ''}"
+            for what, found in (
+                ("twice", twice),
+                ("missing", sorted(wanted - set(rows.ids), key=int)),
+                ("unexpected", sorted(set(rows.ids) - wanted)),
+            )
+            if found
+        )
+        + ". Take the test file as it was published"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,18 @@ class Task:
         """Return the metric by which settings are chosen: the first of rows, as documents are parted by a hold-out."""
         usual = DEFAULT_METRICS[self.kind]
         return next(name for name in (*self.metrics, *usual) if not METRICS[name].of_documents)
+
+    def as_read(self) -> Task:
+        """Return the task as far as its rows are read: without what only trainings and scores hang on."""
+        usual = DEFAULT_METRICS[self.kind]
+        plain: dict[str, Any] = {"metrics": usual, "positive": None, "groups": (), "documents": None}
+        forms = {name: replace(form, **plain, merge=None, becomes={}) for name, form in self.forms.items()}
+        return replace(self, **plain, forms=forms, class_weights=None, window_stride=None)
+
+    def as_learnt(self) -> Task:
+        """Return the task as far as its trainings go: without what only scores hang on."""
+        usual = DEFAULT_METRICS[self.kind]
+        return replace(self, metrics=usual, positive=None, groups=(), documents=None, forms={})
 
     @property
     def own_form(self) -> SetForm:
