@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.models import build_masked_lm
+from bertwright.stages.model_folder import save_model
+from bertwright.text.tokenizer import train_tokenizer
+
 WORDS = [a + b + c for a in ("ba", "ko", "mi", "tu") for b in ("la", "re", "so") for c in ("n", "k", "sh", "")]
 
 
@@ -53,6 +58,33 @@ def toy(tmp_path: Path) -> Callable[..., Path]:
                 document[name] = value
         path = tmp_path / "toy.yaml"
         path.write_text(yaml.safe_dump({k: v for k, v in document.items() if v is not None}, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn encoder with a tokenizer of the toy words, as a model folder."""
+    draw = random.Random(1)
+    tokenizer = train_tokenizer(
+        [sentence(draw, 0, 48) for _ in range(400)], kind="wordpiece", vocabulary=90, lowercase=True
+    )
+    shape = {"width": 16, "layers": 1, "heads": 2, "inner": 32, "positions": 32}
+    config = EncoderConfig(family="bert", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id, **shape)
+    folder = tmp_path_factory.mktemp("encoder")
+    save_model(folder, build_masked_lm(config, seed=0), tokenizer)
+    return folder
+
+
+@pytest.fixture
+def tuned(toy: Callable[..., Path], encoder_folder: Path) -> Callable[..., Path]:
+    """As ``toy``, on an encoder that is there already: nothing but fine-tuning is done."""
+
+    def write(**changes: Any) -> Path:
+        path = toy(**{"prepare": None, "tokenizer": None, "pretrain": None, "encoder": None, **changes})
+        document = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**document, "encoder": {"folder": str(encoder_folder)}}, sort_keys=False))
         return path
 
     return write

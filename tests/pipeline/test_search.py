@@ -46,9 +46,9 @@ def results(result: bertwright.Result, kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("select_on", ["holdout", "dev"])
-def test_the_best_of_a_grid_is_scored(toy: Toy, select_on: str) -> None:
+def test_the_best_of_a_grid_is_scored(tuned: Toy, select_on: str) -> None:
     """Each setting is tried once, the table is sorted, and the seeds run at its first line, on all rows."""
-    path = toy(finetune={**ONE, "seeds": 2, "grid": {"learning_rate": RATES}, "select_on": select_on})
+    path = tuned(finetune={**ONE, "seeds": 2, "grid": {"learning_rate": RATES}, "select_on": select_on})
     result = bertwright.run(path)
     tried, ((_, chosen),) = results(result, "search"), results(result, "choose").items()
     assert RATES == [one["setting"]["learning_rate"] for one in tried.values()]
@@ -66,10 +66,10 @@ def test_the_best_of_a_grid_is_scored(toy: Toy, select_on: str) -> None:
     assert not any((sealed.folder / "model").exists() for name, sealed in result.stages.items() if "search" in name)
 
 
-def test_two_tasks_with_a_grid_run_again_from_their_own_recipe(toy: Toy) -> None:
+def test_two_tasks_with_a_grid_run_again_from_their_own_recipe(tuned: Toy) -> None:
     """All is done the second time, also by the recipe that is written beside the results."""
-    path = toy()
-    path = toy(finetune=None, tasks=[first(), second(path)])
+    path = tuned()
+    path = tuned(finetune=None, tasks=[first(), second(path)])
     finetune = {"grid": {"learning_rate": RATES[:2]}, "baseline": False, "seeds": 1}
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": finetune}))
     done = bertwright.run(path)
@@ -83,36 +83,36 @@ def test_two_tasks_with_a_grid_run_again_from_their_own_recipe(toy: Toy) -> None
         assert [] == began
 
 
-def test_scores_stand_with_their_seeds(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_stand_with_their_seeds(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeds that are not in order keep theirs: each score is that of the seed's own predictions."""
     monkeypatch.setitem(PROTOCOLS, "cramming", Protocol("odd seeds", Plan(seeds=(7, 3, 5))))
-    path = toy(finetune=None)
+    path = tuned(finetune=None)
     finetune = {"protocol": "cramming", "epochs": 2, "batch": 4, "learning_rate": 1e-2}
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": finetune}))
     sealed = bertwright.run(path).stages["evaluate/height"]
     variant = sealed.record["results"]["variants"][0]
     assert [7, 3, 5] == variant["seeds"]
     for seed, value in zip(variant["seeds"], variant["scores"]["dev"]["accuracy"]["values"], strict=True):
-        table = pq.read_table(sealed.folder / f"predictions/pretrained/seed-{seed}/dev.parquet").to_pydict()
+        table = pq.read_table(sealed.folder / f"predictions/given/seed-{seed}/dev.parquet").to_pydict()
         assert value == np.mean(np.array(table["gold"]) == np.array(table["predicted"]))
 
 
-def test_a_second_try_tries_nothing_twice(toy: Toy) -> None:
+def test_a_second_try_tries_nothing_twice(tuned: Toy) -> None:
     """A setting more is the only one that runs; all weights are kept where that is asked for."""
-    path = toy(finetune={**ONE, "grid": {"learning_rate": RATES[:2]}, "keep": "all"})
+    path = tuned(finetune={**ONE, "grid": {"learning_rate": RATES[:2]}, "keep": "all"})
     before = bertwright.run(path)
-    path = toy(finetune={**ONE, "grid": {"learning_rate": RATES}, "keep": "all"})
+    path = tuned(finetune={**ONE, "grid": {"learning_rate": RATES}, "keep": "all"})
     began: list[str] = []
     after = bertwright.run(path, listen=lambda name, fields: began.append(name) if fields["event"] == "begin" else None)
-    assert [name for name in began if name.startswith("search/")] == ["search/height/pretrained/03"]
-    assert before.stages["search/height/pretrained/01"].folder == after.stages["search/height/pretrained/01"].folder
+    assert [name for name in began if name.startswith("search/")] == ["search/height/given/03"]
+    assert before.stages["search/height/given/01"].folder == after.stages["search/height/given/01"].folder
     assert all((sealed.folder / "model").exists() for name, sealed in after.stages.items() if "search" in name)
 
 
-def test_halving_gives_the_better_half_more_epochs(toy: Toy) -> None:
+def test_halving_gives_the_better_half_more_epochs(tuned: Toy) -> None:
     """Four settings for half an epoch, two for one, and the best is known: of eight epochs four are spent."""
     grid = {"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2]}
-    result = bertwright.run(toy(finetune={**ONE, "grid": grid, "halving": True}))
+    result = bertwright.run(tuned(finetune={**ONE, "grid": grid, "halving": True}))
     tried = results(result, "search")
     assert [0.5] * 4 + [1.0] * 2 == [one["epochs"] for one in tried.values()]
     tables = list(results(result, "choose").values())
@@ -122,7 +122,7 @@ def test_halving_gives_the_better_half_more_epochs(toy: Toy) -> None:
     assert (4.0, 8.0) == (tables[-1]["epochs_spent"], tables[-1]["epochs_of_all"])
 
 
-def test_a_setting_that_diverges_is_told_and_the_others_go_on(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_diverges_is_told_and_the_others_go_on(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands last in the table with what happened; where all diverge there is nothing to choose."""
     real = learning.learn
 
@@ -133,21 +133,21 @@ def test_a_setting_that_diverges_is_told_and_the_others_go_on(toy: Toy, monkeypa
 
     monkeypatch.setattr(search, "learn", learn)
     broken = [1e-4]
-    path = toy(finetune={**ONE, "grid": {"learning_rate": RATES}})
+    path = tuned(finetune={**ONE, "grid": {"learning_rate": RATES}})
     (chosen,) = results(bertwright.run(path), "choose").values()
     assert (1, "the loss was not a number") == (chosen["failed"], chosen["table"][-1]["failed"])
     broken = RATES
-    with pytest.raises(RunError, match="height, pretrained: all 3 settings failed, the first with: the loss was not"):
-        bertwright.run(toy(finetune={**ONE, "grid": {"learning_rate": RATES}}, seed=1))
+    with pytest.raises(RunError, match="height, given: all 3 settings failed, the first with: the loss was not"):
+        bertwright.run(tuned(finetune={**ONE, "grid": {"learning_rate": RATES}}, seed=1))
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_run_that_fails_takes_along_only_what_needs_it(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch, at_once: int
+    tuned: Toy, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """The other task is scored; the message names what failed and what was left out; the same command mends it."""
-    path = toy(finetune={**ONE, "seeds": 2}, system={"runs": at_once, "threads": at_once})
-    path = toy(
+    path = tuned(finetune={**ONE, "seeds": 2}, system={"runs": at_once, "threads": at_once})
+    path = tuned(
         finetune={**ONE, "seeds": 2},
         system={"runs": at_once, "threads": at_once},
         tasks=[first() | {"learning_rate": 1e30}, second(path)],
@@ -157,8 +157,8 @@ def test_a_run_that_fails_takes_along_only_what_needs_it(
         bertwright.run(path)
     told = str(caught.value)
     assert "evaluate/height needs what failed and did not run" in told
-    assert "finetune/height/pretrained/seed-1: the loss or its gradient was not a finite number" in told
-    mended = toy(
+    assert "finetune/height/given/seed-1: the loss or its gradient was not a finite number" in told
+    mended = tuned(
         finetune={**ONE, "seeds": 2},
         system={"runs": at_once, "threads": at_once},
         tasks=[first(), second(path)],
@@ -168,18 +168,18 @@ def test_a_run_that_fails_takes_along_only_what_needs_it(
     assert not [name for name in began if "other" in name]
 
 
-def test_a_task_starts_from_anothers_best_run(toy: Toy) -> None:
+def test_a_task_starts_from_anothers_best_run(tuned: Toy) -> None:
     """Encoder and pooler are the other run's, the last layer is new; the plan orders it, in any order of the recipe."""
-    path = toy()
-    path = toy(
+    path = tuned()
+    path = tuned(
         finetune={**ONE, "learning_rate": 1e-9, "trainable": "head", "schedule": "constant"},
         tasks=[second(path, start_from="height"), first() | {"learning_rate": 1e-2}],
     )
     names = [stage.name for stage in plan(bertwright.load_recipe(path))]
-    assert names.index("finetune/height/pretrained/seed-0") < names.index("finetune/other/pretrained/seed-0")
+    assert names.index("finetune/height/given/seed-0") < names.index("finetune/other/given/seed-0")
     result = bertwright.run(path)
     tensors = {
-        task: safetensors.torch.load_file(result.folder / f"tasks/{task}/pretrained/seed-0/model.safetensors")
+        task: safetensors.torch.load_file(result.folder / f"tasks/{task}/given/seed-0/model.safetensors")
         for task in ("height", "other")
     }
     near = {name: np.allclose(tensors["height"][name], tensors["other"][name], atol=1e-6) for name in tensors["height"]}
@@ -187,11 +187,11 @@ def test_a_task_starts_from_anothers_best_run(toy: Toy) -> None:
     assert not near["classifier.weight"]
 
 
-def test_weights_that_are_not_kept_come_back_where_they_are_needed(toy: Toy, tmp_path: Path) -> None:
+def test_weights_that_are_not_kept_come_back_where_they_are_needed(tuned: Toy, tmp_path: Path) -> None:
     """Nothing runs again without a reason; a new set to score on is one, and the plan says so before."""
-    path = toy(finetune={**ONE, "keep": "none"})
+    path = tuned(finetune={**ONE, "keep": "none"})
     done = bertwright.run(path)
-    name = "finetune/height/pretrained/seed-0"
+    name = "finetune/height/given/seed-0"
     assert not (done.stages[name].folder / "model").exists()
     store = Store(bertwright.load_recipe(path).store)
     assert [] == store.verify()
@@ -202,50 +202,50 @@ def test_weights_that_are_not_kept_come_back_where_they_are_needed(toy: Toy, tmp
 
     bertwright.run(path, listen=listen)
     assert [] == began
-    path = toy(
+    path = tuned(
         finetune={**ONE, "keep": "none"}, tasks=[first() | {"sets": {"dev": "dev.jsonl", "test": "train.jsonl"}}]
     )
     recipe = bertwright.load_recipe(path)
     found = standings(plan(recipe), store, pointers(run_folder(recipe)))
     assert "its weights were not kept, and evaluate/height needs them" == found[name].why
     bertwright.run(path, listen=listen)
-    assert ["forecast", "overlap", name, "evaluate/height"] == began
+    assert ["forecast", name, "evaluate/height"] == began
     assert [] == store.verify()
     # Asked for again, the weights come back.
     bertwright.run(bertwright.load_recipe(path, ["finetune.keep=best"]))
     assert (done.stages[name].folder / "model").exists()
 
 
-def test_starts_that_lead_nowhere_are_told(toy: Toy) -> None:
+def test_starts_that_lead_nowhere_are_told(tuned: Toy) -> None:
     """An unknown task with the nearest name, and a ring."""
-    path = toy()
+    path = tuned()
     with pytest.raises(RecipeError, match="starts from 'heigth', which is no task .*; did you mean 'height'"):
-        bertwright.load_recipe(toy(tasks=[first(), second(path, start_from="heigth")]))
+        bertwright.load_recipe(tuned(tasks=[first(), second(path, start_from="heigth")]))
     ring = [first() | {"start_from": "other"}, second(path, start_from="height")]
     with pytest.raises(RecipeError, match="start from each other: height from other from height; let one"):
-        bertwright.load_recipe(toy(tasks=ring))
+        bertwright.load_recipe(tuned(tasks=ring))
 
 
-def test_choices_that_contradict_each_other_are_told(toy: Toy) -> None:
+def test_choices_that_contradict_each_other_are_told(tuned: Toy) -> None:
     """A value beside a grid of it, a grid of nothing, dev where there is none, a protocol's start that is missing."""
     grid = {"learning_rate": RATES}
     with pytest.raises(InputError, match="`learning_rate` is set to 0.1, and the grid tries 0.0001, 0.03, 0.001"):
-        plan(bertwright.load_recipe(toy(finetune={"grid": grid, "learning_rate": 0.1})))
+        plan(bertwright.load_recipe(tuned(finetune={"grid": grid, "learning_rate": 0.1})))
     with pytest.raises(RecipeError, match="a grid lists values of learning_rate, batch, epochs, weight_decay"):
-        bertwright.load_recipe(toy(finetune={"grid": {}}))
-    path = toy(finetune={"grid": grid, "select_on": "dev"}, tasks=[first() | {"sets": {"test": "dev.jsonl"}}])
+        bertwright.load_recipe(tuned(finetune={"grid": {}}))
+    path = tuned(finetune={"grid": grid, "select_on": "dev"}, tasks=[first() | {"sets": {"test": "dev.jsonl"}}])
     with pytest.raises(InputError, match="to be chosen on the set `dev`, and there are test; name a set `dev`"):
         plan(bertwright.load_recipe(path))
 
 
-def test_a_protocol_brings_its_settings_and_seeds(toy: Toy) -> None:
+def test_a_protocol_brings_its_settings_and_seeds(tuned: Toy) -> None:
     """What the recipe says itself stands before it."""
-    path = toy(finetune={"protocol": "cramming", "seeds": 1, "epochs": 1, "batch": 16, "max_length": 16})
+    path = tuned(finetune={"protocol": "cramming", "seeds": 1, "epochs": 1, "batch": 16, "max_length": 16})
     runs = [stage for stage in plan(bertwright.load_recipe(path)) if stage.kind == "finetune"]
     assert {(4e-5, "cosine", 0.1, 1.0)} == {
         tuple(one.options[key] for key in ("learning_rate", "schedule", "warmup", "epochs")) for one in runs
     }
-    path = toy(finetune=None)
+    path = tuned(finetune=None)
     path.write_text(path.read_text() + "finetune: {protocol: sane, baseline: false}\n")
     stages = plan(bertwright.load_recipe(path))
     assert 3 == sum(stage.kind == "search" for stage in stages)

@@ -28,7 +28,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def glue(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def glue(tuned: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe with toy files of RTE, STS-B and MNLI, whose test sets have four rows each."""
     for name, one in EXPECTED.items():
         monkeypatch.setitem(EXPECTED, name, replace(one, rows=4))
@@ -47,7 +47,7 @@ def glue(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for part in ("test_matched", "ax"):
         write(tmp_path / f"mnli/{part}.jsonl", nli)
     tasks = [{"name": name, "known": name, "folder": name} for name in ("rte", "stsb", "mnli")]
-    return toy(tasks=tasks, finetune={"seeds": 2, "baseline": False})
+    return tuned(tasks=tasks, finetune={"seeds": 2, "baseline": False})
 
 
 def test_each_file_is_answered_by_its_task(glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,7 @@ def test_each_file_is_answered_by_its_task(glue: Path, tmp_path: Path, capsys: p
     assert 0 == call(["submit", str(glue), "-o", str(out), "--json"])
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert ["STS-B", "MNLI-m", "RTE", "WNLI", "AX"] == list(told["files"])
-    assert told["files"]["AX"].startswith("finetune/mnli/pretrained/seed-")
+    assert told["files"]["AX"].startswith("finetune/mnli/given/seed-")
     assert told["files"]["RTE"].endswith("on dev, the best of 2 seeds")
     assert "the commonest label, not_entailment" == told["files"]["WNLI"]
     missing = ("CoLA", "SST-2", "MRPC", "QQP", "MNLI-mm", "QNLI")
@@ -75,13 +75,13 @@ def test_each_file_is_answered_by_its_task(glue: Path, tmp_path: Path, capsys: p
     assert [f"{n}\t{min(5.0, max(0.0, score)):.3f}" for n, score in enumerate(scores)] == tables["STS-B.tsv"][1:]
 
 
-def test_nothing_to_submit_is_told(toy: Toy, glue: Path, tmp_path: Path) -> None:
+def test_nothing_to_submit_is_told(tuned: Toy, glue: Path, tmp_path: Path) -> None:
     """No task of GLUE, a part that there is not, and a choice that is none."""
     with pytest.raises(InputError, match="a task needs `known` .* and a folder with its test file, or `unlabelled"):
-        bertwright.submit(toy(), tmp_path / "x.zip")
+        bertwright.submit(tuned(), tmp_path / "x.zip")
     task = {"name": "rte", "known": "rte", "folder": "rte", "unlabelled": {"tset": "rte/test_unlabeled.jsonl"}}
     with pytest.raises(InputError, match="`unlabelled` names tset; the test files of rte are called test"):
-        bertwright.submit(toy(tasks=[task]), tmp_path / "x.zip")
+        bertwright.submit(tuned(tasks=[task]), tmp_path / "x.zip")
     with pytest.raises(InputError, match="wnli is 'best'; it is majority or model"):
         bertwright.submit(glue, tmp_path / "x.zip", wnli="best")
     assert 2 == call(["submit"])
