@@ -140,7 +140,7 @@ def ours(data: Data, encoder: Path, seed: int, *, epochs: float, folder: Path) -
     inputs = {"encoder": encoder, "tokenizer": encoder}
     machine = Machine(threads=torch.get_num_threads())
     work = Work("run", "finetune", options, {}, inputs, {"train": data.task.train}, folder, machine)
-    learnt = learn(work, options, data.rows, data.labels, epochs=epochs)
+    learnt = learn(work, options, data.task, data.rows, data.labels, epochs=epochs)
     logits = answer_rows(learnt.model, data.dev, learnt.precision.device)
     return learnt.outcome.steps * BATCH / learnt.outcome.seconds, logits
 
