@@ -18,6 +18,7 @@ import torch
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine, own_memory
+from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.settings import trial_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
@@ -267,7 +268,7 @@ class _Forecaster:
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
         (choice,) = (one for one in self.recipe.tasks if one.name == stage.options["task"]["name"])
-        settings = trial_of(self.recipe, choice, ("dev",)).settings
+        settings = trial_of(self.recipe, choice, resolve_task(choice)).settings
         return {**stage.options, **max(settings, key=lambda one: float(one["epochs"]))}
 
     def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:

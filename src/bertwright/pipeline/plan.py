@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bertwright import files
 from bertwright.errors import DataError
 from bertwright.fields import Section
 from bertwright.pipeline.plan_tasks import plan_tasks
 from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.settings import without_result
-from bertwright.pipeline.stage import Input, Stage, Variant
+from bertwright.pipeline.stage import Input, Stage, Stages, Variant, checksum
 from bertwright.recipe import LabelledSet, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare, Tokenizer
@@ -27,31 +26,14 @@ from bertwright.tasks.task import DEFAULT_METRICS, SetForm, Task
 from bertwright.text.sources import expand
 
 
-class _Planner:
-    """Collects the stages of one recipe in the order of their making, which is an order they can run in."""
+class _Planner(Stages):
+    """Plans text and encoders of one recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
         self.recipe = recipe
-        self.stages: dict[str, Stage] = {}
         self.own_tokenizer: Input | None = None
         """The given encoder's tokenizer, where the continued one has another."""
-
-    def add(
-        self,
-        name: str,
-        kind: str,
-        options: Mapping[str, Any],
-        *,
-        settings: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Input] | None = None,
-        paths: Mapping[str, Path] | None = None,
-        inside: str = "",
-    ) -> Input:
-        inputs, paths = inputs or {}, paths or {}
-        contents = {label: checksum(path) for label, path in paths.items()}
-        own = identity(kind, options, {role: entry.identity for role, entry in inputs.items()}, contents)
-        self.stages[name] = Stage(name, kind, options, settings or {}, inputs, paths, contents, own)
-        return Input(own, stage=name, inside=inside)
 
     def text(self) -> tuple[Input | None, Input | None]:
         """Plan tokenizer and rows; return them (either may be missing)."""
@@ -158,8 +140,8 @@ def plan(recipe: Recipe) -> tuple[Stage, ...]:
     tokenizer, rows = planner.text()
     if tokenizer is not None:
         variants = planner.encoders(tokenizer, rows)
-        plan_tasks(recipe, {choice.name: resolve_task(choice) for choice in recipe.tasks}, variants, planner.add)
-    return tuple(planner.stages.values())
+        plan_tasks(recipe, {choice.name: resolve_task(choice) for choice in recipe.tasks}, variants, planner)
+    return tuple(planner.planned.values())
 
 
 def resolve_task(choice: TaskChoice) -> Task:
@@ -199,14 +181,6 @@ def _form(task: Task, choice: LabelledSet) -> SetForm | None:
         return replace(task.own_form, groups=choice.groups) if choice.groups else None
     form = catalogue.form_of(task, choice.known, merge=choice.merge)
     return replace(form, groups=choice.groups) if choice.groups else form
-
-
-def checksum(path: Path) -> str:
-    """Return the checksum of a file of the user's; ``DataError`` where it cannot be read."""
-    try:
-        return files.checksum(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | None = None) -> Input:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bertwright.errors import InputError
 from bertwright.pipeline.settings import Trial, dev_of, trial_of, without_result
-from bertwright.pipeline.stage import Input, Variant
+from bertwright.pipeline.stage import Input, Stages, Variant
 from bertwright.recipe import Recipe
 from bertwright.stages.work import MODEL
 from bertwright.tasks.protocols import Setting
@@ -19,35 +18,11 @@ from bertwright.tasks.task import Task
 _RUNGS = (0.25, 0.5, 1.0)
 
 
-class Add(Protocol):
-    """Adds a stage to the plan and returns what others take from it."""
-
-    def __call__(
-        self,
-        name: str,
-        kind: str,
-        options: Mapping[str, Any],
-        *,
-        settings: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Input] | None = None,
-        paths: Mapping[str, Path] | None = None,
-        inside: str = "",
-    ) -> Input:
-        """Add it."""
-
-
-def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Variant], add: Add) -> None:
+def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Variant], stages: Stages) -> None:
     """Plan all tasks by name, those that others start from first."""
     choices = {choice.name: choice for choice in recipe.tasks}
-    trials = {name: trial_of(recipe, choices[name], tuple(task.sets)) for name, task in tasks.items()}
-    for name, trial in trials.items():
-        chosen_on = dev_of(tasks[name].sets) if trial.select_on == "dev" and len(trial.settings) > 1 else None
-        if chosen_on is not None and (other := tasks[name].form(chosen_on).known) is not None:
-            raise InputError(
-                f"task {name}: the best setting is to be chosen on {chosen_on}, whose rows are those of {other}, "
-                "another task; take `finetune.select_on: holdout`"
-            )
-    planner = _Tasks(recipe, tasks, trials, add)
+    trials = {name: trial_of(recipe, choices[name], task) for name, task in tasks.items()}
+    planner = _Tasks(recipe, tasks, trials, stages)
     for name in _in_order(trials):
         for variant in variants:
             planner.learn(name, variant)
@@ -74,7 +49,7 @@ class _Tasks:
     recipe: Recipe
     tasks: Mapping[str, Task]
     trials: Mapping[str, Trial]
-    add: Add
+    stages: Stages
     runs: dict[str, dict[str, Input]] = field(default_factory=dict)
 
     def learn(self, name: str, variant: Variant) -> None:
@@ -104,7 +79,7 @@ class _Tasks:
             "known": trial.known,
         }
         paths = {"train": task.train, **{f"set {part}": path for part, path in task.sets.items()}}
-        self.add(f"evaluate/{name}", "evaluate", options, inputs=self.runs[name], paths=paths)
+        self.stages.add(f"evaluate/{name}", "evaluate", options, inputs=self.runs[name], paths=paths)
 
     def _base(self, task: Task, variant: Variant) -> dict[str, Any]:
         """Return the options that all of a task's runs share; what only scores hang on stays out of them."""
@@ -172,7 +147,7 @@ class _Tasks:
             "share": share,
         }
         before = {"before": inputs["chosen"]} if "chosen" in inputs else {}
-        return self.add(f"choose/{stem}", "choose", options, inputs={**tried, **before})
+        return self.stages.add(f"choose/{stem}", "choose", options, inputs={**tried, **before})
 
     def _run(self, stage: str, kind: str, options: Mapping[str, Any], seed: int, inputs: Mapping[str, Input]) -> Input:
         """Plan one run; one that is to choose on dev reads that set too."""
@@ -182,4 +157,4 @@ class _Tasks:
         if kind == "search" and options["chosen_on"] == "dev":
             name = dev_of(task.sets)
             paths[f"set {name}"] = task.sets[str(name)]
-        return self.add(stage, kind, decides, settings=settings, inputs=inputs, paths=paths)
+        return self.stages.add(stage, kind, decides, settings=settings, inputs=inputs, paths=paths)

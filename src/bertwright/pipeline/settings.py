@@ -10,6 +10,7 @@ from bertwright.errors import InputError
 from bertwright.recipe import Finetune, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.tasks.protocols import Plan, Setting, protocol
+from bertwright.tasks.task import Task
 
 # Fields that say what is tried, and not how one run learns.
 _ABOUT_RUNS = {
@@ -57,11 +58,11 @@ def without_result(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     )
 
 
-def trial_of(recipe: Recipe, choice: TaskChoice, sets: Collection[str]) -> Trial:
-    """Return what is tried for a task that is scored on ``sets``.
+def trial_of(recipe: Recipe, choice: TaskChoice, task: Task) -> Trial:
+    """Return what is tried for a task of the recipe.
 
     ``InputError`` where a value stands beside a grid that tries several, where a protocol starts from a task that the
-    recipe lacks, and where dev is to choose and there is none.
+    recipe lacks, and where dev is to choose and there is none, or one of another task.
     """
     finetune = recipe.finetune
     plan = protocol(finetune.protocol).plan(choice.known) if finetune.protocol else Plan()
@@ -77,11 +78,8 @@ def trial_of(recipe: Recipe, choice: TaskChoice, sets: Collection[str]) -> Trial
     base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **plan.fixed, **explicit}
     settings = [{**base, **setting, **explicit} for setting in plan.settings()]
     select_on = finetune.select_on or plan.select_on
-    if len(settings) > 1 and select_on == "dev" and dev_of(sets) is None:
-        raise InputError(
-            f"task {choice.name}: the best setting is to be chosen on the set `dev`, and there are "
-            f"{', '.join(sets)}; name a set `dev`, or take `finetune.select_on: holdout`"
-        )
+    if len(settings) > 1 and select_on == "dev":
+        _need_dev(task)
     return Trial(
         settings=tuple(settings),
         varied=tuple(name for name, values in plan.grid.items() if len(values) > 1),
@@ -97,6 +95,21 @@ def trial_of(recipe: Recipe, choice: TaskChoice, sets: Collection[str]) -> Trial
 def dev_of(sets: Collection[str]) -> str | None:
     """Return the set that protocols choose on: MNLI's has a name of its own."""
     return next((name for name in ("dev", "dev_matched") if name in sets), None)
+
+
+def _need_dev(task: Task) -> None:
+    """Refuse a choice on dev where there is none, or where its rows are another task's."""
+    name = dev_of(task.sets)
+    if name is None:
+        raise InputError(
+            f"task {task.name}: the best setting is to be chosen on the set `dev`, and there are "
+            f"{', '.join(task.sets)}; name a set `dev`, or take `finetune.select_on: holdout`"
+        )
+    if (other := task.form(name).known) is not None:
+        raise InputError(
+            f"task {task.name}: the best setting is to be chosen on {name}, whose rows are those of {other}, another "
+            "task; take `finetune.select_on: holdout`"
+        )
 
 
 def _explicit(finetune: Finetune, choice: TaskChoice) -> Mapping[str, Any]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertwright.store import Store
+from bertwright import files
+from bertwright.errors import DataError
+from bertwright.store import Store, identity
 
 KINDS = (
     "fetch",
@@ -70,6 +72,39 @@ class Variant:
     name: str
     encoder: Input
     tokenizer: Input
+
+
+class Stages:
+    """Collects stages in the order of their making, which is an order they can run in."""
+
+    def __init__(self) -> None:
+        self.planned: dict[str, Stage] = {}
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        options: Mapping[str, Any],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Input] | None = None,
+        paths: Mapping[str, Path] | None = None,
+        inside: str = "",
+    ) -> Input:
+        """Add a stage; return what others take from it."""
+        inputs, paths = inputs or {}, paths or {}
+        contents = {label: checksum(path) for label, path in paths.items()}
+        own = identity(kind, options, {role: entry.identity for role, entry in inputs.items()}, contents)
+        self.planned[name] = Stage(name, kind, options, settings or {}, inputs, paths, contents, own)
+        return Input(own, stage=name, inside=inside)
+
+
+def checksum(path: Path) -> str:
+    """Return the checksum of a file of the user's; ``DataError`` where it cannot be read."""
+    try:
+        return files.checksum(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:

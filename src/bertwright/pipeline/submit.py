@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bertwright.stages.work import MODEL
 from bertwright.tasks import catalogue
 from bertwright.tasks.readers import read
 from bertwright.tasks.submission import EXPECTED, by_index, check_submission, write_submission
+from bertwright.tasks.task import Task
 
 # The zip's files by known task and part of its test.
 _FILES = {
@@ -32,6 +33,15 @@ _FILES = {
     "wnli": {"test": "WNLI"},
 }
 _MAJORITY = "not_entailment"
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A test file: the file of the zip that it is answered in, and the task that answers it."""
+
+    name: str
+    task: Task
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,8 @@ def submit(
     recipe = as_recipe(source)
     if wnli not in ("majority", "model"):
         raise InputError(f"wnli is {wnli!r}; it is majority or model")
-    tests = {choice.name: _tests(choice) for choice in recipe.tasks if choice.known in _FILES}
-    if not any(tests.values()):
+    tests = [one for choice in recipe.tasks if choice.known in _FILES for one in _tests(choice)]
+    if not tests:
         raise InputError(
             "no task of the recipe has a test file of GLUE: a task needs `known` (one of "
             f"{', '.join(_FILES)}) and a folder with its test file, or `unlabelled: {{test: FILE}}`"
@@ -73,22 +83,12 @@ def submit(
     result = run(recipe, listen=listen)
     answers: dict[str, list[str | float]] = {}
     told: dict[str, str] = {}
-    stage = importlib.import_module("bertwright.stages.submit")
-    for choice in recipe.tasks:
-        for part, path in tests.get(choice.name, {}).items():
-            name = _FILES[str(choice.known)][part]
-            if name == "WNLI" and wnli == "majority":
-                continue
-            folder, max_length, told[name] = _best_run(result, choice.name)
-            system = recipe.system
-            answers[name] = stage.answer_file(
-                folder,
-                resolve_task(choice),
-                path,
-                max_length=max_length,
-                device=system.device,
-                precision=system.precision,
-            )
+    answer_file = importlib.import_module("bertwright.stages.submit").answer_file
+    place = {"device": recipe.system.device, "precision": recipe.system.precision}
+    for one in tests:
+        if one.name != "WNLI" or wnli == "model":
+            folder, max_length, told[one.name] = _best_run(result, one.task.name)
+            answers[one.name] = answer_file(folder, one.task, one.path, max_length=max_length, **place)
     if wnli == "majority":
         answers["WNLI"], told["WNLI"] = [_MAJORITY] * EXPECTED["WNLI"].rows, f"the commonest label, {_MAJORITY}"
     ordered = {name: answers[name] for name in EXPECTED if name in answers}
@@ -96,34 +96,28 @@ def submit(
     return Submitted(Path(out), {name: told[name] for name in ordered}, tuple(check_submission(Path(out))))
 
 
-def _look_ahead(recipe: Recipe, tests: Mapping[str, Mapping[str, Path]], out: Path) -> None:
+def _look_ahead(recipe: Recipe, tests: Sequence[_Test], out: Path) -> None:
     """Refuse before any work what could not be written after it."""
     if out.exists() or not out.parent.is_dir():
         what = "is there already" if out.exists() else f"lies in {out.parent}, which is no folder"
         raise InputError(f"{out} {what}; name another file")
     if recipe.finetune.keep == "none":
         raise InputError("a submission needs the runs' weights, and `finetune.keep` is none; take `best`")
-    answered: dict[str, str] = {}
     for choice in recipe.tasks:
         if choice.unlabelled and choice.known not in _FILES:
             raise InputError(f"task {choice.name}: `unlabelled` is for tasks of GLUE ({', '.join(_FILES)})")
-        for part, path in tests.get(choice.name, {}).items():
-            name = _FILES[str(choice.known)][part]
-            if name in answered:
-                raise InputError(
-                    f"tasks {answered[name]} and {choice.name} would both answer {name}.tsv; leave one of them out"
-                )
-            answered[name] = choice.name
-            task = resolve_task(choice)
-            count = len(by_index(read(path, text=task.text, label=None, kind=task.kind, layout=task.layout)))
-            if count != EXPECTED[name].rows:
-                raise InputError(
-                    f"{path} has {count} rows, and {name}'s test file {EXPECTED[name].rows}; take that one"
-                )
+    answered: dict[str, str] = {}
+    for one in tests:
+        if (other := answered.setdefault(one.name, one.task.name)) != one.task.name:
+            raise InputError(f"tasks {other} and {one.task.name} would both answer {one.name}.tsv; leave one out")
+        rows = read(one.path, text=one.task.text, label=None, kind=one.task.kind, layout=one.task.layout)
+        count, wanted = len(by_index(rows)), EXPECTED[one.name].rows
+        if count != wanted:
+            raise InputError(f"{one.path} has {count} rows, and {one.name}'s test file {wanted}; take that one")
 
 
-def _tests(choice: TaskChoice) -> dict[str, Path]:
-    """Return the test files of a task by part: those that are named, and for the rest what its folder holds."""
+def _tests(choice: TaskChoice) -> list[_Test]:
+    """Return the test files of a task: those that are named, and for the rest what its folder holds."""
     parts = _FILES[str(choice.known)]
     unknown = sorted(choice.unlabelled.keys() - parts.keys())
     if unknown:
@@ -132,7 +126,9 @@ def _tests(choice: TaskChoice) -> dict[str, Path]:
             f"{', '.join(parts)}"
         )
     found = catalogue.unlabelled(str(choice.known), choice.folder, tuple(parts)) if choice.folder else {}
-    return {**found, **choice.unlabelled}
+    paths = {**found, **choice.unlabelled}
+    task = resolve_task(choice) if paths else None
+    return [_Test(parts[part], task, path) for part, path in paths.items()] if task else []
 
 
 def _best_run(result: Result, task: str) -> tuple[Path, int, str]:

@@ -6,7 +6,6 @@ Sealed: ``settings.json``, all of them, the best first; a later stage takes the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bertwright import files
@@ -42,7 +41,7 @@ def choose(work: Work) -> dict[str, Any]:
         "failed": len(tried) - len(good),
         "seconds": sum(one["seconds"] for one in tried),
         "rows": good[0]["selection_rows"],
-        **_spared(work, tried),
+        **_spared(found.get("before"), tried),
     }
 
 
@@ -62,11 +61,10 @@ def _varied(setting: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
     return {name: setting[name] for name in options["varied"]}
 
 
-def _spared(work: Work, tried: list[dict[str, Any]]) -> dict[str, Any]:
+def _spared(before: Mapping[str, Any] | None, tried: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the epochs that all rungs took so far, and what trying every setting to its end would have taken."""
     spent = sum(one["epochs"] for one in tried)
     whole = sum(one["setting"]["epochs"] for one in tried)
-    if "before" in work.inputs:
-        earlier = files.read_json(Path(work.inputs["before"]) / RECORD)["results"]
-        spent, whole = spent + earlier["epochs_spent"], earlier["epochs_of_all"]
+    if before is not None:
+        spent, whole = spent + before["epochs_spent"], before["epochs_of_all"]
     return {"epochs_spent": spent, "epochs_of_all": whole}

@@ -20,7 +20,6 @@ from bertwright.errors import DataError
 from bertwright.stages.fine_tuned import Answering
 from bertwright.stages.insight import insight
 from bertwright.stages.work import MODEL, Work
-from bertwright.tasks.batches import Encoded
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import Score
 from bertwright.tasks.readers import read_rows, read_set
@@ -32,11 +31,14 @@ from bertwright.training.precision import choose
 
 @dataclass(frozen=True)
 class _Answered:
-    """One run's answers on a set, the logits behind them, and the rows as they were encoded."""
+    """One run's answers on a set, the logits behind them, and of how many windows, where long rows became some."""
 
     answers: np.ndarray
     logits: np.ndarray
-    encoded: Encoded
+    windows: int | None
+
+
+_Seeds = Mapping[int, _Answered]
 
 
 def evaluate(work: Work) -> dict[str, Any]:
@@ -46,16 +48,11 @@ def evaluate(work: Work) -> dict[str, Any]:
     torch.set_num_threads(work.machine.threads)
     labels = LabelMap.from_rows(read_rows(task, task.train), task.kind)
     sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
-    answers: dict[str, dict[str, dict[int, np.ndarray]]] = {}
-    logits: dict[str, dict[str, list[np.ndarray]]] = {}
-    windows: dict[str, dict[str, int]] = {}
+    answered: dict[str, dict[str, dict[int, _Answered]]] = {}
     for number, (role, folder) in enumerate(work.inputs.items()):
         variant, seed = role.rsplit("/", 1)
         for name, found in _predict_run(work, task, labels, sets, folder / MODEL, role).items():
-            answers.setdefault(variant, {}).setdefault(name, {})[int(seed)] = found.answers
-            logits.setdefault(variant, {}).setdefault(name, []).append(found.logits)
-            if found.encoded.owners is not None:
-                windows.setdefault(variant, {})[name] = len(found.encoded.ids)
+            answered.setdefault(variant, {}).setdefault(name, {})[int(seed)] = found
         work.tell({"share": (number + 1) / len(work.inputs)})
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     return {
@@ -66,28 +63,27 @@ def evaluate(work: Work) -> dict[str, Any]:
         "labels": list(labels.names or ()),
         "sets": {name: _facts(one) for name, one in sets.items()},
         "protocol": work.options["protocol"],
-        "variants": [
-            {
-                "variant": variant,
-                "method": work.options["method"],
-                "seeds": list(next(iter(by_set.values()))),
-                "settings_tried": work.options["settings_tried"],
-                "scores": {name: _scores(sets[name], by_seed) for name, by_seed in by_set.items()},
-                "groups": {
-                    name: _group_scores(sets[name], by_seed)
-                    for name, by_seed in by_set.items()
-                    if sets[name].form.groups
-                },
-                "insight": {
-                    name: insight(sets[name], logits[variant][name], list(by_seed.values()))
-                    for name, by_seed in by_set.items()
-                },
-                **({"windows": windows[variant]} if variant in windows else {}),
-            }
-            for variant, by_set in answers.items()
-        ],
-        "comparisons": _comparisons(sets, answers),
+        "variants": [_variant(work, variant, by_set, sets) for variant, by_set in answered.items()],
+        "comparisons": _comparisons(sets, answered),
         "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one))],
+    }
+
+
+def _variant(work: Work, name: str, by_set: Mapping[str, _Seeds], sets: Mapping[str, ScoredSet]) -> dict[str, Any]:
+    """Return all that is told of one variant."""
+    windows = {part: one.windows for part, by_seed in by_set.items() for one in by_seed.values() if one.windows}
+    return {
+        "variant": name,
+        "method": work.options["method"],
+        "seeds": list(next(iter(by_set.values()))),
+        "settings_tried": work.options["settings_tried"],
+        "scores": {part: _scores(sets[part], by_seed) for part, by_seed in by_set.items()},
+        "groups": {part: _group_scores(sets[part], seeds) for part, seeds in by_set.items() if sets[part].form.groups},
+        "insight": {
+            part: insight(sets[part], [one.logits for one in seeds.values()], [one.answers for one in seeds.values()])
+            for part, seeds in by_set.items()
+        },
+        **({"windows": windows} if windows else {}),
     }
 
 
@@ -114,7 +110,7 @@ def _predict_run(
         encoded = model.encode(one.rows.texts, work.options["max_length"], task.window_stride)
         logits = model.logits(encoded)
         answers = one.answers(logits)
-        decided[name] = _Answered(answers, logits, encoded)
+        decided[name] = _Answered(answers, logits, None if encoded.owners is None else len(encoded.ids))
         _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, answers, logits)
     return decided
 
@@ -143,12 +139,15 @@ def _facts(one: ScoredSet) -> dict[str, Any]:
     }
 
 
-def _scores(one: ScoredSet, by_seed: Mapping[int, np.ndarray]) -> dict[str, Any]:
+def _scores(one: ScoredSet, by_seed: _Seeds) -> dict[str, Any]:
     """Summarise each metric of a set over seeds."""
-    return {metric: _summary([one.score(metric, answer) for answer in by_seed.values()]) for metric in one.form.metrics}
+    return {
+        metric: _summary([one.score(metric, found.answers) for found in by_seed.values()])
+        for metric in one.form.metrics
+    }
 
 
-def _group_scores(one: ScoredSet, by_seed: Mapping[int, np.ndarray]) -> list[dict[str, Any]]:
+def _group_scores(one: ScoredSet, by_seed: _Seeds) -> list[dict[str, Any]]:
     """Summarise each group of a set's rows over seeds."""
     return [
         {
@@ -156,7 +155,7 @@ def _group_scores(one: ScoredSet, by_seed: Mapping[int, np.ndarray]) -> list[dic
             "value": group.value,
             "metric": group.metric,
             "rows": len(group.rows),
-            **_summary([one.score_group(group, answer) for answer in by_seed.values()]),
+            **_summary([one.score_group(group, found.answers) for found in by_seed.values()]),
         }
         for group in one.groups()
     ]
@@ -175,19 +174,17 @@ def _summary(each: Sequence[Score]) -> dict[str, Any]:
     }
 
 
-def _comparisons(
-    sets: Mapping[str, ScoredSet], answers: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]]
-) -> list[dict[str, Any]]:
+def _comparisons(sets: Mapping[str, ScoredSet], answered: Mapping[str, Mapping[str, _Seeds]]) -> list[dict[str, Any]]:
     """Compare the first variant with each other one, by the headline metric of each set."""
-    first, *others = answers
+    first, *others = answered
     rows = []
     for other in others:
         for name, one in sets.items():
             metric = one.form.metrics[0]
             found = compare(
                 one.compared(metric, one.gold),
-                [one.compared(metric, answer) for answer in answers[first][name].values()],
-                [one.compared(metric, answer) for answer in answers[other][name].values()],
+                [one.compared(metric, seed.answers) for seed in answered[first][name].values()],
+                [one.compared(metric, seed.answers) for seed in answered[other][name].values()],
                 metric=metric,
                 positive=one.positive,
             )

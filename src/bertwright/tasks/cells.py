@@ -6,6 +6,7 @@ import csv
 import difflib
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from bertwright.text.streams import unpacked_file
 from bertwright.text.troubles import Reading, Troubles
 
 Row = Mapping[str, Any]
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -92,19 +94,35 @@ def rows_in(path: Path, heading: Heading) -> Iterator[tuple[int, Row]]:
     yield from _jsonl(path, content, heading) if kind == "jsonl" else _csv(path, content, heading, kind)
 
 
+def json_row(line: str, place: str) -> dict[str, Any]:
+    """Return the object of a line, or ``DataError``."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: not valid JSON ({error}); a row is a JSON object on one line") from None
+    except RecursionError:
+        raise DataError(f"{place}: JSON nested too deep; a row is an object of plain values") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: found {type(row).__name__}, expected a JSON object a line")
+    return row
+
+
+def whole_characters(value: str, column: str, place: str) -> str:
+    """Return a cell as it is, or ``DataError``: JSON can spell half of a surrogate pair, which no tokenizer takes."""
+    if not value.isascii() and (half := _SURROGATE.search(value)):
+        raise DataError(
+            f"{place}: column {column!r} holds half a character at place {half.start()} ({half[0]!a}); write the whole "
+            "character, or remove it"
+        )
+    return value
+
+
 def _jsonl(path: Path, content: Iterator[str], heading: Heading) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(content, 1):
         if not line.strip():
             continue
         place = f"{path}, row {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}: not valid JSON ({error})") from None
-        except RecursionError:
-            raise DataError(f"{place}: JSON nested too deep; a row is an object of plain values") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{place}: found {type(row).__name__}, expected a JSON object a line")
+        row = json_row(line, place)
         if not heading.names:
             heading.take(place, list(row))
         yield number, heading.pick(place, row)

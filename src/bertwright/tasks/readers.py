@@ -14,7 +14,7 @@ import numpy as np
 
 from bertwright.errors import DataError
 from bertwright.tasks.brackets import repaired
-from bertwright.tasks.cells import Heading, Row, rows_in
+from bertwright.tasks.cells import Heading, Row, rows_in, whole_characters
 from bertwright.tasks.layout import Layout
 from bertwright.tasks.task import SetForm, Task
 
@@ -162,15 +162,7 @@ def _text(value: Any, column: str, place: str) -> str:
         raise DataError(
             f"{place}: column {column!r} holds {value!r}, not text; name the column with the text in `text`"
         )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        # JSON can spell half of a character's surrogate pair; no tokenizer takes it.
-        raise DataError(
-            f"{place}: column {column!r} holds half a character at place {error.start} "
-            f"({value[error.start]!a}); write the whole character, or remove it"
-        ) from None
-    return value
+    return whole_characters(value, column, place)
 
 
 @dataclass(frozen=True)

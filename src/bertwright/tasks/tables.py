@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
+from bertwright.tasks.cells import json_row, whole_characters
 from bertwright.text.cells import DIALECTS, LARGEST_CELL
 from bertwright.text.documents import ignore
 from bertwright.text.lines import refuse_other_encodings, without_mark
@@ -28,7 +27,6 @@ WINDOW = 2048
 """Rows of a window, at most."""
 _LARGE = 1 << 24  # characters, or bytes of parquet, after which a window ends sooner
 _BUFFER = 1 << 20
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _json_lines(table: Table) -> Iterator[Window]:
             if not line.strip():
                 continue
             place = f"{table.file.path}, row {number}"
-            row = _object(line, place)
+            row = json_row(line, place)
             _check_columns(place, list(row), table.text)
             yield number, tuple(_text(row[c], c, place) for c in table.text), (line.strip(), row), len(line)
 
@@ -148,18 +146,6 @@ def _gathered(rows: Iterator[tuple[int, tuple[str, ...], Any, int]]) -> Iterator
             numbers, texts, kept, size = [], [], [], 0
     if kept:
         yield Window(numbers, tuple(texts), kept)
-
-
-def _object(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: not valid JSON ({error}); a row is a JSON object on one line") from None
-    except RecursionError:
-        raise DataError(f"{place}: JSON nested too deep; a row is an object of plain values") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: found {type(row).__name__}, expected a JSON object a line")
-    return row
 
 
 def _cells(file: TextFile) -> Iterator[tuple[int, list[str]]]:
@@ -256,13 +242,7 @@ def _text(value: Any, column: str, place: str) -> str:
         raise DataError(f"{place}: column {column!r} is empty; fill it in, or take the row out of the file")
     if not isinstance(value, str):
         raise DataError(f"{place}: column {column!r} holds {value!r}, not text; name the text with --text COLUMN")
-    # JSON can spell half of a character's surrogate pair; no tokenizer takes it.
-    if not value.isascii() and (half := _SURROGATE.search(value)):
-        raise DataError(
-            f"{place}: column {column!r} holds half a character at place {half.start()} ({half[0]!a}); write the whole "
-            "character, or remove it"
-        )
-    return value
+    return whole_characters(value, column, place)
 
 
 def _check_type(path: Path, column: str, kind: pa.DataType) -> None:
