@@ -350,7 +350,7 @@ class Finetune(Optimization):
     """Longest row in tokens; longer ones are cut and counted."""
     seeds: Positive = 3
     """Runs of each task, each with its own seed."""
-    trainable: Literal["all", "head"] = "all"
+    trainable: Literal["full", "head"] = "full"
     """Which parameters learn."""
     at_checkpoints: bool = False
     """Also fine-tune the encoders that `pretrain.save_at` saved: what more pretraining is worth."""

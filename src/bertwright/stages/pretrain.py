@@ -130,7 +130,7 @@ class _Job:
 
     def phase(self, name: str, trainable: str, budget: Budget) -> Outcome:
         """Train the chosen parameters for a budget; checkpoints go to a folder of the phase's name."""
-        choice, work, everything = self.choice, self.work, trainable == "all"
+        choice, work, everything = self.choice, self.work, trainable == "full"
         folder = work.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         frozen = frozenset(key for key, _ in self.model.named_parameters() if key.startswith("pooler."))
@@ -291,7 +291,7 @@ def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
             f"{warming.steps} steps: held-out loss {warming.first['held_out_loss']:.2f} to "
             f"{warming.final['held_out_loss']:.2f}."
         )
-    outcome = job.phase("whole", "all", budget)
+    outcome = job.phase("whole", "full", budget)
     if path:
         before, after = outcome.first["second_text_loss"], outcome.final["second_text_loss"]
         begun.notes.append(f"The loss on {path.name}, the second text, went from {before:.3f} to {after:.3f}.")

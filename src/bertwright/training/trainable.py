@@ -17,7 +17,7 @@ def _head(name: str) -> bool:
     return name.startswith("head.")
 
 
-CHOICES: dict[str, Callable[[str], bool]] = {"all": _everything, "head": _head}
+CHOICES: dict[str, Callable[[str], bool]] = {"full": _everything, "head": _head}
 
 
 def select(model: nn.Module, choice: str, *, frozen: frozenset[str] = frozenset()) -> tuple[str, ...]:
