@@ -14,7 +14,8 @@ from pydantic_core import PydanticUndefined
 
 from bertwright.cli import app
 from bertwright.fields import Section
-from bertwright.recipe import Encoder, Finetune, Grid, LabelledSet, Pretrain, Recipe, System, Task
+from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
+from bertwright.recipe_methods import Grid, Method
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 
 HERE = Path(__file__).parent
@@ -27,6 +28,7 @@ SECTIONS: list[tuple[str, type[Section]]] = [
     ("encoder", Encoder),
     ("pretrain", Pretrain),
     ("finetune", Finetune),
+    ("finetune.trainable", Method),
     ("finetune.grid", Grid),
     ("tasks", Task),
     ("tasks.sets", LabelledSet),
@@ -65,6 +67,8 @@ def recipe() -> str:
                 shown = "must be given"
             elif isinstance(default, Section):
                 shown = "see below"
+            elif isinstance(default, tuple) and default and isinstance(default[0], Method):
+                shown = f"`{default[0].label}`"
             elif default is None or default == () or default == {}:
                 shown = "off"
             else:

@@ -13,9 +13,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 # A room may import what stands on an earlier line, never a neighbour on its own line.
 ORDER = [
     ["errors"],
-    ["files", "processes", "units"],
-    ["fields", "store", "demo", "first_recipe", "presets"],
-    ["recipe_text"],
+    ["bias_terms", "files", "processes", "units"],
+    ["fields", "pack", "store", "demo", "first_recipe", "presets"],
+    ["recipe_methods", "recipe_text"],
     ["recipe"],
     ["reading", "text"],
     ["encoder", "training", "tasks"],
@@ -24,7 +24,7 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_predict", "cli_store", "cli_submit"],
+    ["cli_pack", "cli_predict", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]

@@ -45,7 +45,9 @@ app = typer.Typer(
 app.add_typer(store_app, name="store")
 
 
-Smoke = Annotated[bool, typer.Option("--smoke", help="Take the same way at toy size, on made-up text.")]
+Smoke = Annotated[
+    bool, typer.Option("--smoke", help="Take the same way at toy size; made-up text stands in for what is not there.")
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,7 +108,7 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int
     from bertwright.reports.tables import summary_lines
     from bertwright.screen import Screen
 
-    recipe = load_recipe(path, overrides or ())
+    recipe = load_recipe(path, overrides or (), stand_ins=toy)
     recipe = smoke(recipe) if toy else recipe
     stop_when_asked()
     command = " ".join(["bertwright", *sys.argv[1:]])

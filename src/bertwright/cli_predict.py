@@ -23,7 +23,7 @@ def predict_command(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A fine-tuned run's folder, such as bertwright-store/runs/RECIPE/tasks/TASK/VARIANT/seed-0.",
+            help="A fine-tuned run's folder or pack: bertwright-store/runs/RECIPE/tasks/TASK/VARIANT/seed-0[.pack].",
         ),
     ],
     file: Annotated[
@@ -39,6 +39,12 @@ def predict_command(
         list[str] | None,
         typer.Option(
             "--text", metavar="COLUMN", help="A column of text, where FILE calls it otherwise; twice for pairs."
+        ),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            "--encoder", metavar="FOLDER", help="The encoder of a pack, where no note beside it says where it is."
         ),
     ] = None,
     prefix: Annotated[
@@ -62,7 +68,8 @@ def predict_command(
 
     stop_when_asked()
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
-        done = predict(model, file, out, text=text or (), prefix=prefix, precision=precision.value, listen=screen)
+        form = {"prefix": prefix, "precision": precision.value}
+        done = predict(model, file, out, text=text or (), encoder=encoder, **form, listen=screen)
     earlier = f", {done.earlier:,} of them by an earlier try" if done.earlier else ""
     cut = f"{done.cut:,} of them cut at {done.max_length} tokens" if done.cut else "none cut"
     speed = f"{seconds_text(done.seconds)}, {done.rows_per_second:,.0f} rows/s"

@@ -18,9 +18,9 @@ def _resolve(value: Any, info: ValidationInfo) -> Any:
 
 
 def existing(value: Any, info: ValidationInfo) -> Any:
-    """Place a relative path in the recipe's folder, and refuse one that is not there."""
+    """Place a relative path in the recipe's folder; refuse one that is not there, if nothing may stand in for it."""
     path = _resolve(value, info)
-    if not path.exists():
+    if not path.exists() and not (info.context or {}).get("stand_ins"):
         near = path
         while not near.exists():
             near = near.parent

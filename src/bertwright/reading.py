@@ -39,18 +39,22 @@ class Draft:
         return Problem(dotted(key), line_of(key, self.lines), message)
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe from a YAML file, with ``a.b=c`` overrides; ``RecipeError`` lists all faults."""
-    return _whole(draft_recipe(path, overrides))
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: bool = False) -> Recipe:
+    """Read a recipe from a YAML file, with ``a.b=c`` overrides; ``RecipeError`` lists all faults.
+
+    With ``stand_ins`` files and folders need not be there: something else will stand in for them.
+    """
+    return _whole(draft_recipe(path, overrides, stand_ins=stand_ins))
 
 
 def default_recipe(name: str = "encoder", *, folder: str | Path | None = None, **sections: Any) -> Recipe:
     """Return a recipe from sections as plain dicts, as a file of them would; paths resolve against ``folder``."""
     document = {"name": name, **sections}
-    return _whole(_validated(document, "recipe", {}, Path(folder) if folder is not None else Path.cwd(), []))
+    context = {"folder": Path(folder) if folder is not None else Path.cwd()}
+    return _whole(_validated(document, "recipe", {}, context, []))
 
 
-def draft_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
+def draft_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: bool = False) -> Draft:
     """Read a recipe without raising for its content; ``RecipeError`` only where the file cannot be read at all."""
     path = Path(path)
     try:
@@ -80,7 +84,7 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     for override in overrides:
         _override(document, override, problems)
     document.setdefault("name", path.stem)
-    return _validated(document, path, lines, path.resolve().parent, problems)
+    return _validated(document, path, lines, {"folder": path.resolve().parent, "stand_ins": stand_ins}, problems)
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -98,7 +102,9 @@ def _told(section: Section, content: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(own, Section):
             told[name] = _told(own, value)
         elif isinstance(own, tuple) and own and isinstance(own[0], Section):
-            told[name] = [_told(one, part) for one, part in zip(own, value, strict=True)]
+            told[name] = [
+                _told(one, part) if isinstance(part, dict) else part for one, part in zip(own, value, strict=True)
+            ]
         else:
             told[name] = value
     return told
@@ -124,7 +130,8 @@ def _whole(draft: Draft) -> Recipe:
 
 def _unset(recipe: Recipe) -> Any:
     """Leave out what another key forbids, and the preset: what it filled in stands where it belongs."""
-    encoder = set(type(recipe.encoder).model_fields) - {"folder"} if recipe.encoder.folder is not None else set()
+    brought = set(type(recipe.encoder).model_fields) - {"folder", "add_missing"}
+    encoder = brought if recipe.encoder.folder is not None else set()
     tasks = {
         index: {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "documents"}
         for index, task in enumerate(recipe.tasks)
@@ -183,7 +190,11 @@ def _override(document: dict[str, Any], override: str, problems: list[Problem]) 
 
 
 def _validated(
-    document: dict[str, Any], source: Path | str, lines: Mapping[Key, int], folder: Path, problems: list[Problem]
+    document: dict[str, Any],
+    source: Path | str,
+    lines: Mapping[Key, int],
+    context: dict[str, Any],
+    problems: list[Problem],
 ) -> Draft:
     """Check each section apart, so that a fault in one hides none in another, then the recipe whole."""
     sections: dict[str, Any] = {}
@@ -192,25 +203,25 @@ def _validated(
     document.setdefault("store", "bertwright-store")
     for name, value in document.items():
         if name == "tasks" and isinstance(value, list):
-            parts = [_part(Recipe, {"name": "x", "tasks": [task]}, folder) for task in value]
+            parts = [_part(Recipe, {"name": "x", "tasks": [task]}, context) for task in value]
             for index, (_, faults) in enumerate(parts):
                 problems += [_problem(("tasks", index, *fault["loc"][2:]), fault, Recipe, lines) for fault in faults]
             sections[name] = tuple(part.tasks[0] if part else None for part, _ in parts)
         else:
-            part, faults = _part(Recipe, {"name": "x", name: value}, folder)
+            part, faults = _part(Recipe, {"name": "x", name: value}, context)
             problems += [_problem(tuple(fault["loc"]), fault, Recipe, lines) for fault in faults]
             if part is not None:
                 sections[name] = getattr(part, name)
     recipe = None
     if not problems:
-        recipe = Recipe.model_validate(document, context={"folder": folder})
+        recipe = Recipe.model_validate(document, context=context)
         problems += [Problem(dotted(key), line_of(key, lines), message) for key, message in _contradictions(recipe)]
     return Draft(source, tuple(problems), sections, lines, recipe)
 
 
-def _part(model: type[Recipe], content: dict[str, Any], folder: Path) -> tuple[Recipe | None, list[Any]]:
+def _part(model: type[Recipe], content: dict[str, Any], context: dict[str, Any]) -> tuple[Recipe | None, list[Any]]:
     try:
-        return model.model_validate(content, context={"folder": folder}), []
+        return model.model_validate(content, context=context), []
     except ValidationError as error:
         return None, error.errors()
 

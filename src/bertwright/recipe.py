@@ -14,11 +14,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer, m
 
 from bertwright.fields import (
     Columns,
-    Counts,
     Existing,
     Location,
     Positive,
-    Rates,
     Section,
     Share,
     Shares,
@@ -27,6 +25,7 @@ from bertwright.fields import (
     Work,
     existing,
 )
+from bertwright.recipe_methods import Grid, Method, Methods
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.units import Amount
 
@@ -83,12 +82,16 @@ class Encoder(Section):
     """Width of the feed-forward layer."""
     positions: Positive = 512
     """Longest row the encoder can take, in tokens."""
+    add_missing: bool = False
+    """Give a folder's encoder that has no biases zeros in their place, which changes no answer: for BitFit."""
 
     @model_validator(mode="after")
     def _folder_has_its_shape(self) -> Self:
-        given = sorted(self.model_fields_set - {"folder"})
+        given = sorted(self.model_fields_set - {"folder", "add_missing"})
         if self.folder is not None and given:
             raise ValueError(f"`folder` brings its own shape; remove {', '.join(given)} or the folder")
+        if self.folder is None and self.add_missing:
+            raise ValueError("`add_missing` is for the encoder of a folder; name its `folder`, or remove it")
         return self
 
 
@@ -298,32 +301,10 @@ class Task(Section):
         return self
 
 
-class Grid(Section):
-    """Settings to try: every combination of what is listed."""
-
-    learning_rate: Rates = ()
-    """Peak learning rates."""
-    batch: Counts = ()
-    """Rows an update."""
-    epochs: Rates = ()
-    """Passes over the training rows."""
-    weight_decay: Rates = ()
-    """Weight decays."""
-
-    @model_validator(mode="after")
-    def _has_something(self) -> Self:
-        if not any(getattr(self, name) for name in type(self).model_fields):
-            raise ValueError(f"a grid lists values of {', '.join(type(self).model_fields)}; it has none")
-        twice = [name for name in type(self).model_fields if len(set(getattr(self, name))) < len(getattr(self, name))]
-        if twice:
-            raise ValueError(f"a value stands twice in the grid's {', '.join(twice)}; keep one")
-        return self
-
-
 class Finetune(Optimization):
     """How the tasks are learnt."""
 
-    protocol: Literal["sane", "extremebert", "mosaicbert", "cramming"] | None = None
+    protocol: Literal["sane", "extremebert", "bitfit", "mosaicbert", "cramming"] | None = None
     """A way of fine-tuning by name: its settings, its grid, what the best is chosen on, its seeds. What the recipe sets
     itself stands before it."""
     grid: Grid | None = None
@@ -350,8 +331,13 @@ class Finetune(Optimization):
     """Longest row in tokens; longer ones are cut and counted."""
     seeds: Positive = 3
     """Runs of each task, each with its own seed."""
-    trainable: Literal["full", "head"] = "full"
-    """Which parameters learn."""
+    trainable: Methods = (Method(),)
+    """Which parameters learn, or a list of methods to hold against each other: `full`, `bitfit`, `head`, ... by name,
+    or with choices of their own (see Method)."""
+    pack: Literal["fp16", "fp32"] = "fp16"
+    """Number format of the packs that `bitfit` and `head` leave."""
+    score_train: bool = False
+    """Score the training rows too (2,000 drawn ones at most): how much better a method does on what it has seen."""
     at_checkpoints: bool = False
     """Also fine-tune the encoders that `pretrain.save_at` saved: what more pretraining is worth."""
     baseline: bool = False

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from scipy.special import softmax
 
 import bertwright
-from bertwright.stages.fine_tuned import Answering, find
+from bertwright.stages.fine_tuned import answering, find
 from bertwright.training.precision import choose
 
 Toy = Callable[..., Path]
@@ -33,7 +33,7 @@ def test_a_run_answers_as_it_was_scored(toy: Toy, tmp_path: Path) -> None:
     np.testing.assert_allclose(softmax(logits, axis=1), given, atol=1e-6)
 
     folder, task = find(run)
-    model = Answering(folder, choose("cpu", "fp32"))
+    model = answering(folder, choose("cpu", "fp32"))
     found = model.logits(model.encode([(row["text"],) for row in rows], task.max_length))
     np.testing.assert_array_equal(logits, found)
 

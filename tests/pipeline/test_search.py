@@ -61,7 +61,7 @@ def test_the_best_of_a_grid_is_scored(tuned: Toy, select_on: str) -> None:
     assert {(48, chosen["setting"]["learning_rate"])} == {(r["rows"], r["settings"]["learning_rate"]) for r in runs}
     scored = result.stages["evaluate/height"].record["results"]
     where = "rows kept back from train" if select_on == "holdout" else "dev, where it is scored too"
-    assert f"the best of 3 settings on {where}" in scored["protocol"]
+    assert f"the best of 3 settings on {where}" in scored["variants"][0]["protocol"]
     assert {3} == {variant["settings_tried"] for variant in scored["variants"]}
     assert not any((sealed.folder / "model").exists() for name, sealed in result.stages.items() if "search" in name)
 
@@ -172,7 +172,7 @@ def test_a_task_starts_from_anothers_best_run(tuned: Toy) -> None:
     """Encoder and pooler are the other run's, the last layer is new; the plan orders it, in any order of the recipe."""
     path = tuned()
     path = tuned(
-        finetune={**ONE, "learning_rate": 1e-9, "trainable": "head", "schedule": "constant"},
+        finetune={**ONE, "learning_rate": 1e-9, "schedule": "constant"},
         tasks=[second(path, start_from="height"), first() | {"learning_rate": 1e-2}],
     )
     names = [stage.name for stage in plan(bertwright.load_recipe(path))]

@@ -101,7 +101,7 @@ def finetune(task: str, variant: str, seed: int) -> dict[str, Any]:
         "task": task,
         "variant": variant,
         "seed": seed,
-        "method": "all",
+        "method": "full",
         "settings": {"learning_rate": 1e-4, "batch": 32, "epochs": 3},
         "steps": 468,
         "epochs": 3.0,
@@ -127,13 +127,13 @@ def score(values: list[float | None], interval: list[float] | None, notes: list[
 
 def variant(name: str, scores: dict[str, Any]) -> dict[str, Any]:
     """Return one variant of a task."""
-    return {"variant": name, "method": "all", "seeds": [0, 1, 2], "settings_tried": 1, "scores": scores}
+    told = {"method": "full", "protocol": "the weights of the last epoch", "settings_tried": 1}
+    return {"variant": name, **told, "seeds": [0, 1, 2], "scores": scores}
 
 
 TRIAGE = {
     "task": "triage",
     "kind": "single_label",
-    "protocol": "the weights of the last epoch",
     "headline": {"set": "dev", "metric": "accuracy"},
     "labels": ["routine", "soon", "urgent"],
     "sets": {

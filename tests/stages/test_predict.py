@@ -22,7 +22,7 @@ import bertwright
 from bertwright.cli import call
 from bertwright.encoder.config import FAMILIES
 from bertwright.errors import DataError, Diverged, InputError, LockHeld
-from bertwright.stages.fine_tuned import Answering
+from bertwright.stages.fine_tuned import answering
 from bertwright.stages.partial_rows import working
 from bertwright.training.precision import choose
 
@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_ordinary_class(make_model: MakeModel, tmp_path
     folder = make_model(family, text=("text", "other"))
     source = write_rows(tmp_path / "a.jsonl", 7)
     done = bertwright.predict(folder, source, tmp_path / "b.jsonl", **FP32)
-    model, rows = Answering(folder, choose("cpu", "fp32")), objects(tmp_path / "b.jsonl")
+    model, rows = answering(folder, choose("cpu", "fp32")), objects(tmp_path / "b.jsonl")
     encoded = model.encode([(row["text"], row["other"]) for row in rows], 16)
     assert 0 < encoded.cut == done.cut
     assert {3 if family == "roberta" else 2} == {int(np.sum(ids == model.tokenizer.sep_id)) for ids in encoded.ids}
@@ -91,7 +91,7 @@ def test_other_kinds_of_tasks(make_model: MakeModel, tmp_path: Path, kind: str) 
     source = write_rows(tmp_path / "a.jsonl", 20)
     bertwright.predict(folder, source, tmp_path / "b.jsonl", **FP32)
     rows = objects(tmp_path / "b.jsonl")
-    model = Answering(folder, choose("cpu", "fp32"))
+    model = answering(folder, choose("cpu", "fp32"))
     logits = model.logits(model.encode([(row["text"],) for row in rows], 16))
     if kind == "regression":
         np.testing.assert_allclose(logits[:, 0], [row["prediction"] for row in rows], rtol=1e-6)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bertwright import files
 from bertwright.errors import Diverged, Interrupted, RunError
-from bertwright.training import checkpoint, loss_scale
+from bertwright.training import checkpoint, loss_scale, trainable
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.feed import Feed
@@ -31,7 +31,6 @@ from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.order import Place
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.schedules import Schedule
-from bertwright.training.trainable import select
 
 
 class Toy(nn.Module):
@@ -287,7 +286,9 @@ def test_a_frozen_part_stays_and_costs_no_state(tmp_path: Path) -> None:
     """`head` trains the head alone: the body keeps its bits and has no place in the checkpoint."""
     model = Toy()
     body = model.body.weight.detach().clone()
-    assert ("head.weight", "head.bias") == select(model, "head")
+    chosen = trainable.head(model)
+    assert ["head.weight", "head.bias"] == list(chosen)
+    trainable.freeze_others(model, chosen)
     go(tmp_path, model, steps=4)
     assert torch.equal(body, model.body.weight)
     tensors, _ = checkpoint.latest(tmp_path) or ({}, State())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bertwright import files
 from bertwright.encoder.config import FAMILIES, EncoderConfig
 from bertwright.encoder.heads import ClassificationHead, MaskedLMHead
+from bertwright.encoder.missing_biases import SWITCHES, with_biases
 from bertwright.encoder.models import Classifier, MaskedLM, empty
 from bertwright.encoder.names import NAMES, body_names, head_names
 from bertwright.encoder.stack import Encoder
@@ -48,13 +49,24 @@ class Loaded:
     labels: tuple[str, ...] | None
     notes: tuple[str, ...]
 
+    @property
+    def brings_head_layer(self) -> bool:
+        """Whether the dense layer of a task's head comes with the encoder (see ``build_classifier``)."""
+        from_words = self.config.family == "modern" and self.masked_lm_head is not None
+        return self.classifier is not None or self.pooler is not None or from_words
 
-def load(folder: Path) -> Loaded:
-    """Read an ordinary model folder; ``DataError`` says what is missing or does not fit."""
-    settings = _settings(folder)
+
+def load(folder: Path, *, add_missing: bool = False) -> Loaded:
+    """Read an ordinary model folder; ``DataError`` says what is missing or does not fit.
+
+    ``add_missing`` gives an encoder without biases zeros in their place.
+    """
+    settings, added = _settings(folder), 0
+    tensors = {_plain(name): value for name, value in _tensors(folder).items()}
+    if add_missing:
+        settings, tensors, added = with_biases(settings, tensors)
     config = _config(settings, folder)
     family = NAMES[config.family]
-    tensors = {_plain(name): value for name, value in _tensors(folder).items()}
     prefixed = {f"{family.prefix}{name}" for names in body_names(config).values() for name in names}
     prefix = family.prefix if prefixed & set(tensors) else ""
     body = {ours: tuple(f"{prefix}{name}" for name in theirs) for ours, theirs in body_names(config).items()}
@@ -77,12 +89,15 @@ def load(folder: Path) -> Loaded:
     notes = [] if head is not None else ["the folder has no masked-word head"]
     if unused:
         notes.append(f"{len(unused)} tensors of the folder are not used: {', '.join(unused[:5])}")
+    if added:
+        notes.append(f"{added} biases that the folder lacks were added, as zeros")
     return Loaded(config, encoder, head, pooler, classifier, labels, tuple(notes))
 
 
-def read_config(folder: Path) -> EncoderConfig:
+def read_config(folder: Path, *, add_missing: bool = False) -> EncoderConfig:
     """Return the shape of the encoder in an ordinary model folder, without reading its weights."""
-    return _config(_settings(folder), folder)
+    settings = _settings(folder)
+    return _config(with_biases(settings, {})[0] if add_missing else settings, folder)
 
 
 def save(
@@ -232,7 +247,10 @@ def _config(settings: Mapping[str, Any], folder: Path) -> EncoderConfig:
     family = NAMES[name]
     for key, value in family.fixed.items():
         if key in settings and settings[key] != value:
-            raise DataError(f"{folder}: config.json says {key} = {settings[key]!r}; bertwright reads only {value!r}")
+            hint = "; `encoder.add_missing: true` adds biases, as zeros" if key in SWITCHES else ""
+            raise DataError(
+                f"{folder}: config.json says {key} = {settings[key]!r}; bertwright reads only {value!r}{hint}"
+            )
     if settings.get("position_embedding_type", "absolute") != "absolute":
         raise DataError(f"{folder}: position_embedding_type {settings['position_embedding_type']!r} is not supported")
     values = {ours: _number(settings, theirs, ours, folder) for theirs, ours in family.settings.items()}

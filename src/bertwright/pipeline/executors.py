@@ -78,6 +78,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                         paths=job.paths,
                         folder=folder,
                         machine=job.machine,
+                        identity=job.identity,
                         tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
                     )
                 )
@@ -128,7 +129,8 @@ def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
         "tokenizer": ("prepare", "tokenizer"),
         "overlap": ("overlap", "overlap"),
         "prepare": ("prepare", "prepare"),
-        "initialise": ("pretrain", "initialise_encoder"),
+        "initialise": ("initialise", "initialise_encoder"),
+        "biases": ("initialise", "add_missing_biases"),
         "pretrain": ("pretrain", "pretrain"),
         "search": ("search", "search"),
         "choose": ("choose", "choose"),

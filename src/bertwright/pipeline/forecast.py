@@ -15,11 +15,12 @@ from typing import Any
 import psutil
 import torch
 
+from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
-from bertwright.pipeline.settings import trial_of
+from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.reports.words import bytes_text
@@ -142,6 +143,7 @@ class _Forecaster:
             "overlap": self._one_overlap,
             "prepare": self._one_prepare,
             "initialise": self._one_initialise,
+            "biases": self._one_initialise,
             "pretrain": self._one_pretrain,
             "search": self._one_finetune,
             "choose": lambda _stage: Prediction(0.1, _now(), 10_000),
@@ -186,7 +188,7 @@ class _Forecaster:
     def _config(self) -> EncoderConfig:
         """Return the encoder's shape; a tokenizer that is still to be trained is taken to be as large as asked."""
         if self.recipe.encoder.folder is not None:
-            return finetune.config_in(self.recipe.encoder.folder)
+            return families.read_config(self.recipe.encoder.folder, add_missing=self.recipe.encoder.add_missing)
         tokenizer = self._given_tokenizer()
         wanted = self.recipe.tokenizer.vocabulary if self.recipe.tokenizer else 16_000
         choice = self.recipe.encoder.model_dump(mode="json")
@@ -268,7 +270,7 @@ class _Forecaster:
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
         (choice,) = (one for one in self.recipe.tasks if one.name == stage.options["task"]["name"])
-        settings = trial_of(self.recipe, choice, resolve_task(choice)).settings
+        settings = [one for trial in trials_of(self.recipe, choice, resolve_task(choice)) for one in trial.settings]
         return {**stage.options, **max(settings, key=lambda one: float(one["epochs"]))}
 
     def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:

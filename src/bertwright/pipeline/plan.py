@@ -100,8 +100,12 @@ class _Planner(Stages):
         precision = recipe.system.precision
         folder = recipe.encoder.folder
         given = given_folder(folder, ("config.json",), "encoder.folder", "*.safetensors") if folder else None
-        shape = {"seed": recipe.seed, **({} if given else {"encoder": plain(recipe.encoder, leave={"folder"})})}
+        shape_of = plain(recipe.encoder, leave={"folder", "add_missing"})
+        shape = {"seed": recipe.seed, **({} if given else {"encoder": shape_of})}
         own = self.own_tokenizer or tokenizer
+        if given and recipe.encoder.add_missing:
+            inputs = {"given": given, "tokenizer": own}
+            given = self.add("with-biases", "biases", {}, inputs=inputs, inside=MODEL)
         like = {"tokenizer": own, **({"like": given} if given else {})}
 
         def untrained() -> Variant:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertwright.errors import InputError
-from bertwright.pipeline.settings import Trial, dev_of, trial_of, without_result
+from bertwright.pipeline.settings import Trial, dev_of, trials_of, without_result
 from bertwright.pipeline.stage import Input, Stages, Variant
 from bertwright.recipe import Recipe
 from bertwright.stages.work import MODEL
@@ -16,17 +16,27 @@ from bertwright.tasks.task import Task
 
 # The parts of their epochs for which settings are tried when the better half goes on.
 _RUNGS = (0.25, 0.5, 1.0)
+# How many kinds of terms are tried where the smallest sufficient subset is wanted.
+_SUBSETS = (1, 2, 3, 4, 6)
 
 
 def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Variant], stages: Stages) -> None:
     """Plan all tasks by name, those that others start from first."""
     choices = {choice.name: choice for choice in recipe.tasks}
-    trials = {name: trial_of(recipe, choices[name], task) for name, task in tasks.items()}
+    trials = {name: trials_of(recipe, choices[name], task) for name, task in tasks.items()}
     planner = _Tasks(recipe, tasks, trials, stages)
-    for name in _in_order(trials):
-        for variant in variants:
-            planner.learn(name, variant)
-        planner.evaluate(name, variants)
+    for name in _in_order({name: of_task[0] for name, of_task in trials.items()}):
+        learners = [
+            _Learner(variant, trial, _label(variant, trial, recipe)) for variant in variants for trial in trials[name]
+        ]
+        for learner in learners:
+            planner.learn(name, learner)
+        planner.evaluate(name, learners)
+
+
+def _label(variant: Variant, trial: Trial, recipe: Recipe) -> str:
+    """Return what a task's runs on one encoder by one method are called: the method is said where there are several."""
+    return variant.name if len(recipe.finetune.trainable) == 1 else f"{variant.name}-{trial.method.label}"
 
 
 def _in_order(trials: Mapping[str, Trial]) -> list[str]:
@@ -42,69 +52,95 @@ def _in_order(trials: Mapping[str, Trial]) -> list[str]:
     return order
 
 
+@dataclass(frozen=True)
+class _Learner:
+    """An encoder and a method that a task is learnt with, and what their runs are called."""
+
+    variant: Variant
+    trial: Trial
+    label: str
+
+
 @dataclass
 class _Tasks:
     """Collects what was planned for each task: the runs to score, and what other tasks may start from."""
 
     recipe: Recipe
     tasks: Mapping[str, Task]
-    trials: Mapping[str, Trial]
+    trials: Mapping[str, Sequence[Trial]]
     stages: Stages
     runs: dict[str, dict[str, Input]] = field(default_factory=dict)
 
-    def learn(self, name: str, variant: Variant) -> None:
+    def learn(self, name: str, learner: _Learner) -> None:
         """Plan a task's runs on one encoder: the search for a setting where there are several, then the seeds."""
-        trial, task = self.trials[name], self.tasks[name]
-        base = self._base(task, variant)
-        inputs = {"encoder": self._encoder(trial, variant), "tokenizer": variant.tokenizer}
-        if len(trial.settings) > 1:
-            inputs = {**inputs, "chosen": self._search(name, variant, base, inputs)}
+        trial, variant = learner.trial, learner.variant
+        base = self._base(self.tasks[name], variant)
+        inputs = {**self._start(trial, learner), "tokenizer": variant.tokenizer}
+        if len(trial.settings) > 1 or trial.method.within is not None:
+            inputs = {**inputs, "chosen": self._search(name, learner, base, inputs)}
             own = trial.at_place(0)
         else:
             own = dict(trial.settings[0])
         for seed in trial.seeds:
-            run = self._run(f"finetune/{name}/{variant.name}/seed-{seed}", "finetune", {**base, **own}, seed, inputs)
-            self.runs.setdefault(name, {})[f"{variant.name}/{seed}"] = run
+            run = self._run(f"finetune/{name}/{learner.label}/seed-{seed}", "finetune", {**base, **own}, seed, inputs)
+            self.runs.setdefault(name, {})[f"{learner.label}/{seed}"] = run
 
-    def evaluate(self, name: str, variants: Sequence[Variant]) -> None:
-        """Plan the scores of all of a task's runs."""
-        trial, task = self.trials[name], self.tasks[name]
+    def evaluate(self, name: str, learners: Sequence[_Learner]) -> None:
+        """Plan the scores of all of a task's runs; those of packs take their encoder along."""
+        task, trials = self.tasks[name], self.trials[name]
+        variants = {
+            one.label: {
+                "encoder": one.variant.name,
+                "method": one.trial.method.method,
+                "protocol": one.trial.sentence,
+                "settings_tried": len(one.trial.settings),
+            }
+            for one in learners
+        }
         options = {
             "task": task.options(),
-            "method": self.recipe.finetune.trainable,
-            "max_length": trial.settings[0]["max_length"],
+            "variants": variants,
+            "max_length": trials[0].settings[0]["max_length"],
             "precision": self.recipe.system.precision,
-            "protocol": trial.sentence,
-            "settings_tried": len(trial.settings),
-            "known": trial.known,
+            "score_train": self.recipe.finetune.score_train,
+            "known": trials[0].known,
         }
         paths = {"train": task.train, **{f"set {part}": path for part, path in task.sets.items()}}
-        self.stages.add(f"evaluate/{name}", "evaluate", options, inputs=self.runs[name], paths=paths)
+        backbones = {
+            f"encoder of {one.label}": one.variant.encoder for one in learners if one.trial.method.leaves_a_pack
+        }
+        self.stages.add(f"evaluate/{name}", "evaluate", options, inputs={**self.runs[name], **backbones}, paths=paths)
 
     def _base(self, task: Task, variant: Variant) -> dict[str, Any]:
         """Return the options that all of a task's runs share; what only scores hang on stays out of them."""
         return {"task": task.as_learnt().options(), "precision": self.recipe.system.precision, "variant": variant.name}
 
-    def _encoder(self, trial: Trial, variant: Variant) -> Input:
-        """Return what a task's runs start from: the encoder, or another task's run on it."""
+    def _start(self, trial: Trial, learner: _Learner) -> dict[str, Input]:
+        """Return what a task's runs start from: the encoder, or another task's run on it.
+
+        A run that left a pack is not an encoder: it comes beside the one that it belongs to, as ``before``.
+        """
         if trial.start is None:
-            return variant.encoder
+            return {"encoder": learner.variant.encoder}
+        other = next(one for one in self.trials[trial.start] if one.method == trial.method)
         if trial.start_setting is None:
-            run = self.runs[trial.start][f"{variant.name}/{self.trials[trial.start].seeds[0]}"]
+            run = self.runs[trial.start][f"{learner.label}/{other.seeds[0]}"]
         else:
-            run = self._fixed_run(trial.start, trial.start_setting, variant)
-        return replace(run, inside=MODEL)
+            run = self._fixed_run(trial.start, other, trial.start_setting, learner)
+        if trial.method.leaves_a_pack:
+            return {"encoder": learner.variant.encoder, "before": run}
+        return {"encoder": replace(run, inside=MODEL)}
 
-    def _fixed_run(self, name: str, setting: Setting, variant: Variant) -> Input:
+    def _fixed_run(self, name: str, other: Trial, setting: Setting, learner: _Learner) -> Input:
         """Plan another task's run at one setting, whatever is best there; planned twice, it is the same stage."""
-        other, task = self.trials[name], self.tasks[name]
-        inputs = {"encoder": self._encoder(other, variant), "tokenizer": variant.tokenizer}
-        options = {**self._base(task, variant), **other.settings[0], **setting}
-        return self._run(f"finetune/{name}/{variant.name}/to-start-from", "finetune", options, other.seeds[0], inputs)
+        inputs = {**self._start(other, learner), "tokenizer": learner.variant.tokenizer}
+        options = {**self._base(self.tasks[name], learner.variant), **other.settings[0], **setting}
+        stage = f"finetune/{name}/{learner.label}/to-start-from"
+        return self._run(stage, "finetune", options, other.seeds[0], inputs)
 
-    def _search(self, name: str, variant: Variant, base: Mapping[str, Any], inputs: Mapping[str, Input]) -> Input:
+    def _search(self, name: str, learner: _Learner, base: Mapping[str, Any], inputs: Mapping[str, Input]) -> Input:
         """Plan the settings to try and the choice among them; by halving, the better half goes on to more epochs."""
-        trial, choice = self.trials[name], self.recipe.finetune
+        trial, choice = learner.trial, self.recipe.finetune
         base = {
             **base,
             "chosen_on": trial.select_on,
@@ -113,16 +149,22 @@ class _Tasks:
             "kept_back": choice.holdout if trial.select_on == "holdout" else None,
             "keep_weights": choice.keep == "all",
         }
-        if not choice.halving:
-            return self._rung(f"{name}/{variant.name}", trial, base, trial.settings, inputs, 1.0)
+        stem = f"{name}/{learner.label}"
         owns: Sequence[Mapping[str, Any]] = trial.settings
-        for number, share in enumerate(_RUNGS, 1):
-            chosen = self._rung(f"{name}/{variant.name}/rung-{number}", trial, base, owns, inputs, share)
+        rungs = _RUNGS if choice.halving and len(owns) > 1 else (1.0,)
+        for number, share in enumerate(rungs, 1):
+            rung = f"{stem}/rung-{number}" if len(rungs) > 1 else stem
+            chosen = self._rung(rung, trial, base, owns, inputs, share)
             inputs = {**inputs, "chosen": chosen}
             owns = [trial.at_place(place) for place in range(len(owns) // 2)]
             if len(owns) < 2:
                 break  # the best of those that are left is known
-        return chosen
+        return chosen if trial.method.within is None else self._smallest(stem, trial, base, inputs)
+
+    def _smallest(self, stem: str, trial: Trial, base: Mapping[str, Any], inputs: Mapping[str, Input]) -> Input:
+        """Plan runs on the terms that moved most, one, two, three, ... of them, and the choice of the fewest."""
+        owns = [{**trial.at_place(0), "most_moved": count} for count in _SUBSETS]
+        return self._rung(f"{stem}/terms", trial, base, owns, inputs, 1.0, within=trial.method.within)
 
     def _rung(
         self,
@@ -132,6 +174,7 @@ class _Tasks:
         owns: Sequence[Mapping[str, Any]],
         inputs: Mapping[str, Input],
         share: float,
+        within: float | None = None,
     ) -> Input:
         """Plan some settings, each for a ``share`` of its epochs, and the choice among them."""
         tried = {}
@@ -143,8 +186,9 @@ class _Tasks:
             "variant": base["variant"],
             "metric": base["metric"],
             "select_on": trial.select_on,
-            "varied": list(trial.varied),
+            "varied": list(trial.varied) if within is None else ["terms"],
             "share": share,
+            **({} if within is None else {"within": within}),
         }
         before = {"before": inputs["chosen"]} if "chosen" in inputs else {}
         return self.stages.add(f"choose/{stem}", "choose", options, inputs={**tried, **before})

@@ -308,7 +308,10 @@ def _forecast(
 
 
 def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
-    """Link human names to the stages: ``encoder``, ``encoder-25``, ``tasks/<task>/<variant>/seed-<n>``."""
+    """Link human names to what stages left.
+
+    They are ``encoder``, ``encoder-25``, ``tasks/<task>/<variant>/seed-<n>`` and, with their scores, ``seed-<n>.pack``.
+    """
     targets: dict[str, Path] = {}
     for name, sealed in done.items():
         if name.startswith(("search/", "choose/")):
@@ -317,6 +320,8 @@ def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
         human = human.replace("finetune/", "tasks/").replace("evaluate/", "scores/")
         targets[human] = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
         targets |= {human + saved.name.removeprefix("model"): saved for saved in sealed.folder.glob("model-*")}
+        packs = sealed.folder.glob("packs/*/*.pack")
+        targets |= {f"tasks/{name.partition('/')[2]}/{path.parent.name}/{path.name}": path for path in packs}
     for human, target in targets.items():
         link = folder / human
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 from bertwright.errors import InputError
 from bertwright.recipe import Finetune, Recipe
 from bertwright.recipe import Task as TaskChoice
+from bertwright.recipe_methods import LARGE_RATE, Method
 from bertwright.tasks.protocols import Plan, Setting, protocol
 from bertwright.tasks.task import Task
 
@@ -16,6 +17,7 @@ from bertwright.tasks.task import Task
 _ABOUT_RUNS = {
     *("seeds", "baseline", "at_checkpoints"),
     *("protocol", "grid", "select_on", "holdout", "halving", "keep"),
+    *("trainable", "pack", "score_train"),
 }
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
 _NO_RESULT = ("micro_batch", "checkpoint_every", "keep_weights")
@@ -24,8 +26,9 @@ _OF_A_TASK = ("epochs", "batch", "learning_rate", "max_length")
 
 @dataclass(frozen=True)
 class Trial:
-    """All that one task is learnt with: every setting whole, what the best is chosen on, and the seeds of the rest."""
+    """All that one task is learnt with by one method: every setting whole, what the best is chosen on, the seeds."""
 
+    method: Method
     settings: tuple[Setting, ...]
     varied: tuple[str, ...]
     """Fields in which the settings differ."""
@@ -58,29 +61,40 @@ def without_result(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     )
 
 
-def trial_of(recipe: Recipe, choice: TaskChoice, task: Task) -> Trial:
-    """Return what is tried for a task of the recipe.
+def trials_of(recipe: Recipe, choice: TaskChoice, task: Task) -> tuple[Trial, ...]:
+    """Return what is tried for a task of the recipe, by each method."""
+    return tuple(_trial(recipe, choice, task, method) for method in recipe.finetune.trainable)
+
+
+def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Trial:
+    """Return what is tried for a task by one method.
 
     ``InputError`` where a value stands beside a grid that tries several, where a protocol starts from a task that the
     recipe lacks, and where dev is to choose and there is none, or one of another task.
     """
     finetune = recipe.finetune
-    plan = protocol(finetune.protocol).plan(choice.known) if finetune.protocol else Plan()
-    if finetune.grid is not None:
-        own_grid = {name: getattr(finetune.grid, name) for name in type(finetune.grid).model_fields}
+    plan = protocol(finetune.protocol).plan(choice.known, method.method) if finetune.protocol else Plan()
+    grid = method.grid or finetune.grid
+    if grid is not None:
+        own_grid = {name: getattr(grid, name) for name in type(grid).model_fields}
         plan = replace(plan, grid={name: values for name, values in own_grid.items() if values})
+    # What a method says itself stands before a grid for all, and its own grid before a value for all.
+    plan = replace(plan, grid={name: values for name, values in plan.grid.items() if name not in method.settings})
     explicit = _explicit(finetune, choice)
-    for name in explicit.keys() & plan.grid.keys():
+    for name in explicit.keys() & plan.grid.keys() if method.grid is None else ():
         raise InputError(
             f"task {choice.name}: `{name}` is set to {explicit[name]}, and the grid tries "
             f"{', '.join(f'{value:g}' for value in plan.grid[name])}; remove one of the two"
         )
-    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **plan.fixed, **explicit}
-    settings = [{**base, **setting, **explicit} for setting in plan.settings()]
+    usual = {} if method.method == "full" else {"learning_rate": LARGE_RATE}
+    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **usual}
+    own = {name: value for name, value in explicit.items() if name not in plan.grid} | method.settings
+    settings = [{**base, **setting, **own, **_trained(finetune, method)} for setting in plan.settings()]
     select_on = finetune.select_on or plan.select_on
-    if len(settings) > 1 and select_on == "dev":
+    if select_on == "dev" and (len(settings) > 1 or method.within is not None):
         _need_dev(task)
     return Trial(
+        method=method,
         settings=tuple(settings),
         varied=tuple(name for name, values in plan.grid.items() if len(values) > 1),
         select_on=select_on,
@@ -90,6 +104,14 @@ def trial_of(recipe: Recipe, choice: TaskChoice, task: Task) -> Trial:
         protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
         known=choice.known,
     )
+
+
+def _trained(finetune: Finetune, method: Method) -> Setting:
+    """Return what says which parameters learn; more than its name for a method that does not train them all."""
+    if method.method == "full":
+        return {"trainable": "full"}
+    layers = None if method.layers is None else list(method.layers)
+    return {"trainable": method.method, "terms": method.terms, "layers": layers, "pack": finetune.pack}
 
 
 def dev_of(sets: Collection[str]) -> str | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bertwright.demo.write import write_demo
-from bertwright.recipe import Encoder, Finetune, Grid, Pretrain, Recipe
+from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, Task
+from bertwright.recipe_methods import Grid, Method
 from bertwright.recipe_text import Prepare, Source, Tokenizer
+from bertwright.tasks import catalogue
 from bertwright.units import Amount
 
 _DOCUMENTS = 200
@@ -14,6 +17,7 @@ _VOCABULARY, _NEW = 384, 8
 _STEPS = Amount("steps", 20.0)
 _BATCH = 8
 _RATES = (1e-4, 3e-4)
+_LARGE_RATES = (3e-4, 1e-3)
 _OF_A_TASK = ("epochs", "batch", "learning_rate")
 _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 
@@ -21,35 +25,68 @@ _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 def smoke(recipe: Recipe) -> Recipe:
     """Return a recipe that takes the same way at toy size: made-up text, a toy encoder, twenty updates, one epoch.
 
-    A model folder, ready rows and tasks stay what they are, and take the time they take. Results go to a run of their
-    own.
+    A model folder, ready rows and tasks stay what they are, and take the time they take; where they are not there, a
+    toy encoder and tasks of the made-up language stand in for them. Results go to a run of their own.
     """
     changes: dict[str, object] = {"name": f"{recipe.name}-smoke"}
+    given = recipe.encoder.folder is not None and recipe.encoder.folder.exists()
+    made_up = recipe.store / "smoke"
     if recipe.prepare is not None and recipe.prepare.sources:
-        text = write_demo(recipe.store / "smoke", documents=_DOCUMENTS).parent / "corpus"
-        changes["prepare"] = _prepare(recipe.prepare, text)
+        changes["prepare"] = _prepare(recipe.prepare, write_demo(made_up, documents=_DOCUMENTS).parent / "corpus")
         if recipe.encoder.folder is None and (recipe.tokenizer is None or recipe.tokenizer.folder is None):
             wanted = recipe.tokenizer or Tokenizer()
             changes["tokenizer"] = wanted.model_copy(update={"vocabulary": _VOCABULARY})
         elif recipe.tokenizer is not None and recipe.tokenizer.extend is not None:
             changes["tokenizer"] = recipe.tokenizer.model_copy(update={"extend": min(_NEW, recipe.tokenizer.extend)})
-    if recipe.encoder.folder is None:
-        changes["encoder"] = Encoder.model_copy(recipe.encoder, update=_SHAPE)
+    if not given:
+        changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**_SHAPE, "folder": None, "add_missing": False})
+    if recipe.encoder.folder is not None and not given and recipe.prepare is None:
+        text = write_demo(made_up, documents=_DOCUMENTS).parent / "corpus"
+        changes["prepare"] = _prepare(Prepare(), text)
+        changes["tokenizer"] = Tokenizer(vocabulary=_VOCABULARY)
+        changes["pretrain"] = _pretrain(Pretrain())
     if recipe.pretrain is not None:
         changes["pretrain"] = _pretrain(recipe.pretrain)
     changes["finetune"] = _finetune(recipe.finetune)
-    changes["tasks"] = tuple(task.model_copy(update=dict.fromkeys(_OF_A_TASK)) for task in recipe.tasks)
+    changes["tasks"] = tuple(_task(task, made_up) for task in recipe.tasks)
     return recipe.model_copy(update=changes)
+
+
+def _task(task: Task, made_up: Path) -> Task:
+    """Return a task that is learnt for one epoch; where its files are not there, one of the made-up language."""
+    if all(path.exists() for path in (task.folder, task.train, *(one.file for one in task.sets.values())) if path):
+        return task.model_copy(update=dict.fromkeys(_OF_A_TASK))
+    known = catalogue.known_task(task.known) if task.known else None
+    kind, text = (known.kind, known.text) if known else (task.kind, task.text or ())
+    name = "similarity" if kind == "regression" else "topic" if len(text) == 1 else "inference"
+    tasks = write_demo(made_up, documents=_DOCUMENTS).parent / "tasks" / name
+    suffix = ".csv" if name == "topic" else ".jsonl"
+    columns = {"similarity": ("first", "second"), "topic": ("text",), "inference": ("premise", "hypothesis")}[name]
+    return Task(
+        name=task.name,
+        kind="regression" if name == "similarity" else "classification",
+        train=tasks / f"train{suffix}",
+        sets={"dev": LabelledSet(file=tasks / f"dev{suffix}")},
+        text=columns,
+        start_from=task.start_from,
+    )
 
 
 def _finetune(choice: Finetune) -> Finetune:
     """Return one epoch of two seeds, and two rates where a protocol or a grid tries more than one setting."""
-    small = {"epochs": 1.0, "seeds": min(2, choice.seeds)}
+    small: dict[str, Any] = {"epochs": 1.0, "seeds": min(2, choice.seeds)}
+    small["trainable"] = tuple(_method(one) for one in choice.trainable)
     if choice.protocol is None and choice.grid is None:
         return choice.model_copy(update=small)
-    same = ("select_on", "halving", "keep", "baseline", "at_checkpoints", "trainable")
+    same = ("select_on", "halving", "keep", "baseline", "at_checkpoints", "pack", "score_train")
     kept = {name: getattr(choice, name) for name in same}
     return Finetune(**small, **kept, grid=Grid(learning_rate=_RATES))
+
+
+def _method(choice: Method) -> Method:
+    """Return a method with settings of its own made small too."""
+    update = {"epochs": None if choice.epochs is None else 1.0}
+    return choice.model_copy(update={**update, "grid": choice.grid and Grid(learning_rate=_LARGE_RATES)})
 
 
 def _prepare(choice: Prepare, text: Path) -> Prepare:

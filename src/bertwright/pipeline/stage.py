@@ -17,6 +17,7 @@ KINDS = (
     "overlap",
     "prepare",
     "initialise",
+    "biases",
     "pretrain",
     "search",
     "choose",

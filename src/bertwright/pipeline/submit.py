@@ -14,7 +14,7 @@ from bertwright.pipeline.run import Listener, Result, as_recipe, run
 from bertwright.recipe import Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.reports.words import metric_text, score_text
-from bertwright.stages.work import MODEL
+from bertwright.stages.work import MODEL, PACK
 from bertwright.tasks import catalogue
 from bertwright.tasks.readers import read
 from bertwright.tasks.submission import EXPECTED, by_index, check_submission, write_submission
@@ -141,7 +141,8 @@ def _best_run(result: Result, task: str) -> tuple[Path, int, str]:
         zip(values, variant["seeds"], strict=True), key=lambda one: -float("inf") if one[0] is None else one[0]
     )
     name = f"finetune/{task}/{variant['variant']}/seed-{seed}"
-    folder = result.stages[name].folder / MODEL
+    run = result.stages[name].folder
+    folder = run if (run / PACK).is_file() else run / MODEL
     if not folder.is_dir():
         raise InputError(f"the weights of {name} were not kept; set `finetune.keep: best` and give the command again")
     of = f", the best of {len(values)} seeds" if len(values) > 1 else ""

@@ -1,50 +1,24 @@
-"""Curves and scores as pictures: SVG that takes the page's colours, and PNG on white for slides and papers.
-
-The same drawing is made twice. The SVG's ink is a mark that becomes ``currentColor``, so one picture serves a light and
-a dark page; its words stay words, so they can be searched and read aloud.
-"""
+"""Curves and scores as pictures."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from bertwright.reports.drawing import Chart, Draw, chart, plain_axes
+from bertwright.reports.heat_map import change_chart
 from bertwright.reports.records import RunRecords, ScoreRow, score_rows
 from bertwright.reports.words import in_points, metric_text
 
-_WIDTH, _HEIGHT = 4.6, 2.9  # inches
-_DOTS_PER_INCH = 200
+_HEIGHT = 2.9  # inches
 _POINTS = 400  # most points of a curve; longer ones are averaged in windows
 _BLUE, _ORANGE = "#3d85c6", "#d9782d"  # told apart with any colour vision, on white and on near-black
-_PAPER_INK = "#222222"
-_MARK_INK = "#0a0b0c"  # replaced by currentColor; no other line has it
-
-Draw = Callable[[Figure, str], None]
-"""Draws on a figure with the ink given."""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One picture: file name without ending, caption, inline SVG text and PNG bytes."""
-
-    name: str
-    caption: str
-    svg: str
-    png: bytes
 
 
 def charts(run: RunRecords) -> list[Chart]:
@@ -56,6 +30,8 @@ def charts(run: RunRecords) -> list[Chart]:
         found.append(scores)
     if sure := reliability_chart(run):
         found.append(sure)
+    if moved := change_chart(run):
+        found.append(moved)
     return found
 
 
@@ -75,7 +51,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> list[Chart]:
             continue
         if longest > _POINTS:
             caption += f" Points are means of {_window(longest)} rows of the log."
-        found.append(_chart(name, caption, _curve(lines, across, label), _HEIGHT))
+        found.append(chart(name, caption, _curve(lines, across, label), _HEIGHT))
     return found
 
 
@@ -102,7 +78,7 @@ def _curve(lines: dict[str, tuple[np.ndarray, np.ndarray]], across: str, label: 
 
     def draw(figure: Figure, ink: str) -> None:
         axes = figure.subplots()
-        _plain_axes(axes, ink)
+        plain_axes(axes, ink)
         for key, (x, y) in lines.items():
             held_out = key == "held_out_loss"
             if len(x):
@@ -152,12 +128,12 @@ def score_chart(run: RunRecords) -> Chart | None:
         "Headline scores: small circles are seeds, the large dot is their mean with its 95 % interval, "
         "the broken line is the floor. A metric that is undefined has no dot."
     )
-    return _chart("scores", caption, draw, sum(heights))
+    return chart("scores", caption, draw, sum(heights))
 
 
 def _panel(axes: Axes, rows: Sequence[ScoreRow], ink: str) -> None:
     scale = 100.0 if in_points(rows[0].metric) else 1.0
-    _plain_axes(axes, ink)
+    plain_axes(axes, ink)
     axes.grid(visible=False, axis="y")
     for place, row in enumerate(rows):
         colour = _BLUE if place == 0 else _ORANGE
@@ -190,7 +166,7 @@ def reliability_chart(run: RunRecords) -> Chart | None:
     def draw(figure: Figure, ink: str) -> None:
         panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
         for axes, (title, told) in zip(panels, found.items(), strict=True):
-            _plain_axes(axes, ink)
+            plain_axes(axes, ink)
             sizes = np.array([one["count"] for one in told["bins"]])
             sure, right = ([100 * one[key] for one in told["bins"]] for key in ("confidence", "right"))
             axes.plot([0, 100], [0, 100], color=ink, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
@@ -205,58 +181,4 @@ def reliability_chart(run: RunRecords) -> Chart | None:
         "Confidence and truth, over all seeds of the first variant: dots on the broken line are as often right as they "
         "say; below it they are too sure. A dot's size is its number of answers."
     )
-    return _chart("reliability", caption, draw, 2.1 * len(found) + 0.4)
-
-
-def _plain_axes(axes: Axes, ink: str) -> None:
-    axes.patch.set_visible(False)
-    axes.grid(visible=True, color=ink, alpha=0.14, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=ink, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(ink)
-        spine.set_alpha(0.5)
-
-
-def _chart(name: str, caption: str, draw: Draw, height: float) -> Chart:
-    with (
-        mpl.rc_context(
-            {
-                "font.family": "sans-serif",
-                "font.size": 9,
-                "axes.titlesize": 9,
-                "figure.constrained_layout.w_pad": 0.1,
-                "figure.constrained_layout.h_pad": 0.08,
-                "svg.fonttype": "none",
-                "svg.hashsalt": name,
-                # A dollar sign in a user's name is a dollar sign.
-                "text.parse_math": False,
-            }
-        ),
-        warnings.catch_warnings(),
-    ):
-        # A name in a script that the font lacks shows as boxes in the PNG; page and SVG have it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        png, svg = io.BytesIO(), io.StringIO()
-        paper = Figure(figsize=(_WIDTH, height), dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
-        FigureCanvasAgg(paper)
-        draw(paper, _PAPER_INK)
-        paper.savefig(png, format="png", metadata={"Software": None})
-        screen = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none")
-        FigureCanvasSVG(screen)
-        draw(screen, _MARK_INK)
-        screen.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return Chart(name, caption, _inline(svg.getvalue(), name, caption), png.getvalue())
-
-
-def _inline(svg: str, name: str, caption: str) -> str:
-    """Return the drawing alone, fit to stand inside a page beside others."""
-    body = svg[svg.index("<svg ") :].replace(_MARK_INK, "currentColor")
-    body = re.sub(r"font-family: [^;\"]*;?", "", re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body))
-    # Names inside a drawing must not meet those of another one on the same page.
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'(href="#|url\(#)', rf"\1{name}-", body)
-    head, rest = body.split(">", 1)
-    head = re.sub(r'\s(?:width|height|version|xmlns(?::xlink)?)="[^"]*"', "", head)
-    return f'{head} role="img" aria-label="{escape(caption)}">{rest}'
+    return chart("reliability", caption, draw, 2.1 * len(found) + 0.4)

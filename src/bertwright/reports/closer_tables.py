@@ -27,7 +27,7 @@ def _settings(found: Mapping[str, Any]) -> Table:
     columns = (*(name.replace("_", " ") for name in varied), metric_text(metric), "epochs run", "time", "what happened")
     cells = tuple(
         (
-            *(f"{row[name]:g}" for name in varied),
+            *(row[name] if isinstance(row[name], str) else f"{row[name]:g}" for name in varied),
             score_text(row["score"], metric),
             f"{row['epochs']:g}",
             seconds_text(row["seconds"]),
@@ -44,6 +44,11 @@ def _settings(found: Mapping[str, Any]) -> Table:
         )
     if found["select_on"] == "dev":
         caption += " The best of many on dev is optimistic about dev."
+    if "within" in found:
+        caption += (
+            f" The fewest terms whose score is at most {found['within']:g} points below that of all of them "
+            f"({score_text(found['of_all_terms'], metric)}) are taken."
+        )
     title = f"Settings tried for {found['task']}, {found['variant']}"
     title += "" if found["share"] == 1 else f", for {found['share']:.0%} of their epochs"
     return Table(title, columns, cells, caption, frozenset(columns[:-1]), frozenset({0}))

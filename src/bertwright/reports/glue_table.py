@@ -34,7 +34,7 @@ def _caption(records: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"On dev; means over {seeds} seeds. glue: nine columns of one metric each, as the papers count; glue_official: "
         "nine tasks, two-metric tasks and MNLI's halves averaged, as the leaderboard counts. "
-        f"{'; '.join(sorted({record['protocol'] for record in records}))}."
+        f"{'; '.join(sorted({row['protocol'] for record in records for row in record['variants'][:1]}))}."
     )
 
 

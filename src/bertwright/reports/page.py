@@ -12,10 +12,12 @@ from markupsafe import Markup
 from bertwright import files
 from bertwright.reports import tables
 from bertwright.reports.answer import answer, main_headlines, notes
-from bertwright.reports.charts import Chart, charts
+from bertwright.reports.charts import charts
 from bertwright.reports.closer_tables import closer_tables
+from bertwright.reports.drawing import Chart
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.glue_table import glue_table
+from bertwright.reports.methods_tables import methods_tables
 from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
 from bertwright.reports.text_tables import text_tables
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
@@ -68,7 +70,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawings = {picture.name: picture for picture in pictures}
-    of_tasks = [drawings.pop(name) for name in ("scores", "reliability") if name in drawings]
+    of_tasks = [drawings.pop(name) for name in ("scores", "reliability", "changes") if name in drawings]
     return template.render(
         run=run,
         answer=answer(run),
@@ -89,7 +91,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
 
 def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
     scores, differences = tables.score_table(run, task), tables.difference_table(run, task)
-    more = (*closer_tables(run, task), tables.training_table(run, task))
+    more = (*methods_tables(run, task), *closer_tables(run, task), tables.training_table(run, task))
     found = (scores, *tables.group_tables(run, task), differences, *more)
     return [table for table in found if table.rows]
 

@@ -136,7 +136,7 @@ def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
                     interval=_pair(score["interval"]),
                     seeds=tuple(variant["seeds"]),
                     settings_tried=variant["settings_tried"],
-                    protocol=results.get("protocol", ""),
+                    protocol=variant["protocol"],
                     rows=about.get("rows"),
                     floor=about.get("floor", {}).get(metric),
                     headline=(set_name, metric) == (headline["set"], headline["metric"]),

@@ -311,7 +311,9 @@ def training_table(run: RunRecords, task: str) -> Table:
             setting = ", ".join(
                 f"{key.replace('_', ' ')} {_value(value)}" for key, value in (results.get("settings") or {}).items()
             )
-            groups.setdefault((results["variant"], results["method"], setting), []).append(results)
+            parts = record["name"].split("/")
+            label = parts[2] if len(parts) == 4 else results["variant"]
+            groups.setdefault((label, results["method"], setting), []).append(results)
     numbers = ("runs", "steps", "rows", "rows cut", "train loss", "rows/s", "time")
     columns = ("variant", "method", "settings", "trained parameters", *numbers)
     cells = tuple(

@@ -6,7 +6,7 @@ Sealed: ``predictions/<variant>/seed-<n>/<set>.parquet`` with ids, gold and pred
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from bertwright import files
+from bertwright import files, pack
 from bertwright.errors import DataError
-from bertwright.stages.fine_tuned import Answering
+from bertwright.stages.fine_tuned import answering
 from bertwright.stages.insight import insight
-from bertwright.stages.work import MODEL, Work
+from bertwright.stages.packs import place
+from bertwright.stages.work import PACK, Work
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import Score
-from bertwright.tasks.readers import read_rows, read_set
+from bertwright.tasks.readers import Rows, read_rows, read_set
 from bertwright.tasks.scoring import ScoredSet, scored_set
 from bertwright.tasks.statistics import compare, summarise
 from bertwright.tasks.task import Task
@@ -39,6 +40,10 @@ class _Answered:
 
 
 _Seeds = Mapping[int, _Answered]
+TRAIN = "train"
+"""The set of rows that were learnt from."""
+ENCODER_OF = "encoder of "
+_SEEN_ROWS = 2000
 
 
 def evaluate(work: Work) -> dict[str, Any]:
@@ -46,15 +51,23 @@ def evaluate(work: Work) -> dict[str, Any]:
     paths = {label.removeprefix("set "): path for label, path in work.paths.items() if label != "train"}
     task = Task.from_options(work.options["task"], work.paths["train"], paths)
     torch.set_num_threads(work.machine.threads)
-    labels = LabelMap.from_rows(read_rows(task, task.train), task.kind)
+    learnt_from = read_rows(task, task.train)
+    labels = LabelMap.from_rows(learnt_from, task.kind)
     sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
-    answered: dict[str, dict[str, dict[int, _Answered]]] = {}
-    for number, (role, folder) in enumerate(work.inputs.items()):
-        variant, seed = role.rsplit("/", 1)
-        for name, found in _predict_run(work, task, labels, sets, folder / MODEL, role).items():
-            answered.setdefault(variant, {}).setdefault(name, {})[int(seed)] = found
-        work.tell({"share": (number + 1) / len(work.inputs)})
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
+    if work.options["score_train"]:
+        sets |= {TRAIN: scored_set(task, labels, TRAIN, _some_of(learnt_from))}
+    answered: dict[str, dict[str, dict[int, _Answered]]] = {}
+    runs = {role: folder for role, folder in work.inputs.items() if not role.startswith(ENCODER_OF)}
+    for number, (role, folder) in enumerate(runs.items()):
+        variant, seed = role.rsplit("/", 1)
+        for name, found in _predict_run(work, task, labels, sets, folder, role).items():
+            answered.setdefault(variant, {}).setdefault(name, {})[int(seed)] = found
+        work.tell({"share": (number + 1) / len(runs)})
+    variants = [_variant(work, variant, by_set, sets, headline) for variant, by_set in answered.items()]
+    for role, folder in runs.items():
+        if (folder / PACK).is_file():
+            _scored_pack(work, role, folder / PACK, answered, sets)
     return {
         "task": task.name,
         "known": work.options["known"],
@@ -62,29 +75,73 @@ def evaluate(work: Work) -> dict[str, Any]:
         "headline": {"set": headline, "metric": sets[headline].form.metrics[0]},
         "labels": list(labels.names or ()),
         "sets": {name: _facts(one) for name, one in sets.items()},
-        "protocol": work.options["protocol"],
-        "variants": [_variant(work, variant, by_set, sets) for variant, by_set in answered.items()],
+        "variants": variants,
         "comparisons": _comparisons(sets, answered),
         "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one))],
     }
 
 
-def _variant(work: Work, name: str, by_set: Mapping[str, _Seeds], sets: Mapping[str, ScoredSet]) -> dict[str, Any]:
+def _some_of(rows: Rows) -> Rows:
+    """Return training rows to score, drawn where there are many."""
+    drawn = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(len(rows))[:_SEEN_ROWS]
+    return rows.some(np.sort(drawn).tolist())
+
+
+def _variant(
+    work: Work, name: str, by_set: Mapping[str, _Seeds], sets: Mapping[str, ScoredSet], headline: str
+) -> dict[str, Any]:
     """Return all that is told of one variant."""
     windows = {part: one.windows for part, by_seed in by_set.items() for one in by_seed.values() if one.windows}
     return {
         "variant": name,
-        "method": work.options["method"],
+        **work.options["variants"][name],
         "seeds": list(next(iter(by_set.values()))),
-        "settings_tried": work.options["settings_tried"],
         "scores": {part: _scores(sets[part], by_seed) for part, by_seed in by_set.items()},
         "groups": {part: _group_scores(sets[part], seeds) for part, seeds in by_set.items() if sets[part].form.groups},
         "insight": {
             part: insight(sets[part], [one.logits for one in seeds.values()], [one.answers for one in seeds.values()])
             for part, seeds in by_set.items()
         },
+        **({"gap": _gap(sets, by_set, headline)} if TRAIN in by_set else {}),
         **({"windows": windows} if windows else {}),
     }
+
+
+def _scored_pack(
+    work: Work,
+    role: str,
+    path: Path,
+    answered: Mapping[str, Mapping[str, _Seeds]],
+    sets: Mapping[str, ScoredSet],
+) -> None:
+    """Write a run's pack once more, with what it reached and at which precision of its encoder."""
+    variant, seed = role.rsplit("/", 1)
+    precision = choose(work.machine.device, work.machine.precision).name
+    scores = tuple(
+        pack.Score(
+            set=name,
+            metric=metric,
+            value=one.score(metric, answered[variant][name][int(seed)].answers).value,
+            seed=int(seed),
+            precision=precision,
+            protocol=work.options["variants"][variant]["protocol"],
+        )
+        for name, one in sets.items()
+        for metric in one.form.metrics
+    )
+    made = replace(pack.read(path), scores=scores)
+    place(work.folder / "packs" / variant / f"seed-{seed}{pack.SUFFIX}", made, work.inputs[ENCODER_OF + variant])
+
+
+def _gap(sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:
+    """Summarise over seeds how much better a run does on rows that it learnt from than on the headline's."""
+    metric = sets[headline].form.metrics[0]
+    each = []
+    for seed, seen in by_set[TRAIN].items():
+        pair = [sets[TRAIN].score(metric, seen.answers), sets[headline].score(metric, by_set[headline][seed].answers)]
+        undefined = next((score for score in pair if score.value is None), None)
+        each.append(undefined or Score(pair[0].value - pair[1].value, None))  # type: ignore[operator]
+    return {"metric": metric, "set": headline, **_summary(each)}
 
 
 def headline_set(sets: Mapping[str, Path]) -> str:
@@ -101,11 +158,13 @@ def _predict_run(
     work: Work, task: Task, labels: LabelMap, sets: Mapping[str, ScoredSet], folder: Path, role: str
 ) -> dict[str, _Answered]:
     """Answer all sets with one run's model, and keep the logits."""
-    model = Answering(folder, choose(work.machine.device, work.machine.precision))
+    variant, seed = role.rsplit("/", 1)
+    model = answering(
+        folder, choose(work.machine.device, work.machine.precision), work.inputs.get(ENCODER_OF + variant)
+    )
     if labels.names is not None and model.labels != labels.names:
         raise DataError(f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}")
     decided = {}
-    variant, seed = role.rsplit("/", 1)
     for name, one in sets.items():
         encoded = model.encode(one.rows.texts, work.options["max_length"], task.window_stride)
         logits = model.logits(encoded)

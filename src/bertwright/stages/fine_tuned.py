@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bertwright import files, store
+from bertwright import files, pack, store
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import Classifier
 from bertwright.errors import DataError, InputError
-from bertwright.stages.work import MODEL
+from bertwright.pack import SUFFIX, PackTask
+from bertwright.stages.packs import encoder_of, with_pack
+from bertwright.stages.work import MODEL, PACK
 from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
 from bertwright.tasks.brackets import repaired
 from bertwright.tasks.readers import filled, text_columns
@@ -63,7 +65,12 @@ class FineTuned:
 
 def write_task(folder: Path, task: Task, max_length: int) -> None:
     """Write into a model's folder which task it answers, and how."""
-    files.write_json(folder / TASK, asdict(_described(task.options(), max_length)))
+    files.write_json(folder / TASK, asdict(described(task, max_length)))
+
+
+def described(task: Task, max_length: int) -> FineTuned:
+    """Return a task as a run's folder, or its pack, has it."""
+    return _described(task.options(), max_length)
 
 
 def _described(options: dict[str, Any], max_length: int) -> FineTuned:
@@ -80,10 +87,13 @@ def _described(options: dict[str, Any], max_length: int) -> FineTuned:
 
 
 def find(folder: Path) -> tuple[Path, FineTuned]:
-    """Return the model's folder of a fine-tuned run, and its task.
+    """Return the model's folder of a fine-tuned run, or its pack, and its task.
 
-    ``folder`` is the run's (sealed, or a name that points to it) or its model's; ``InputError`` says what else it is.
+    ``folder`` is the run's (sealed, or a name that points to it), its model's or a pack; ``InputError`` says what else
+    it is.
     """
+    if (path := folder if folder.suffix == SUFFIX else folder / PACK).is_file():
+        return path, _in_pack(pack.read(path).task)
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "is not there"
         raise InputError(f"{folder} {what}; name the folder of a fine-tuned run, such as {_RUN}")
@@ -104,9 +114,15 @@ def find(folder: Path) -> tuple[Path, FineTuned]:
     )
 
 
+def _in_pack(task: PackTask) -> FineTuned:
+    values = {**asdict(task), "task": task.name}
+    return FineTuned(**{one.name: values[one.name] for one in fields(FineTuned)})
+
+
 def _found(folder: Path) -> str:
     """Say what a folder that is no run holds: the runs below it, or its first files."""
-    runs = sorted(path.parent.relative_to(folder) for path in folder.glob("**/seed-*/config.json"))
+    models = [path.parent for path in folder.glob("**/seed-*/config.json")]
+    runs = sorted(path.relative_to(folder) for path in [*models, *folder.glob("**/seed-*.pack")])
     if runs:
         return f"it holds the runs {', '.join(map(str, runs[:5]))}{', ...' if len(runs) > 5 else ''}: name one"
     names = sorted(path.name for path in folder.iterdir())
@@ -141,17 +157,14 @@ def lay_out(
 
 
 class Answering:
-    """A classifier with its tokenizer, placed where it works."""
+    """A classifier with its labels and tokenizer, placed where it works."""
 
-    def __init__(self, folder: Path, precision: Precision) -> None:
-        loaded = families.load(folder)
-        if loaded.classifier is None or loaded.labels is None:
-            raise DataError(f"{folder}: the model has no classifier; expected the folder of a fine-tuned run")
-        self.labels = loaded.labels
-        self.config = loaded.config
-        self.tokenizer = Tokenizer.load(folder)
+    def __init__(self, model: Classifier, labels: tuple[str, ...], tokenizer: Tokenizer, precision: Precision) -> None:
+        self.labels = labels
+        self.config = model.encoder.config
+        self.tokenizer = tokenizer
         self.precision = precision
-        self._model = Classifier(loaded.encoder, loaded.classifier).eval()
+        self._model = model.eval()
         self._model.to(precision.device, precision.dtype)
 
     def encode(self, texts: Sequence[tuple[str, ...]], max_length: int, stride: int | None = None) -> Encoded:
@@ -164,6 +177,18 @@ class Answering:
         ``progress`` is told how many rows, or windows, were answered since it was told last.
         """
         return answer_rows(self._model, rows, self.precision.device, progress)
+
+
+def answering(found: Path, precision: Precision, encoder: Path | None = None) -> Answering:
+    """Return what answers as a run does: its model's folder or its pack (with its ``encoder``), or the run's folder."""
+    if (path := found if found.suffix == SUFFIX else found / PACK).is_file():
+        model, its, tokenizer = with_pack(path, encoder or encoder_of(path))
+        return Answering(model, its.task.labels, tokenizer, precision)
+    folder = found / MODEL if (found / MODEL / "config.json").is_file() else found
+    loaded = families.load(folder)
+    if loaded.classifier is None or loaded.labels is None:
+        raise DataError(f"{folder}: the model has no classifier; expected the folder of a fine-tuned run")
+    return Answering(Classifier(loaded.encoder, loaded.classifier), loaded.labels, Tokenizer.load(folder), precision)
 
 
 def answer_rows(

@@ -1,24 +1,25 @@
 """One run: a task learnt on an encoder with one seed.
 
-Sealed: ``model/``, an ordinary classifier folder that has proved itself, with its task, and ``metrics.jsonl``.
+Sealed: ``model/``, an ordinary classifier folder that has proved itself, with its task, or ``task.pack`` where little
+of the encoder changed; and ``metrics.jsonl``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bertwright.encoder import families
-from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import RunError
+from bertwright.recipe_methods import LOW_RATE, PACK_METHODS
 from bertwright.stages.choose import setting_of
-from bertwright.stages.fine_tuned import write_task
-from bertwright.stages.learning import learn
+from bertwright.stages.fine_tuned import described, write_task
+from bertwright.stages.learning import Learnt, learn
 from bertwright.stages.model_folder import save_model
+from bertwright.stages.packs import write_pack
 from bertwright.stages.work import MODEL, Work
 from bertwright.tasks.batches import windows_of
 from bertwright.tasks.labels import LabelMap
@@ -28,7 +29,7 @@ from bertwright.text.tokenizer import Tokenizer
 
 
 def finetune(work: Work) -> dict[str, Any]:
-    """Fine-tune a task, at its own setting or the chosen one, and save an ordinary classifier folder."""
+    """Fine-tune a task, at its own setting or the chosen one, and save what came of it."""
     options = setting_of(work)
     if options is None:
         raise RunError("no setting was chosen for this run; give the same command again")
@@ -37,9 +38,8 @@ def finetune(work: Work) -> dict[str, Any]:
     labels = LabelMap.from_rows(rows, task.kind)
     learnt = learn(work, options, task, rows, labels, epochs=options["epochs"])
     names = labels.names or (task.label,)
-    model, outcome = learnt.model.float().cpu(), learnt.outcome
-    proof = save_model(work.folder / MODEL, model, learnt.tokenizer, labels=names, problem=task.kind)
-    write_task(work.folder / MODEL, task, options["max_length"])
+    kept = save_run(work, options, task, labels, learnt)
+    model, outcome = learnt.model, learnt.outcome
     return {
         "task": task.name,
         "variant": options["variant"],
@@ -57,18 +57,40 @@ def finetune(work: Work) -> dict[str, Any]:
         "train_loss": outcome.train_loss,
         "rows_per_second": outcome.steps * options["batch"] / outcome.seconds,
         "skipped_updates": outcome.skipped,
-        "trained_parameters": learnt.trained_parameters,
+        "trained_parameters": learnt.counts.total,
         "trained_tensors": learnt.trained_tensors,
+        "counts": learnt.counts.as_dict(),
+        "changes": learnt.changes,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": list(names),
-        "notes": [*labels.notes, *rows.notes],
-        "proof": proof,
+        "notes": [*labels.notes, *rows.notes, *_low_rate(options)],
+        **kept,
     }
 
 
-def config_in(folder: Path) -> EncoderConfig:
-    """Return the shape of the encoder in a model folder."""
-    return families.read_config(folder)
+def save_run(work: Work, options: Mapping[str, Any], task: Task, labels: LabelMap, learnt: Learnt) -> dict[str, Any]:
+    """Write what a run learnt: an ordinary folder that proves itself or, where little changed, a pack.
+
+    Returns what there is to tell of it.
+    """
+    names = labels.names or (task.label,)
+    if options["trainable"] in PACK_METHODS:
+        about = asdict(described(task, options["max_length"]))
+        return {"pack_bytes": write_pack(work, options, about, names, learnt.model.cpu())}
+    model = learnt.model.float().cpu()
+    proof = save_model(work.folder / MODEL, model, learnt.tokenizer, labels=names, problem=task.kind)
+    write_task(work.folder / MODEL, task, options["max_length"])
+    return {"proof": proof}
+
+
+def _low_rate(options: Mapping[str, Any]) -> list[str]:
+    """Warn of a rate that suits whole models and moves biases too little."""
+    if options["trainable"] == "full" or options["learning_rate"] >= LOW_RATE:
+        return []
+    return [
+        f"the learning rate {options['learning_rate']:g} is low for {options['trainable']}, which wants "
+        f"{LOW_RATE:g} to 1e-3 and more: ten to a hundred times that of full fine-tuning"
+    ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Methods share it: the settings, the rows and the encoder are handed in, a traine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,30 +13,43 @@ import numpy as np
 import torch
 from torch import nn
 
+from bertwright.bias_terms import Term
 from bertwright.encoder import families
+from bertwright.encoder.biases import locate
 from bertwright.encoder.models import Classifier, build_classifier
 from bertwright.recipe import Finetune
 from bertwright.stages.fine_tuned import lay_out
+from bertwright.stages.methods import (
+    Counts,
+    changes,
+    choose_parameters,
+    chosen_terms,
+    counts_of,
+    refuse_other_changes,
+    write,
+)
+from bertwright.stages.packs import with_pack
 from bertwright.stages.training_choices import as_budget, schedule_of
-from bertwright.stages.work import Work
+from bertwright.stages.work import PACK, Work
 from bertwright.tasks.batches import Encoded, TrainBatches
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows
 from bertwright.tasks.task import Task
 from bertwright.tasks.weights import label_weights
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training import trainable
 from bertwright.training.budget import Budget
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import Precision, choose
 from bertwright.training.ranks import Ranks
-from bertwright.training.trainable import select
+from bertwright.training.trainable import Chosen
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """A trained classifier on its device, what it was trained on, and how that went."""
+    """A trained classifier on its device, fp32; what it was trained on, how that went, and what of it changed."""
 
     model: Classifier
     tokenizer: Tokenizer
@@ -46,7 +59,17 @@ class Learnt:
     outcome: Outcome
     precision: Precision
     trained_tensors: int
-    trained_parameters: int
+    counts: Counts
+    changes: list[dict[str, Any]]
+    """How far each bias term moved; empty where all weights, or none of the biases, learn."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The classifier that a run begins with; whether its head's dense layer came with the encoder."""
+
+    model: Classifier
+    pooler: bool
 
 
 def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels: LabelMap, *, epochs: float) -> Learnt:
@@ -54,26 +77,19 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
     torch.set_num_threads(work.machine.threads)
     choice = choice_of(work, options)
     tokenizer = Tokenizer.load(work.inputs["tokenizer"])
-    loaded = families.load(work.inputs["encoder"])
     numbers = labels.numbers(rows)
-    encoded = lay_out(rows.texts, numbers, tokenizer, loaded.config, choice.max_length, task.window_stride)
+    start = _start(work, options, labels.outputs, first_answer(numbers, task.kind))
+    model, config = start.model, start.model.encoder.config
+    encoded = lay_out(rows.texts, numbers, tokenizer, config, choice.max_length, task.window_stride)
     weights = None if task.class_weights is None else label_weights(task.class_weights, labels, numbers)
-    model = build_classifier(
-        loaded.config,
-        labels.outputs,
-        seed=options["seed"],
-        encoder=loaded.encoder,
-        pooler=loaded.pooler,
-        masked_lm_head=loaded.masked_lm_head,
-        before=loaded.classifier,
-    )
-    with torch.no_grad():
-        model.head.output.bias.copy_(torch.from_numpy(first_answer(numbers, task.kind)))
-    trained = select(model, choice.trainable)
+    chosen = choose_parameters(model, options, pooler=start.pooler)
+    counts = counts_of(model, chosen, pooler=start.pooler)
+    trainable.freeze_others(model, chosen)
     precision = choose(work.machine.device, work.machine.precision)
-    model.to(precision.device, precision.dtype)
+    model.to(precision.device)
+    optimizer = _optimizer(model, choice, chosen, precision)
+    model.to(precision.dtype)
     model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
-    optimizer = _optimizer(model, choice)
     outcome = train(
         model,
         TrainBatches(encoded, batch=choice.batch, micro_batch=choice.micro_batch or choice.batch, seed=options["seed"]),
@@ -90,8 +106,48 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
         checkpoint_every=as_budget(choice.checkpoint_every),
         progress=work.tell,
     )
-    counted = sum(weight.numel() for weight in optimizer.weights)
-    return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(trained), counted)
+    moved: list[dict[str, Any]] = []
+    if options["trainable"] != "full":
+        # What was frozen worked in a rounded format: what was learnt goes into the encoder as it was read.
+        start = _start(work, options, labels.outputs, first_answer(numbers, task.kind))
+        refuse_other_changes(model, start.model, chosen)
+        moved = _write_learnt(start.model, optimizer, chosen, chosen_terms(options, config, pooler=start.pooler))
+        model = start.model.to(precision.device)
+    return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(chosen), counts, moved)
+
+
+def _start(work: Work, options: Mapping[str, Any], outputs: int, answer: np.ndarray) -> _Start:
+    """Return the classifier that a run begins with; asked twice, it is the same one.
+
+    A run that starts from another one's pack has that pack's biases and all but the last layer of its head.
+    """
+    loaded = families.load(work.inputs["encoder"])
+    encoder, before = loaded.encoder, loaded.classifier
+    if "before" in work.inputs:
+        earlier, *_ = with_pack(work.inputs["before"] / PACK, work.inputs["encoder"])
+        encoder, before = earlier.encoder, earlier.head
+    model = build_classifier(
+        loaded.config,
+        outputs,
+        seed=options["seed"],
+        encoder=encoder,
+        pooler=loaded.pooler,
+        masked_lm_head=loaded.masked_lm_head,
+        before=before,
+    )
+    with torch.no_grad():
+        model.head.output.bias.copy_(torch.from_numpy(answer))
+    return _Start(model, loaded.brings_head_layer)
+
+
+def _write_learnt(
+    model: Classifier, optimizer: Optimizer, chosen: Chosen, terms: Sequence[Term]
+) -> list[dict[str, Any]]:
+    """Put what was learnt into a model as it was before; return how far each bias term moved."""
+    before = {name: model.get_parameter(name).detach().clone() for name in chosen}
+    write(model, optimizer.master_weights(), chosen)
+    biases = [term for term in terms if locate(term, model.encoder.config).name in chosen]
+    return changes(model, before, tuple(biases))
 
 
 def choice_of(work: Work, options: Mapping[str, Any]) -> Finetune:
@@ -100,10 +156,11 @@ def choice_of(work: Work, options: Mapping[str, Any]) -> Finetune:
     return Finetune.model_validate(own)
 
 
-def _optimizer(model: nn.Module, choice: Finetune) -> Optimizer:
-    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+def _optimizer(model: nn.Module, choice: Finetune, chosen: Chosen, precision: Precision) -> Optimizer:
+    parameters = [(name, parameter) for name, parameter in model.named_parameters() if name in chosen]
     settings = Settings(choice.learning_rate, choice.weight_decay, betas=(0.9, 0.999))
-    return Optimizer(parameters, name="adamw", settings=settings)
+    entries = trainable.entries_of(chosen)
+    return Optimizer(parameters, name="adamw", settings=settings, dtype=precision.dtype, entries=entries)
 
 
 def first_answer(labels: np.ndarray, kind: str) -> np.ndarray:

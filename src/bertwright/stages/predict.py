@@ -10,7 +10,9 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import Diverged, InputError
-from bertwright.stages.fine_tuned import Answering, FineTuned, find
+from bertwright.pack import SUFFIX
+from bertwright.stages.fine_tuned import Answering, FineTuned, answering, find
+from bertwright.stages.packs import encoder_of
 from bertwright.stages.partial_rows import PartialRows, working
 from bertwright.tasks.answers import Columns, answers_of
 from bertwright.tasks.table_writers import Form, Writer, finish, form_of, open_writer
@@ -53,17 +55,20 @@ def predict(
     text: str | Sequence[str] = (),
     prefix: str = "",
     precision: str = "auto",
+    encoder: str | Path | None = None,
     listen: Listener = _silent,
 ) -> Predicted:
     """Answer every row of a file with a fine-tuned run, and write its rows with the answers behind them.
 
-    ``text`` names the columns of text where the file calls them otherwise than the task; ``prefix`` stands before the
-    names of new columns. Nothing is at ``out`` before all rows are done; the same call continues what was stopped.
+    ``encoder`` is the folder of a pack's encoder; none: where the note beside the pack says it is. ``text`` names the
+    columns of text where the file calls them otherwise than the task; ``prefix`` stands before the names of new
+    columns. Nothing is at ``out`` before all rows are done; the same call continues what was stopped.
     """
     file, out, text = Path(file), Path(out), (text,) if isinstance(text, str) else tuple(text)
     if precision not in ("auto", *DTYPES):
         raise InputError(f"precision {precision!r} is not known; it is auto, {', '.join(DTYPES)}")
-    folder, task = find(Path(model))
+    found, task = find(Path(model))
+    beside = _encoder(found, encoder)
     if text and len(text) != len(task.columns):
         raise InputError(
             f"{len(text)} columns of text were named, and task {task.task} has {len(task.columns)}: "
@@ -71,14 +76,25 @@ def predict(
         )
     form, table = form_of(out), open_table(file, text or task.columns)
     with working(out) as partial:
-        return _work(_Asked(folder, task, table, form, prefix, precision), out, partial, listen)
+        return _work(_Asked(found, beside, task, table, form, prefix, precision), out, partial, listen)
+
+
+def _encoder(model: Path, encoder: str | Path | None) -> Path | None:
+    """Return the folder of the encoder that goes with a pack; a model's folder has its own."""
+    if model.suffix == SUFFIX:
+        return Path(encoder) if encoder is not None else encoder_of(model)
+    if encoder is not None:
+        raise InputError(f"{model} is a whole model and needs no encoder; leave --encoder out, or name a pack")
+    return None
 
 
 @dataclass(frozen=True)
 class _Asked:
     """All that decides what is written."""
 
-    folder: Path
+    model: Path
+    encoder: Path | None
+    """The folder of a pack's encoder."""
     task: FineTuned
     table: Table
     form: Form
@@ -88,7 +104,9 @@ class _Asked:
     def parts(self, precision: str) -> dict[str, Any]:
         """Return what has to be the same for an earlier try to be continued."""
         names = ("config.json", "model.safetensors", "tokenizer.json")
-        model = {name: files.checksum(self.folder / name) for name in names if (self.folder / name).is_file()}
+        folder = self.encoder or self.model
+        model = {name: files.checksum(folder / name) for name in names if (folder / name).is_file()}
+        model |= {"pack": files.checksum(self.model)} if self.encoder else {}
         return {
             "the model": {**model, "task": {**asdict(self.task), "text": list(self.task.text)}},
             "the input": {"file": files.checksum(self.table.file.path), "text": list(self.table.text)},
@@ -101,7 +119,7 @@ def _work(asked: _Asked, out: Path, partial: PartialRows, listen: Listener) -> P
     begun = time.monotonic()
     listen(_VERB, {"event": "begin", "kind": _VERB, "why": f"looks through {asked.table.file.path}"})
     place = choose("auto", asked.precision)
-    model, task = Answering(asked.folder, place), asked.task
+    model, task = answering(asked.model, place, asked.encoder), asked.task
     columns = Columns(task.kind, model.labels, asked.prefix, task.label_separator, task.none_label)
     writer, rows = open_writer(asked.table, asked.form, columns)
     parts = asked.parts(f"{place.name} on {place.device.type}")

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 
 from bertwright import files
-from bertwright.encoder import families
 from bertwright.encoder.config import flops_per_token
 from bertwright.encoder.heads import MaskedLMHead
-from bertwright.encoder.models import MaskedLM, build_masked_lm, empty
+from bertwright.encoder.models import MaskedLM, empty
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import InputError
 from bertwright.processes import Tell, launched
@@ -26,11 +25,12 @@ from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_o
 from bertwright.stages.model_folder import facts, save_model
 from bertwright.stages.second_text import SecondText
 from bertwright.stages.setup import Setup, arranged, find_setup, kept_setup
-from bertwright.stages.starting import check_rows, fresh_config, starting_config, starting_model
+from bertwright.stages.starting import check_rows, starting_config, starting_model
 from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
 from bertwright.stages.work import MODEL, Work, model_at
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training import trainable
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.launch import launch
@@ -40,19 +40,6 @@ from bertwright.training.optimizers import Optimizer
 from bertwright.training.precision import DTYPES
 from bertwright.training.ranks import Ranks, start
 from bertwright.training.sharding import shard, whole
-from bertwright.training.trainable import select
-
-
-def initialise_encoder(work: Work) -> dict[str, Any]:
-    """Draw an untrained encoder. Sealed: ``model/``, an ordinary folder."""
-    tokenizer = Tokenizer.load(work.inputs["tokenizer"])
-    seed = work.options["seed"]
-    if "like" in work.inputs:
-        config = families.load(work.inputs["like"]).config
-    else:
-        config = fresh_config(work.options["encoder"], tokenizer)
-    model = build_masked_lm(config, seed=seed)
-    return {**facts(config, model), "proof": save_model(work.folder / MODEL, model, tokenizer)}
 
 
 def pretrain(work: Work) -> dict[str, Any]:
@@ -128,13 +115,14 @@ class _Job:
     ranks: Ranks
     second: SecondText | None
 
-    def phase(self, name: str, trainable: str, budget: Budget) -> Outcome:
-        """Train the chosen parameters for a budget; checkpoints go to a folder of the phase's name."""
-        choice, work, everything = self.choice, self.work, trainable == "full"
+    def phase(self, name: str, budget: Budget, *, everything: bool) -> Outcome:
+        """Train all parameters, or the head alone, for a budget; checkpoints go to a folder of the phase's name."""
+        choice, work = self.choice, self.work
         folder = work.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         frozen = frozenset(key for key, _ in self.model.named_parameters() if key.startswith("pooler."))
-        select(self.model, trainable, frozen=frozen)
+        chosen = trainable.everything(self.model, frozen) if everything else trainable.head(self.model)
+        trainable.freeze_others(self.model, chosen)
         optimizer, kept = self._at_work()
         outcome = train(
             self.model,
@@ -284,14 +272,14 @@ def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
     job = _Job(work, choice, begun.model, rows, tokenizer, setup, ranks, second)
     budget = as_budget(choice.budget)
     if begun.fresh_head and choice.head_warmup:
-        warming = job.phase("head", "head", replace(budget, amount=budget.amount * choice.head_warmup))
+        warming = job.phase("head", replace(budget, amount=budget.amount * choice.head_warmup), everything=False)
         budget = replace(budget, amount=budget.amount * (1 - choice.head_warmup))
         begun.notes.append(
             f"A fresh masked-word head, tied to the word embeddings, was trained alone with the body frozen for "
             f"{warming.steps} steps: held-out loss {warming.first['held_out_loss']:.2f} to "
             f"{warming.final['held_out_loss']:.2f}."
         )
-    outcome = job.phase("whole", "full", budget)
+    outcome = job.phase("whole", budget, everything=True)
     if path:
         before, after = outcome.first["second_text_loss"], outcome.final["second_text_loss"]
         begun.notes.append(f"The loss on {path.name}, the second text, went from {before:.3f} to {after:.3f}.")

@@ -12,10 +12,10 @@ import numpy as np
 
 from bertwright.errors import DataError, Diverged
 from bertwright.stages.choose import setting_of
-from bertwright.stages.fine_tuned import answer_rows, lay_out, write_task
+from bertwright.stages.fine_tuned import answer_rows, lay_out
+from bertwright.stages.finetune import save_run
 from bertwright.stages.learning import Learnt, learn
-from bertwright.stages.model_folder import save_model
-from bertwright.stages.work import MODEL, Work
+from bertwright.stages.work import Work
 from bertwright.tasks.holdout import hold_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score, decide
@@ -26,6 +26,7 @@ from bertwright.tasks.task import Task
 _SETTING = (
     *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable"),
     *("schedule", "cycles", "power", "decay", "warmup", "clip"),
+    *("terms", "layers", "pack"),
 )
 
 
@@ -53,7 +54,7 @@ def search(work: Work) -> dict[str, Any]:
     found: dict[str, Any] = {
         "task": task.name,
         "variant": options["variant"],
-        "setting": {key: options[key] for key in _SETTING},
+        "setting": {key: options[key] for key in _SETTING if key in options},
         "epochs": epochs,
         "selection_rows": len(scored),
     }
@@ -63,14 +64,13 @@ def search(work: Work) -> dict[str, Any]:
     except Diverged as error:
         return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
     if work.settings["keep_weights"]:
-        names = labels.names or (task.label,)
-        save_model(work.folder / MODEL, learnt.model.float().cpu(), learnt.tokenizer, labels=names, problem=task.kind)
-        write_task(work.folder / MODEL, task, options["max_length"])
+        save_run(work, options, task, labels, learnt)
     return {
         **found,
         "score": score.value,
         "note": score.note,
         "failed": None,
+        "changes": learnt.changes,
         "seconds": learnt.outcome.seconds,
         "rows": len(kept),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertwright.stages.fine_tuned import Answering
+from bertwright.stages.fine_tuned import answering
 from bertwright.tasks.metrics import decide
 from bertwright.tasks.readers import read
 from bertwright.tasks.submission import by_index
@@ -20,7 +20,7 @@ def answer_file(
     ``DataError`` where indices are missing or stand twice.
     """
     rows = read(path, text=task.text, label=None, kind=task.kind, layout=task.layout)
-    model = Answering(folder, choose(device, precision))
+    model = answering(folder, choose(device, precision))
     encoded = model.encode([rows.texts[place] for place in by_index(rows)], max_length, task.window_stride)
     decided = decide(model.logits(encoded), task.kind)
     if task.kind == "regression":

@@ -12,6 +12,8 @@ from bertwright.processes import Tell, silent
 
 MODEL = "model"
 """Folder of a stage's model."""
+PACK = "task.pack"
+"""The file of a run that changed little of its encoder."""
 
 
 def model_at(share: float) -> str:
@@ -53,6 +55,7 @@ class Work:
     paths: Mapping[str, Path]
     folder: Path
     machine: Machine
+    identity: str = ""
     tell: Tell = field(default=silent, compare=False)
 
     @property
@@ -71,6 +74,7 @@ class Work:
             "paths": {label: str(path) for label, path in self.paths.items()},
             "folder": str(self.folder),
             "machine": asdict(self.machine),
+            "identity": self.identity,
         }
 
     @classmethod
@@ -85,5 +89,6 @@ class Work:
             paths={label: Path(path) for label, path in content["paths"].items()},
             folder=Path(content["folder"]),
             machine=Machine(**content["machine"]),
+            identity=content["identity"],
             tell=tell,
         )

@@ -82,7 +82,8 @@ class Optimizer:
 
     A model in bf16 is trained through fp32 masters: bf16 keeps 8 bits of a number, so an update smaller than 1/256 of a
     weight would be lost. Gradients of micro-batches are summed in fp32 for the same reason. With ``dtype`` weights in
-    fp32 are brought into that format; without, they stay what they are.
+    fp32 are brought into that format; without, they stay what they are. Of the parameters in ``entries`` only these
+    entries of the flattened tensor learn: they alone have masters and moments, and no other one changes by a bit.
     """
 
     def __init__(
@@ -92,15 +93,20 @@ class Optimizer:
         name: str,
         settings: Settings,
         dtype: torch.dtype | None = None,
+        entries: Mapping[str, Tensor] | None = None,
     ) -> None:
         named = list(parameters)
         if not named:
             raise RunError("there is nothing to train: no parameter is chosen")
         self.names = [key for key, _ in named]
         self.weights = [weight for _, weight in named]
+        partly = entries or {}
+        self._entries = {weight: partly[name].to(weight.device) for name, weight in named if name in partly}
         # Masters are made before weights are rounded: what a training begins with keeps its last digits.
         self.masters = [
-            weight if (dtype or weight.dtype) == torch.float32 else nn.Parameter(weight.detach().float())
+            nn.Parameter(self._of(weight, weight.detach()).float())
+            if weight in self._entries or (dtype or weight.dtype) != torch.float32
+            else weight
             for weight in self.weights
         ]
         for weight in self.weights:
@@ -115,6 +121,20 @@ class Optimizer:
             master: part.state for part in self._parts for group in part.param_groups for master in group["params"]
         }
 
+    def _of(self, weight: nn.Parameter, values: Tensor) -> Tensor:
+        """Return of a tensor in a weight's shape what learns of it."""
+        return values.reshape(-1)[self._entries[weight]] if weight in self._entries else values
+
+    @torch.no_grad()
+    def _to_weights(self) -> None:
+        """Copy the masters into the model."""
+        whole_ones = [(weight, master) for weight, master in self._copied if weight not in self._entries]
+        if whole_ones:
+            torch._foreach_copy_([weight for weight, _ in whole_ones], [master for _, master in whole_ones])
+        for weight, master in self._copied:
+            if weight in self._entries:
+                weight.view(-1)[self._entries[weight]] = master.to(weight.dtype)
+
     @property
     def divided(self) -> bool:
         """Whether weights and gradients are divided among ranks, which then have summed them."""
@@ -125,10 +145,11 @@ class Optimizer:
         """Add the weights' bf16 gradients of one micro-batch to the masters' and free them."""
         for weight, master in self._copied:
             if weight.grad is not None:
+                gradient = self._of(weight, weight.grad)
                 if master.grad is None:
-                    master.grad = weight.grad.float()
+                    master.grad = gradient.float()
                 else:
-                    master.grad.add_(weight.grad)
+                    master.grad.add_(gradient)
                 weight.grad = None
 
     def gradients(self) -> list[Tensor]:
@@ -151,8 +172,7 @@ class Optimizer:
             _scale_gradients(part, scale)
             part.step()
         self.clear()
-        if self._copied:
-            torch._foreach_copy_([w for w, _ in self._copied], [m for _, m in self._copied])
+        self._to_weights()
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -167,9 +187,13 @@ class Optimizer:
 
     @torch.no_grad()
     def give_back(self) -> None:
-        """Make the masters the model's weights: what a training leaves is not rounded to the format it worked in."""
+        """Make the masters the model's weights: what a training leaves is not rounded to the format it worked in.
+
+        Of a weight that learnt in part the rest stays as it was rounded, so that part is to be read from the masters.
+        """
         for weight, master in self._copied:
-            weight.data = master.data
+            if weight not in self._entries:
+                weight.data = master.data
 
     def state(self) -> dict[str, Tensor]:
         """Return all that an update depends on, by parameter name: fp32 weights and the optimizer's own tensors.
@@ -210,5 +234,4 @@ class Optimizer:
             else:
                 # The count of steps stays where the optimizer keeps it; moments follow the weights' device.
                 self._states[master][master][kind] = like(value.clone(), master)
-        if self._copied:
-            torch._foreach_copy_([w for w, _ in self._copied], [m for _, m in self._copied])
+        self._to_weights()

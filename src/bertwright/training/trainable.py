@@ -1,36 +1,43 @@
-"""Which parameters learn: a choice by name."""
+"""Which parameters learn: whole ones, or some entries of one. The rest is frozen for real.
+
+What is chosen is a mapping of parameters' names to the numbers of their entries in the flattened tensor, or ``None``
+where all of them learn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
-from bertwright.errors import InputError
-
-
-def _everything(name: str) -> bool:
-    return True
+Chosen = Mapping[str, Tensor | None]
 
 
-def _head(name: str) -> bool:
-    return name.startswith("head.")
+def everything(model: nn.Module, leave: frozenset[str] = frozenset()) -> Chosen:
+    """Choose every parameter but those to ``leave``, such as a pooler that a loss does not reach."""
+    return {name: None for name, _ in model.named_parameters() if name not in leave}
 
 
-CHOICES: dict[str, Callable[[str], bool]] = {"full": _everything, "head": _head}
+def head(model: nn.Module) -> Chosen:
+    """Choose the head alone."""
+    return {name: None for name, _ in model.named_parameters() if name.startswith("head.")}
 
 
-def select(model: nn.Module, choice: str, *, frozen: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Make the chosen parameters trainable and freeze the rest; return the chosen names.
+def freeze_others(model: nn.Module, chosen: Chosen) -> None:
+    """Let gradients reach what is chosen and nothing else.
 
-    Names in ``frozen`` stay frozen whatever the choice, such as a pooler that a loss does not reach.
+    A matrix that is frozen needs no activation to be kept for its gradient, so memory falls with it.
     """
-    if choice not in CHOICES:
-        raise InputError(f"trainable {choice!r} is not known; choose one of {', '.join(CHOICES)}")
-    chosen = []
     for name, parameter in model.named_parameters():
-        wanted = CHOICES[choice](name) and name not in frozen
-        parameter.requires_grad_(wanted)
-        if wanted:
-            chosen.append(name)
-    return tuple(chosen)
+        parameter.requires_grad_(name in chosen)
+
+
+def entries_of(chosen: Chosen) -> dict[str, Tensor]:
+    """Return the parameters of which only some entries learn."""
+    return {name: entries for name, entries in chosen.items() if entries is not None}
+
+
+def count(model: nn.Module, chosen: Chosen) -> int:
+    """Return how many numbers learn."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return sum(sizes[name] if entries is None else len(entries) for name, entries in chosen.items())

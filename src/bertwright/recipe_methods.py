@@ -1,0 +1,145 @@
+"""What a recipe says about methods of fine-tuning: which parameters learn, at which settings."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_serializer, model_validator
+
+from bertwright.bias_terms import names_in
+from bertwright.errors import InputError
+from bertwright.fields import Counts, Positive, Rates, Section, Share, one_or_more
+
+
+class Grid(Section):
+    """Settings to try: every combination of what is listed."""
+
+    learning_rate: Rates = ()
+    """Peak learning rates."""
+    batch: Counts = ()
+    """Rows an update."""
+    epochs: Rates = ()
+    """Passes over the training rows."""
+    weight_decay: Rates = ()
+    """Weight decays."""
+
+    @model_validator(mode="after")
+    def _has_something(self) -> Self:
+        if not any(getattr(self, name) for name in type(self).model_fields):
+            raise ValueError(f"a grid lists values of {', '.join(type(self).model_fields)}; it has none")
+        twice = [name for name in type(self).model_fields if len(set(getattr(self, name))) < len(getattr(self, name))]
+        if twice:
+            raise ValueError(f"a value stands twice in the grid's {', '.join(twice)}; keep one")
+        return self
+
+
+LARGE_RATE = 1e-3
+"""Learning rate of methods that train few numbers, where the recipe names none (BitFit's code)."""
+LOW_RATE = 1e-4
+"""Below it such methods hardly move (Ben Zaken et al. 2021)."""
+PACK_METHODS = ("bitfit", "head")
+"""Methods that leave a pack: what they change is biases and a head."""
+
+
+def _span(value: Any) -> Any:
+    """Read layers as people write them, `4-11` or `3`: the first and the last, from 0."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", str(value))
+        if found is None:
+            raise ValueError(f"found {value!r}; write the first and the last layer, such as 4-11, or one number")
+        return int(found[1]), int(found[2] or found[1])
+    return value
+
+
+class Method(Section):
+    """A method of fine-tuning: which parameters learn, and settings of its own."""
+
+    method: Literal["full", "bitfit", "head", "rand-uniform", "rand-row-col"] = "full"
+    """All weights (`full`), biases and head (`bitfit`), the head alone (`head`), or BitFit's controls: as many numbers
+    drawn from the whole encoder, or a row or a column of each bias's matrix."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")] | None = None
+    """Name in reports and folders; off: the method's, with its terms where they are not all."""
+    terms: str = "all"
+    """Bias terms that learn: `all`, `published` (without the pooler's), `as-code`, or names joined by `+`, such as
+    `query+intermediate`."""
+    layers: Annotated[tuple[int, int], BeforeValidator(_span)] | None = None
+    """Layers whose terms learn, such as `4-11`, numbered from 0; off: all, and the terms outside layers."""
+    within: Annotated[float, Field(ge=0)] | None = None
+    """Points that the smallest subset of terms may lose against all of them, on the rows that settings are chosen on;
+    that subset is taken. Off: all terms that are named."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over the training rows; off: as elsewhere in the recipe."""
+    batch: Positive | None = None
+    """Rows an update; off: as elsewhere in the recipe."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; off: as elsewhere in the recipe, and 1e-3 for all methods but `full`."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Weight decay; off: as elsewhere in the recipe."""
+    warmup: Annotated[Share, Field(ge=0, lt=1)] | None = None
+    """Share of the budget in which the learning rate rises; off: as elsewhere in the recipe."""
+    schedule: Literal["esd", "linear", "cosine", "polynomial", "wsd", "constant"] | None = None
+    """How the learning rate falls; off: as elsewhere in the recipe."""
+    grid: Grid | None = None
+    """Settings to try; off: as elsewhere in the recipe."""
+
+    @field_validator("terms")
+    @classmethod
+    def _known_terms(cls, terms: str) -> str:
+        try:
+            names_in(terms)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return terms
+
+    @model_validator(mode="after")
+    def _terms_are_trained(self) -> Self:
+        about = sorted({"terms", "layers", "within"} & self.model_fields_set)
+        if about and self.method in ("full", "head"):
+            raise ValueError(f"`{about[0]}` is for bias terms, which `{self.method}` does not choose; take `bitfit`")
+        if self.within is not None and self.method != "bitfit":
+            raise ValueError("`within` looks for a subset of bias terms; take `method: bitfit`")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name in reports and folders."""
+        terms = "" if self.terms == "all" else f"-{self.terms.replace(' ', '')}"
+        layers = "" if self.layers is None else "-layers-{}-{}".format(*self.layers)
+        within = "" if self.within is None else "-smallest"
+        return self.name or f"{self.method}{terms}{layers}{within}"
+
+    @property
+    def leaves_a_pack(self) -> bool:
+        """Whether what it changes is biases and a head alone, which is written as a pack."""
+        return self.method in PACK_METHODS
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of a run that the method sets itself."""
+        about = ("epochs", "batch", "learning_rate", "weight_decay", "warmup", "schedule")
+        return {name: value for name in about if (value := getattr(self, name)) is not None}
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: Any) -> dict[str, Any] | str:
+        told = {name: value for name, value in plain(self).items() if name in self.model_fields_set}
+        if (layers := told.get("layers")) is not None:
+            told["layers"] = "{}-{}".format(*layers)
+        return str(self.method) if set(told) <= {"method"} else {"method": self.method, **told}
+
+
+def _methods(value: Any) -> Any:
+    """Take a name for a method that has nothing else to say, and one method for a list of one."""
+    return [{"method": one} if isinstance(one, str) else one for one in one_or_more(value)]
+
+
+def _apart(methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    labels = [one.label for one in methods]
+    if not labels:
+        raise ValueError("found no method; name one, such as full or bitfit")
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"two methods are called {twice[0]}; give one of them a `name`")
+    return methods
+
+
+Methods = Annotated[tuple[Method, ...], BeforeValidator(_methods), AfterValidator(_apart)]

@@ -1,0 +1,264 @@
+"""Methods side by side through the whole road: packs, their scores, starts from packs, the smallest subset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import bertwright
+from bertwright import pack
+from bertwright.cli import call
+from bertwright.encoder import families
+from bertwright.errors import RecipeError
+from bertwright.pipeline.plan import plan
+from bertwright.reports.methods_tables import methods_tables
+from bertwright.training import loop
+from bertwright.training.checkpoint import State
+
+Toy = Callable[..., Path]
+THREE = {"baseline": False, "seeds": 2, "epochs": 2, "learning_rate": 1e-2, "trainable": ["full", "bitfit", "head"]}
+
+
+def task(name: str = "height", **fields: Any) -> dict[str, Any]:
+    """Return a task on the toy's rows."""
+    return {"name": name, "train": "train.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text", **fields}
+
+
+def digest(path: Path) -> str:
+    """Return what tells a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_methods_stand_side_by_side(tuned: Toy, encoder_folder: Path, tmp_path: Path) -> None:
+    """Three methods, two seeds: counts apart, a pack for each run that needs no more, paired scores, gaps, report."""
+    path = tuned(finetune={**THREE, "score_train": True})
+    result = bertwright.run(path)
+    found = result.stages["evaluate/height"].record["results"]
+    assert ["given-full", "given-bitfit", "given-head"] == [one["variant"] for one in found["variants"]]
+    assert ["full", "bitfit", "head"] == [one["method"] for one in found["variants"]]
+    assert {("given-full", "given-bitfit"), ("given-full", "given-head")} == {
+        (one["a"], one["b"]) for one in found["comparisons"] if one["set"] == "dev"
+    }
+    gap = found["variants"][1]["gap"]
+    pair = [found["variants"][1]["scores"][name]["accuracy"]["mean"] for name in ("train", "dev")]
+    assert gap["mean"] == pytest.approx(pair[0] - pair[1])
+    runs = {method: result.stages[f"finetune/height/given-{method}/seed-0"] for method in ("full", "bitfit", "head")}
+    # One layer of width 16 and inner 32: seven terms of 16, one of 32, and the norm behind the embeddings.
+    counts = {method: run.record["results"]["counts"] for method, run in runs.items()}
+    assert (7 * 16 + 32 + 16, 0) == (counts["bitfit"]["body"], counts["head"]["body"])
+    assert counts["bitfit"]["head"] == counts["head"]["head"]
+    assert (runs["full"].folder / "model").is_dir()
+    assert not (runs["bitfit"].folder / "model").exists()
+    tables = methods_tables(result.records, "height")
+    assert ["What learns: height", "Generalisation gap: height", "How far biases moved: height"] == [
+        one.title for one in tables if one.rows
+    ]
+    assert (result.folder / "figures" / "changes.png").is_file()
+
+
+def test_a_packs_scores_are_those_of_what_is_in_the_file(tuned: Toy, tmp_path: Path) -> None:
+    """Named with set, metric, precision and protocol; answering a file with the pack gives the same share right."""
+    path = tuned(finetune={**THREE, "seeds": 1, "trainable": "bitfit"})
+    result = bertwright.run(path)
+    file = result.folder / "tasks" / "height" / "given" / "seed-0.pack"
+    score = pack.read(file).scores[0]
+    assert ("dev", "accuracy", "fp32", 0) == (score.set, score.metric, score.precision, score.seed)
+    assert "own settings: one setting" in score.protocol
+    assert 0 == call(["predict", str(file), str(path.parent / "dev.jsonl"), "-o", str(tmp_path / "out.jsonl"), "-q"])
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert score.value == pytest.approx(np.mean([row["label"] == row["prediction"] for row in rows]))
+
+
+def test_a_pack_is_answered_with_only_with_its_encoder(
+    tuned: Toy, encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied elsewhere it asks for the encoder, and takes the one that it was made for."""
+    path = tuned(finetune={**THREE, "seeds": 1, "trainable": "head"})
+    result = bertwright.run(path)
+    copy = tmp_path / "alone" / "my.pack"
+    copy.parent.mkdir()
+    shutil.copy(result.folder / "tasks" / "height" / "given" / "seed-0.pack", copy)
+    command = ["predict", str(copy), str(path.parent / "dev.jsonl"), "-o", str(tmp_path / "out.csv"), "-q"]
+    assert 2 == call(command)
+    assert "nothing beside it says where its encoder is; give --encoder FOLDER" in capsys.readouterr().err
+    assert 0 == call([*command, "--encoder", str(encoder_folder)])
+    model = result.folder.parent.parent / "stages"
+    whole = next(model.glob("finetune-*"))
+    assert 0 == call(["predict", str(whole), str(path.parent / "dev.jsonl"), "-o", str(tmp_path / "b.csv"), "-q"])
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_tasks_that_come_one_after_another_leave_earlier_packs_as_they_are(tuned: Toy) -> None:
+    """A second task adds its own; the first one's run is not done again, and its file has the same bytes."""
+    one = bertwright.run(tuned(finetune={**THREE, "trainable": "bitfit"}))
+    name = "finetune/height/given/seed-0"
+    before, folder = digest(one.stages[name].folder / "task.pack"), one.stages[name].folder
+    began: list[str] = []
+    two = bertwright.run(
+        tuned(finetune={**THREE, "trainable": "bitfit"}, tasks=[task(), task("other", learning_rate=1e-3)]),
+        listen=lambda stage, fields: began.append(stage) if fields["event"] == "begin" else None,
+    )
+    assert not [stage for stage in began if "height" in stage]
+    assert (folder, before) == (two.stages[name].folder, digest(two.stages[name].folder / "task.pack"))
+
+
+def test_a_task_starts_from_anothers_pack(tuned: Toy, encoder_folder: Path) -> None:
+    """At a rate of nothing the second pack is the first one, but for the last layer; both are for the same encoder."""
+    tasks = [task("second", start_from="height", learning_rate=1e-12), task()]
+    result = bertwright.run(
+        tuned(finetune={**THREE, "seeds": 1, "trainable": "bitfit", "schedule": "constant"}, tasks=tasks)
+    )
+    files = [result.stages[f"finetune/{name}/given/seed-0"].folder / "task.pack" for name in ("height", "second")]
+    first, second = (pack.read(file) for file in files)
+    assert first.backbone == second.backbone
+    for name, value in first.biases.items():
+        # A key's change has no effect and is left out where a pack is written into its encoder.
+        assert name.endswith(".key") or np.allclose(value, second.biases[name], atol=1e-4)
+    assert max(float(np.abs(value).max()) for value in second.biases.values()) > 1e-3
+    assert np.allclose(first.head["dense.weight"], second.head["dense.weight"], atol=1e-3)
+    assert not np.allclose(first.head["output.weight"], second.head["output.weight"], atol=1e-3)
+
+
+def test_the_smallest_sufficient_subset_of_terms_is_taken(tuned: Toy) -> None:
+    """Subsets of the terms that moved most are tried on kept-back rows; within 100 points one term is enough."""
+    method = {"method": "bitfit", "within": 100}
+    result = bertwright.run(tuned(finetune={**THREE, "seeds": 1, "trainable": method}))
+    chosen = result.stages["choose/height/given/terms"].record["results"]
+    terms = chosen["setting"]["terms"]
+    assert "+" not in terms
+    assert chosen["table"][0]["terms"] == terms
+    whole = result.stages["choose/height/given"].record["results"]["changes"]
+    means = {
+        name: np.mean([one["change"] for one in whole if one["term"] == name]) for name in {c["term"] for c in whole}
+    }
+    assert terms == max((name for name in means if name != "key"), key=means.__getitem__)
+    final = result.stages["finetune/height/given/seed-0"].record["results"]
+    assert {terms} == {one["term"] for one in final["changes"]}
+    table = methods_tables(result.records, "height")
+    assert any(terms in row[0] for row in table[2].rows)
+
+
+def test_the_subset_is_all_terms_where_none_is_enough(tuned: Toy) -> None:
+    """A bound that no subset meets leaves the whole set in front."""
+    method = {"method": "bitfit", "within": 0}
+    result = bertwright.run(tuned(finetune={**THREE, "seeds": 1, "learning_rate": 3e-2, "trainable": method}))
+    chosen = result.stages["choose/height/given/terms"].record["results"]
+    scores = {row["terms"]: row["score"] for row in chosen["table"]}
+    first = chosen["table"][0]["terms"]
+    assert scores[first] >= scores["all"]
+    assert (first == "all") == all(score < scores["all"] for terms, score in scores.items() if terms != "all")
+
+
+@pytest.mark.parametrize("method", ["rand-uniform", "rand-row-col"])
+def test_controls_leave_a_whole_model_in_which_that_many_numbers_changed(
+    tuned: Toy, encoder_folder: Path, method: str
+) -> None:
+    """As many numbers of the encoder's body as bitfit has biases are other ones, and none else."""
+    result = bertwright.run(tuned(finetune={**THREE, "seeds": 1, "trainable": method}))
+    run = result.stages["finetune/height/given/seed-0"]
+    before, now = (families.load(folder).encoder for folder in (encoder_folder, run.folder / "model"))
+    changed = sum(int((a != b).sum()) for a, b in zip(before.parameters(), now.parameters(), strict=True))
+    budget = run.record["results"]["counts"]["body"]
+    assert 160 == budget
+    assert budget * 0.6 <= changed <= budget  # a word that no row has does not learn
+
+
+def test_methods_have_settings_of_their_own(tuned: Toy) -> None:
+    """A grid, a rate or epochs of one method leave the others' alone; `sane` brings each its own rates."""
+    methods = ["full", {"method": "bitfit", "epochs": 4, "grid": {"learning_rate": [1e-3, 1e-2]}}]
+    stages = plan(bertwright.load_recipe(tuned(finetune={**THREE, "seeds": 1, "trainable": methods})))
+    of = {stage.name: stage.options for stage in stages}
+    assert [1e-3, 1e-2] == [of[f"search/height/given-bitfit/0{n}"]["learning_rate"] for n in (1, 2)]
+    assert (2.0, 4.0) == (
+        of["finetune/height/given-full/seed-0"]["epochs"],
+        of["search/height/given-bitfit/01"]["epochs"],
+    )
+    assert 1e-2 == of["finetune/height/given-full/seed-0"]["learning_rate"]
+    path = tuned(finetune=None)
+    path.write_text(path.read_text() + "finetune: {protocol: sane, trainable: [full, bitfit]}\n")
+    of = {stage.name: stage.options for stage in plan(bertwright.load_recipe(path))}
+    assert [3e-5, 1e-4, 3e-4] == [of[f"search/height/given-full/0{n}"]["learning_rate"] for n in (1, 2, 3)]
+    assert [3e-4, 1e-3, 3e-3] == [of[f"search/height/given-bitfit/0{n}"]["learning_rate"] for n in (1, 2, 3)]
+
+
+def test_the_identity_of_a_full_run_does_not_hang_on_other_methods(tuned: Toy) -> None:
+    """Methods that are added beside it leave what it did as it is."""
+    alone, beside = (
+        plan(bertwright.load_recipe(tuned(finetune={**THREE, "trainable": methods})))
+        for methods in ("full", ["full", "bitfit"])
+    )
+    names = ("finetune/height/given/seed-0", "finetune/height/given-full/seed-0")
+    found = [
+        next(one.identity for one in stages if one.name == name)
+        for stages, name in zip((alone, beside), names, strict=True)
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("trainable", "told"),
+    [
+        ("bitfitt", "Input should be 'full', 'bitfit', 'head', 'rand-uniform' or 'rand-row-col'|did you mean"),
+        ({"method": "bitfit", "terms": "querry"}, "found 'querry' where a bias term was expected; the terms are query"),
+        ({"method": "bitfit", "layers": "4 to 7"}, "write the first and the last layer, such as 4-11, or one number"),
+        (
+            {"method": "head", "terms": "query"},
+            "`terms` is for bias terms, which `head` does not choose; take `bitfit`",
+        ),
+        (["bitfit", "bitfit"], "two methods are called bitfit; give one of them a `name`"),
+        ([], "found no method; name one, such as full or bitfit"),
+    ],
+)
+def test_methods_that_cannot_be_are_told(tuned: Toy, trainable: Any, told: str) -> None:
+    """With what was found and what is allowed."""
+    with pytest.raises(RecipeError, match=told):
+        bertwright.load_recipe(tuned(finetune={**THREE, "trainable": trainable}))
+
+
+def test_methods_read_back_as_they_were_written(tuned: Toy) -> None:
+    """The resolved recipe of a run means the same stages."""
+    methods = ["full", {"method": "bitfit", "layers": "0-0", "terms": "query+value", "learning_rate": 0.001}]
+    path = tuned(finetune={**THREE, "trainable": methods})
+    recipe = bertwright.load_recipe(path)
+    again = path.with_name("again.yaml")
+    again.write_text(bertwright.reading.to_yaml(recipe))
+    assert methods == yaml.safe_load(again.read_text())["finetune"]["trainable"]
+    assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
+
+
+def test_a_rate_for_whole_models_is_noticed(tuned: Toy) -> None:
+    """Biases hardly move at it."""
+    method = {"method": "bitfit", "learning_rate": 5e-5}
+    result = bertwright.run(tuned(finetune={**THREE, "seeds": 1, "trainable": method}))
+    (note,) = result.stages["finetune/height/given/seed-0"].record["results"]["notes"]
+    assert "the learning rate 5e-05 is low for bitfit, which wants 0.0001 to 1e-3 and more" in note
+
+
+def test_a_stop_changes_nothing_of_a_pack(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was cut off in its fourth step, and continued, leaves the bytes of one that was not."""
+    settings = {**THREE, "seeds": 1, "trainable": "bitfit", "checkpoint_every": "1 step"}
+    whole = bertwright.run(tuned(finetune=settings))
+    judge, cuts = loop._judge, [3]
+
+    def cut(state: State, *rest: Any) -> None:
+        if cuts and state.step == cuts[0]:
+            cuts.clear()
+            raise KeyboardInterrupt
+        judge(state, *rest)
+
+    monkeypatch.setattr(loop, "_judge", cut)
+    path = tuned(finetune=settings, store="other-store")
+    with pytest.raises(KeyboardInterrupt):
+        bertwright.run(path)
+    assert not cuts
+    name = "finetune/height/given/seed-0"
+    again = bertwright.run(path).stages[name].folder
+    assert digest(whole.stages[name].folder / "task.pack") == digest(again / "task.pack")
