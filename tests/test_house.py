@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 # A room may import what stands on an earlier line, never a neighbour on its own line.
 ORDER = [
     ["errors"],
-    ["files", "processes", "units"],
+    ["bias_terms", "files", "processes", "units"],
     ["fields", "store", "demo", "first_recipe", "presets"],
     ["recipe_text"],
     ["recipe"],
