@@ -14,8 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["bias_terms", "files", "processes", "units"],
-    ["fields", "store", "demo", "first_recipe", "presets"],
-    ["recipe_text"],
+    ["fields", "store", "pack", "demo", "first_recipe", "presets"],
+    ["pack_pairs", "recipe_text"],
     ["recipe"],
     ["reading", "text"],
     ["encoder", "training", "tasks"],
@@ -24,7 +24,7 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_predict", "cli_store", "cli_submit"],
+    ["cli_pack", "cli_predict", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]
@@ -70,8 +70,11 @@ def test_files_stay_small(path: Path) -> None:
     "module",
     [
         "cli",
+        "cli_pack",
         "reading",
         "store",
+        "pack",
+        "pack_pairs",
         "text.shards",
         "text.tokenizer",
         "pipeline.plan",
