@@ -3,8 +3,8 @@
     python benchmarks/bitfit_step.py [--rounds 7] [--length 128] [--save NAME]
 
 Both steps are the product's: bf16 on a CPU that is fast in it, fp32 masters, dropout as the encoder has it, AdamW. The
-trial shape is 6 layers of width 384 at 32 rows, base 12 of 768 at 8, all rows of `--length` tokens. Steps go in turns in
-one process, medians are told. The floor is a forward pass and gradients with respect to what enters the first layer,
+trial shape is 6 layers of width 384 at 32 rows, base 12 of 768 at 8, all rows of `--length` tokens. Steps go in turns
+in one process, medians are told. The floor is a forward pass and gradients with respect to what enters the first layer,
 no parameter's: what backpropagation through a frozen encoder costs by itself. Memory is the peak of three steps in a
 process of their own, above what it has after its imports. The last line is one JSON object.
 """
@@ -85,9 +85,7 @@ def floor_of(config: EncoderConfig, batch: dict[str, Any]) -> Step:
 
     def step() -> None:
         x = model.encoder.embed(batch["ids"], batch["segments"]).requires_grad_()
-        states = x
-        for states in model.encoder.layers(x, model.encoder.context(x.shape[1], None, x.dtype, x.device)):
-            pass
+        *_, states = model.encoder.layers(x, model.encoder.context(x.shape[1], None, x.dtype, x.device))
         loss = torch.nn.functional.cross_entropy(model.head(states).float(), batch["labels"], reduction="sum")
         torch.autograd.grad(loss, x)
 

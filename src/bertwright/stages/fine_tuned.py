@@ -93,7 +93,7 @@ def find(folder: Path) -> tuple[Path, FineTuned]:
     it is.
     """
     if (path := folder if folder.suffix == SUFFIX else folder / PACK).is_file():
-        return path, _in_pack(pack.read(path).task)
+        return path, in_pack(pack.read(path).task)
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "is not there"
         raise InputError(f"{folder} {what}; name the folder of a fine-tuned run, such as {_RUN}")
@@ -114,7 +114,8 @@ def find(folder: Path) -> tuple[Path, FineTuned]:
     )
 
 
-def _in_pack(task: PackTask) -> FineTuned:
+def in_pack(task: PackTask) -> FineTuned:
+    """Return a pack's task as ``task.json`` has it."""
     values = {**asdict(task), "task": task.name}
     return FineTuned(**{one.name: values[one.name] for one in fields(FineTuned)})
 
