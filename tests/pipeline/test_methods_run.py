@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 import yaml
 
 import bertwright
 from bertwright import pack
 from bertwright.cli import call
 from bertwright.encoder import families
-from bertwright.errors import RecipeError
+from bertwright.errors import DataError, RecipeError
 from bertwright.pipeline.plan import plan
+from bertwright.pipeline.smoke import smoke
 from bertwright.reports.methods_tables import methods_tables
+from bertwright.text.tokenizer import Tokenizer
 from bertwright.training import loop
 from bertwright.training.checkpoint import State
 
@@ -262,3 +265,53 @@ def test_a_stop_changes_nothing_of_a_pack(tuned: Toy, monkeypatch: pytest.Monkey
     name = "finetune/height/given/seed-0"
     again = bertwright.run(path).stages[name].folder
     assert digest(whole.stages[name].folder / "task.pack") == digest(again / "task.pack")
+
+
+def test_an_encoder_without_biases_is_trained_by_bitfit(tuned: Toy, encoder_folder: Path, tmp_path: Path) -> None:
+    """Its own stage adds them; the pack is for the folder that has them."""
+    tokenizer = Tokenizer.load(encoder_folder)
+    settings = transformers.ModernBertConfig(
+        vocab_size=tokenizer.vocabulary,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        pad_token_id=tokenizer.pad_id,
+        cls_token_id=tokenizer.cls_id,
+        sep_token_id=tokenizer.sep_id,
+        bos_token_id=tokenizer.cls_id,
+        eos_token_id=tokenizer.sep_id,
+    )
+    bare = tmp_path / "bare"
+    transformers.ModernBertForMaskedLM(settings).save_pretrained(bare)
+    tokenizer.save(bare, max_length=32)
+    path = tuned(finetune={**THREE, "seeds": 1, "trainable": "bitfit"})
+    changes = [f"encoder.folder={bare}"]
+    with pytest.raises(DataError, match=r"`encoder.add_missing: true` adds biases"):
+        bertwright.run(bertwright.load_recipe(path, changes))
+    result = bertwright.run(bertwright.load_recipe(path, [*changes, "encoder.add_missing=true"]))
+    made = pack.read(result.stages["finetune/height/given/seed-0"].folder / "task.pack")
+    assert "modern" == made.backbone.family
+    assert not made.backbone.hash.startswith("0" * 8)
+    assert made.biases["layers.1.query"].any()
+    model = result.stages["with-biases"].folder / "model"
+    check = ["pack", "verify", str(result.folder / "tasks/height/given/seed-0.pack"), "--encoder"]
+    assert (0, 2) == (call([*check, str(model)]), call([*check, str(encoder_folder)]))
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(1, marks=pytest.mark.long), 2, pytest.param(3, marks=pytest.mark.long)]
+)
+def test_papers_recipes_go_all_the_way_at_toy_size(number: int, tmp_path: Path) -> None:
+    """With nothing of what they name: a toy encoder and made-up tasks stand in; every method leaves its runs."""
+    path = Path(__file__).parents[2] / "recipes" / "papers" / f"bitfit-table{number}.yaml"
+    tasks = yaml.safe_load(path.read_text())["tasks"]
+    assert 8 == len(tasks)
+    recipe = smoke(bertwright.load_recipe(path, [f"store={tmp_path / 's'}"], stand_ins=True))
+    few = tuple(task for task in recipe.tasks if task.name in ("sst2", "stsb", "rte")[number % 3 :])
+    result = bertwright.run(recipe.model_copy(update={"tasks": few}))
+    methods = {1: ["bitfit", "full"], 2: ["bitfit", "bitfit", "full", "rand-uniform", "rand-row-col"]}
+    for task in few:
+        variants = result.stages[f"evaluate/{task.name}"].record["results"]["variants"]
+        assert methods.get(number, methods[1]) == [one["method"] for one in variants]

@@ -13,7 +13,8 @@ from bertwright.tasks import catalogue
 from bertwright.units import Amount
 
 _DOCUMENTS = 200
-_VOCABULARY, _NEW = 384, 8
+_VOCABULARY, _NEW, _LENGTH = 384, 8, 64
+_TRAIN_ROWS = 200  # of a task that stands in for another
 _STEPS = Amount("steps", 20.0)
 _BATCH = 8
 _RATES = (1e-4, 3e-4)
@@ -42,7 +43,7 @@ def smoke(recipe: Recipe) -> Recipe:
         changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**_SHAPE, "folder": None, "add_missing": False})
     if recipe.encoder.folder is not None and not given and recipe.prepare is None:
         text = write_demo(made_up, documents=_DOCUMENTS).parent / "corpus"
-        changes["prepare"] = _prepare(Prepare(), text)
+        changes["prepare"] = _prepare(None, text)
         changes["tokenizer"] = Tokenizer(vocabulary=_VOCABULARY)
         changes["pretrain"] = _pretrain(Pretrain())
     if recipe.pretrain is not None:
@@ -68,6 +69,7 @@ def _task(task: Task, made_up: Path) -> Task:
         train=tasks / f"train{suffix}",
         sets={"dev": LabelledSet(file=tasks / f"dev{suffix}")},
         text=columns,
+        train_rows=_TRAIN_ROWS,
         start_from=task.start_from,
     )
 
@@ -89,9 +91,10 @@ def _method(choice: Method) -> Method:
     return choice.model_copy(update={**update, "grid": choice.grid and Grid(learning_rate=_LARGE_RATES)})
 
 
-def _prepare(choice: Prepare, text: Path) -> Prepare:
+def _prepare(choice: Prepare | None, text: Path) -> Prepare:
     # Near-duplicates need an extra, and the rest of the cleaning has nothing to find in made-up text.
-    return Prepare(sources=(Source(path=text),), row_length=min(choice.row_length, 64), rows=choice.rows, held_out=0.02)
+    like = {} if choice is None else {"row_length": min(choice.row_length, _LENGTH), "rows": choice.rows}
+    return Prepare(sources=(Source(path=text),), held_out=0.02, **{"row_length": _LENGTH, **like})
 
 
 def _pretrain(choice: Pretrain) -> Pretrain:
