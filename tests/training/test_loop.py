@@ -90,15 +90,21 @@ def go(
     ranks: Ranks | None = None,
     optimizer: str = "adamw",
     momentum: float = 0.9,
+    in_part: bool = False,
     **changes: Any,
 ) -> Outcome:
-    """Train a toy for some steps."""
+    """Train a toy for some steps: all of it, or the head and, ``in_part``, some numbers of a bias."""
     folder.mkdir(parents=True, exist_ok=True)
+    chosen: trainable.Chosen = {name: None for name, part in model.named_parameters() if part.requires_grad}
+    if in_part:
+        chosen = {**trainable.head(model), "body.bias": torch.tensor([1, 3, 6])}
+        trainable.freeze_others(model, chosen)
     hidden = {"hidden": frozenset({"body.weight"}), "hidden_learning_rate": 0.1}
     made = Optimizer(
-        [(name, part) for name, part in model.named_parameters() if part.requires_grad],
+        [(name, part) for name, part in model.named_parameters() if name in chosen],
         name=optimizer,
         settings=Settings(learning_rate=0.02, weight_decay=0.1, momentum=momentum, **hidden),
+        entries=trainable.entries_of(chosen),
     )
     settings: dict[str, Any] = {
         "schedule": Schedule("linear"),
@@ -343,18 +349,20 @@ def rank(argument: Mapping[str, Any]) -> None:
         raise ValueError("planned failure")
     model = Toy()
     model.dropout.p = 0.0
-    go(Path(argument["folder"]), model, ranks=ranks)
+    go(Path(argument["folder"]), model, ranks=ranks, in_part=argument.get("in_part", False))
     if ranks.rank == 0:
         Path(argument["folder"], "weights.json").write_text(json.dumps(weights(model).tolist()))
 
 
-def test_two_ranks_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two gloo processes on the same global batch give one process's weights, to 1e-5."""
+@pytest.mark.parametrize("in_part", [False, True])
+def test_two_ranks_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_part: bool) -> None:
+    """Two gloo processes on the same global batch give one process's weights, to 1e-5; also where some biases learn."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    start(2, "test_loop:rank", {"folder": str(tmp_path / "two")}, threads=2)
+    start(2, "test_loop:rank", {"folder": str(tmp_path / "two"), "in_part": in_part}, threads=2)
     model = Toy()
     model.dropout.p = 0.0
-    go(tmp_path / "one", model)
+    go(tmp_path / "one", model, in_part=in_part)
+    assert in_part == torch.equal(Toy().body.bias[:1], model.body.bias[:1])
     two = torch.tensor(json.loads((tmp_path / "two" / "weights.json").read_text()))
     torch.testing.assert_close(weights(model), two, atol=1e-5, rtol=1e-5)
 

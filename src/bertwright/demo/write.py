@@ -57,7 +57,11 @@ finetune:
   learning_rate: 3.0e-4
   max_length: 64
   seeds: 3
-  baseline: true                  # the untrained encoder stands beside the pretrained one
+  trainable:
+    - full
+    - method: bitfit              # biases and a head: a task is a pack of some kilobytes on one frozen encoder
+      learning_rate: 3.0e-3
+  baseline: true                  # the untrained encoder, learnt by the first method, stands beside the pretrained one
 
 tasks:
   - name: topic                   # which field of life a sentence is about

@@ -27,7 +27,9 @@ def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Var
     planner = _Tasks(recipe, tasks, trials, stages)
     for name in _in_order({name: of_task[0] for name, of_task in trials.items()}):
         learners = [
-            _Learner(variant, trial, _label(variant, trial, recipe)) for variant in variants for trial in trials[name]
+            _Learner(variant, trial, _label(variant, trial, recipe))
+            for variant in variants
+            for trial in trials[name][: 1 if variant.name == "untrained" else None]
         ]
         for learner in learners:
             planner.learn(name, learner)
