@@ -19,6 +19,7 @@ ORDER = [
     ["recipe"],
     ["reading", "text"],
     ["encoder", "training", "tasks"],
+    ["debias"],
     ["stages"],
     ["reports"],
     ["screen"],
@@ -82,6 +83,10 @@ def test_files_stay_small(path: Path) -> None:
         "reports.page",
         "demo.write",
         "tasks.metrics",
+        "debias.experts",
+        "debias.settings",
+        "debias.shortcuts",
+        "debias.signals",
         "stages.prepare",
     ],
 )

@@ -49,11 +49,15 @@ class ClassificationHead(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return logits (B, C) of an encoder's states (B, T, H)."""
+        out: Tensor = self.output(self.dropout(self.features(states, mask)))
+        return out
+
+    def features(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what the last layer answers from, (B, H), for an encoder's states (B, T, H)."""
         pooled = self._pool(states, mask)
         if self.family == "roberta":
             pooled = self.dropout(pooled)
-        pooled = self.norm(_ACTIVATIONS[self.family](self.dense(pooled)))
-        out: Tensor = self.output(self.dropout(pooled))
+        out: Tensor = self.norm(_ACTIVATIONS[self.family](self.dense(pooled)))
         return out
 
     def _pool(self, states: Tensor, mask: Tensor | None) -> Tensor:

@@ -45,7 +45,10 @@ class Embeddings(nn.Module):
 
         Families with fewer than two segments have nothing to tell apart and do not look at the ids.
         """
-        x = self.words(ids)
+        return self.placed(self.words(ids), ids, segments)
+
+    def placed(self, x: Tensor, ids: Tensor, segments: Tensor | None = None) -> Tensor:
+        """Add position and segment to words' own vectors (B, T, H), and normalise: (B, T, H)."""
         if self.positions is not None:
             x = x + self.positions(self._places(ids))
         if self.segments is not None:
@@ -109,8 +112,11 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         """Encode token ids (B, T): (B, T, H). ``mask`` is as in ``context``; ``None``: all see all."""
-        x = self.embed(ids, segments)
-        context = self.context(ids.shape[1], mask, x.dtype, x.device)
+        return self.run(self.embed(ids, segments), mask)
+
+    def run(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Run all blocks and the final norm on what ``embed`` gave, (B, T, H), to the same shape."""
+        context = self.context(x.shape[1], mask, x.dtype, x.device)
         again = self.activation_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
             x = checkpoint(block, x, context, use_reentrant=False) if again else block(x, context)

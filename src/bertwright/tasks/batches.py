@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 # Batches whose rows are sorted together: enough for rows of like length, few enough that order stays random.
 _POOL = 50
+
+Piece = TypeVar("Piece")
 
 
 class Encodes(Protocol):
@@ -63,7 +65,7 @@ def encode(
     """
     columns = [tokenizer.encode([row[part] for row in texts]) for part in range(len(texts[0]))]
     room = room_of(len(columns), max_length, separators)
-    fitted = [_fit(parts, room) for parts in zip(*columns, strict=True)]
+    fitted = [fit(parts, room) for parts in zip(*columns, strict=True)]
     laid = [_laid_out(kept, tokenizer, separators) for kept, _ in fitted]
     ids, segments = tuple(ids for ids, _ in laid), tuple(segments for _, segments in laid)
     return Encoded(ids, segments, labels, tokenizer.pad_id, sum(was_cut for _, was_cut in fitted))
@@ -137,7 +139,8 @@ def _windows(parts: tuple[list[int], ...], room: int, stride: int) -> tuple[list
     return found, any(len(a) < len(b) for a, b in zip(kept, parts, strict=True))
 
 
-def _fit(parts: tuple[list[int], ...], room: int) -> tuple[list[list[int]], bool]:
+def fit(parts: Sequence[list[Piece]], room: int) -> tuple[list[list[Piece]], bool]:
+    """Cut a row's parts to the room that they have together, the longer one first; return whether any was cut."""
     sizes = [len(part) for part in parts]
     if sum(sizes) <= room:
         return list(parts), False
@@ -183,7 +186,10 @@ class TrainBatches:
 
 
 def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
-    """Pad chosen rows to the longest of them: ids, segments (B, T), labels, and a mask where anything was padded."""
+    """Pad chosen rows to the longest of them: ids, segments (B, T), labels, and a mask where anything was padded.
+
+    ``rows`` (B,) are their numbers, for what is joined to them later.
+    """
     lengths = [len(rows.ids[row]) for row in chosen]
     shape = (len(chosen), max(lengths))
     ids, segments = np.full(shape, rows.pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -196,6 +202,7 @@ def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
         "segments": torch.from_numpy(segments),
         "mask": None if mask.all() else torch.from_numpy(mask),
         "labels": torch.from_numpy(rows.labels[chosen]),
+        "rows": torch.from_numpy(np.asarray(chosen, dtype=np.int64)),
         "count": len(chosen),
         "tokens": int(sum(lengths)),
     }

@@ -1,0 +1,227 @@
+"""Experts: what they read, which rows each one learns from, how good they are, and those that come in a user's file.
+
+Shapes: n rows, C classes, k folds.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.special
+import xxhash
+
+from bertwright.debias.intervals import wilson
+from bertwright.debias.signals import label_order
+from bertwright.errors import DataError, InputError
+from bertwright.tasks.calibration import calibration
+from bertwright.tasks.cells import Heading, rows_in
+
+_SURE = 0.99
+# So far above its accuracy, an expert's mean confidence is that of one that scores rows it was fitted on.
+_OVERCONFIDENT = 0.1
+_LEAST_PROBABILITY = 1e-6
+_EXAMPLE = "a row: id, and a logit for each label under the label's name"
+
+
+def folds(
+    ids: Sequence[str], golds: np.ndarray, k: int, *, seed: int, groups: Sequence[str] | None = None
+) -> np.ndarray:
+    """Return the fold of each row, (n,), 0 .. k - 1: an expert that learnt from the others scores it (cross-fitting).
+
+    Each class is dealt out evenly. A row's fold hangs on the seed, its id and the set of rows, not on their order. Rows
+    of one group (a claim that comes with several texts) stay together. ``InputError`` for fewer than two folds, or more
+    than there are rows or groups.
+    """
+    keys = list(ids if groups is None else groups)
+    first: dict[str, int] = {}
+    for row in sorted(range(len(ids)), key=lambda row: ids[row]):
+        first.setdefault(keys[row], row)
+    if not 2 <= k <= len(first):
+        raise InputError(f"found {k} folds for {len(first):,} rows, or groups of them; set from 2 to as many as these")
+    drawn = {
+        key: (int(golds[row]), xxhash.xxh3_64_intdigest(key.encode(), seed=seed), key) for key, row in first.items()
+    }
+    # Classes one behind the other, each in drawn order, dealt like cards: no fold has two more than another.
+    fold = {key: place % k for place, key in enumerate(sorted(drawn, key=drawn.__getitem__))}
+    return np.array([fold[key] for key in keys], dtype=np.int64)
+
+
+def partial(
+    texts: Sequence[tuple[str, ...]], columns: Sequence[str], keep: Sequence[str]
+) -> tuple[list[tuple[str, ...]], tuple[int, ...]]:
+    """Return rows with some of their columns only, and which of the columns these are; ``InputError`` for others."""
+    if not keep or len(set(keep)) < len(keep) or (wrong := [name for name in keep if name not in columns]):
+        found = ", ".join(wrong) if keep and len(set(keep)) == len(keep) else ", ".join(keep) or "none"
+        raise InputError(f"found the expert's columns {found}; expected one or more of {', '.join(columns)}, each once")
+    places = tuple(list(columns).index(name) for name in keep)
+    return [tuple(row[place] for place in places) for row in texts], places
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What an expert knows of the rows it has to score, and what speaks against it, in sentences.
+
+    Shares of rows: right (with its 95 % interval), of the largest class, sure (probability above 0.99), sure and wrong.
+    ``gold`` is the mean probability of the gold label and ``error`` the expected calibration error.
+    """
+
+    rows: int
+    accuracy: float
+    interval: tuple[float, float]
+    majority: float
+    gold: float
+    confidence: float
+    error: float
+    sure: float
+    sure_and_wrong: float
+    warnings: tuple[str, ...]
+
+
+def quality(logits: np.ndarray, golds: np.ndarray, *, main_accuracy: float | None = None) -> Quality:
+    """Measure an expert's logits (n, C) against gold labels (n,); ``main_accuracy`` is that of plain cross entropy."""
+    chances = scipy.special.softmax(logits.astype(np.float64), axis=-1)
+    right = chances.argmax(-1) == golds
+    largest = chances.max(-1)
+    low, high = (float(side) for side in wilson(np.array(right.sum()), np.array(len(golds))))
+    measured = calibration(logits, golds, "classification")
+    found = Quality(
+        rows=len(golds),
+        accuracy=float(right.mean()),
+        interval=(low, high),
+        majority=float(np.bincount(golds).max() / len(golds)),
+        gold=float(chances[np.arange(len(golds)), golds].mean()),
+        confidence=float(largest.mean()),
+        error=measured.error if measured else 0.0,
+        sure=float((largest > _SURE).mean()),
+        sure_and_wrong=float(((largest > _SURE) & ~right).mean()),
+        warnings=(),
+    )
+    return Quality(**{**vars(found), "warnings": tuple(_warnings(found, main_accuracy))})
+
+
+def _warnings(found: Quality, main_accuracy: float | None) -> list[str]:
+    told = []
+    right = f"{100 * found.accuracy:.1f} % of {found.rows:,} rows"
+    if found.interval[0] <= found.majority:
+        told.append(
+            f"the expert is right on {right}, not clearly more than the largest class ({100 * found.majority:.1f} %): "
+            "it has no shortcut to warn of, and a loss with it is close to plain cross entropy; choose another one"
+        )
+    if main_accuracy is not None and found.accuracy >= main_accuracy:
+        told.append(
+            f"the expert is right on {right}, no less than the model without it ({100 * main_accuracy:.1f} %): what it "
+            "knows is more than a shortcut, and the model would unlearn it; choose a smaller expert, or a part of the "
+            "input"
+        )
+    if found.confidence - found.accuracy > _OVERCONFIDENT:
+        told.append(
+            f"the expert is surer ({100 * found.confidence:.1f} % on average) than it is right ({right}); fit it on "
+            "other rows than it scores (folds), or stop it earlier"
+        )
+    return told
+
+
+def mean_weight(logits: np.ndarray, golds: np.ndarray) -> float:
+    """Return the mean of 1 - q over a training set, q being what the expert gives the gold label: ``reweight``'s scale.
+
+    Never below 1e-6, where an expert that is certain and right on every row leaves nothing to learn.
+    """
+    chances = scipy.special.softmax(logits.astype(np.float64), axis=-1)
+    return max(float(1.0 - chances[np.arange(len(golds)), golds].mean()), 1e-6)
+
+
+@dataclass(frozen=True)
+class ExpertFile:
+    """A user's expert: ids, and logits (n, C) in the order of the labels that were asked for; notes for the report."""
+
+    ids: tuple[str, ...]
+    logits: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def read_expert(
+    path: Path,
+    labels: Sequence[str],
+    *,
+    values: str = "logits",
+    columns: Mapping[str, str] | None = None,
+) -> ExpertFile:
+    """Read an expert's logits from csv, tsv, jsonl or parquet (a column ``id`` and one for each label), or npz.
+
+    ``columns`` names the column of a label where it is called otherwise (``label_0``); npz holds arrays ``ids`` (n,),
+    ``logits`` (n, C) and ``labels`` (C,), by whose names columns are matched. ``values`` is "logits" or
+    "probabilities". ``DataError`` says what was found and what is expected.
+    """
+    if values not in ("logits", "probabilities"):
+        raise InputError(f"values: found {values!r}, expected logits or probabilities")
+    if not path.is_file():
+        raise DataError(f"{path} is not there; name a file with {_EXAMPLE}")
+    ids, found = _npz(path, labels) if path.suffix == ".npz" else _table(path, labels, columns or {})
+    if len(set(ids)) < len(ids):
+        raise DataError(f"{path}: {len(ids) - len(set(ids)):,} id(s) stand there twice; expected each row once")
+    if not np.isfinite(found).all():
+        row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+        raise DataError(
+            f"{path}, row with id {ids[row]}: found {found[row].tolist()}, expected finite numbers; correct the file"
+        )
+    looks = bool((found >= 0).all() and np.allclose(found.sum(axis=1), 1.0, atol=1e-3))
+    if values == "logits":
+        if looks and len(labels) > 1:
+            raise DataError(
+                f"{path}: the numbers of every row lie within 0 and 1 and sum to 1, as probabilities do, and logits "
+                "were expected; set values: probabilities"
+            )
+        return ExpertFile(ids, found.astype(np.float32))
+    if not looks:
+        raise DataError(
+            f"{path}: values: probabilities was asked for, and not every row's numbers lie within 0 and 1 and sum to "
+            "1; set values: logits, or correct the file"
+        )
+    raised = int((found < _LEAST_PROBABILITY).sum())
+    notes = (f"{path.name}: {raised:,} probabilities below {_LEAST_PROBABILITY:g} were taken to be that",)
+    logits = np.log(np.maximum(found, _LEAST_PROBABILITY)).astype(np.float32)
+    return ExpertFile(ids, logits, notes if raised else ())
+
+
+def _table(path: Path, labels: Sequence[str], columns: Mapping[str, str]) -> tuple[tuple[str, ...], np.ndarray]:
+    if wrong := [name for name in columns if name not in labels]:
+        raise InputError(f"columns: found the label {wrong[0]!r}, expected some of {', '.join(labels)}")
+    names = [columns.get(label, label) for label in labels]
+    ids, rows = [], []
+    for number, row in rows_in(path, Heading(("id", *names))):
+        ids.append(str(row["id"]))
+        try:
+            rows.append([float(row[name]) for name in names])
+        except (TypeError, ValueError):
+            shown = ", ".join(f"{name}: {row[name]!r}" for name in names)
+            raise DataError(f"{path}, row {number}: found {shown}, expected a number for each label") from None
+    if not ids:
+        raise DataError(f"{path} has no rows; expected {_EXAMPLE}")
+    return tuple(ids), np.array(rows, dtype=np.float64)
+
+
+def _npz(path: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    wanted = ("ids", "logits", "labels")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if missing := [name for name in wanted if name not in content.files]:
+                raise DataError(
+                    f"{path}: found the arrays {', '.join(content.files) or 'none'}, and {', '.join(missing)} is "
+                    "missing; expected ids (n,), logits (n, C) and labels (C,)"
+                )
+            ids, logits, names = (content[name] for name in wanted)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: not a readable npz file of plain arrays ({error}); write it with numpy.savez"
+        ) from None
+    order = label_order([str(name) for name in names], labels, path)
+    if logits.ndim != 2 or logits.shape != (len(ids), len(names)) or logits.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path}: found logits of shape {logits.shape} and type {logits.dtype}, expected numbers of shape "
+            f"{(len(ids), len(names))}: a row for each id, a column for each label"
+        )
+    return tuple(str(one) for one in ids.tolist()), logits.astype(np.float64)[:, order]
