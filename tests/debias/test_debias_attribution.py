@@ -16,9 +16,9 @@ from bertwright.debias.losses import METHODS
 from bertwright.debias.objective import objective
 from bertwright.debias.settings import Attributing, Settings
 from bertwright.encoder.models import Classifier
+from bertwright.training import trainable
 from bertwright.training.optimizers import Optimizer
 from bertwright.training.optimizers import Settings as OptimizerSettings
-from bertwright.training.trainable import select
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -102,7 +102,7 @@ def test_frozen_parameters_get_no_gradient(trained: str) -> None:
     """Where a head or biases alone learn, saliency is the same, and nothing frozen has a gradient behind a step."""
     rows, model = batch(), classifier()
     whole = attribute(model, rows, learning=True).saliency
-    select(model, "head")
+    trainable.freeze_others(model, trainable.head(model))
     if trained == "biases":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.endswith("bias") or name.startswith("head."))

@@ -45,7 +45,7 @@ def ours(folder: Path, batches: TrainBatches) -> list[float]:
             found = classification_loss(model, batch)
             found.total.backward()
             optimizer.accumulate()
-            total, count = total + float(found.total), count + found.count
+            total, count = total + float(found.total.detach()), count + found.count
         optimizer.step(scale=1 / count, multiplier=1.0)
         losses.append(total / count)
     return losses
@@ -68,7 +68,7 @@ def plain(folder: Path, batches: TrainBatches, rows: Encoded) -> list[float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses
 
 

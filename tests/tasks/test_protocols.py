@@ -66,5 +66,17 @@ def test_settings_are_fields_of_a_fine_tuning() -> None:
 
 def test_an_unknown_protocol_is_told() -> None:
     """With those there are."""
-    with pytest.raises(InputError, match="'sain' is not known; the protocols are sane, extremebert, mosaicbert"):
+    with pytest.raises(InputError, match="'sain' is not known; the protocols are sane, bitfit, extremebert, mosaicbert"):
         protocol("sain")
+
+
+def test_bitfits_protocol_has_the_papers_settings() -> None:
+    """Batches of 8, 16 epochs, a constant rate without warm-up or decay; three rates for biases, one for all weights."""
+    found = PROTOCOLS["bitfit"]
+    biases, full = found.plan("rte", "bitfit"), found.plan("rte", "full")
+    assert (3, 1) == (len(biases.settings()), len(full.settings()))
+    assert all(1e-4 <= one["learning_rate"] <= 1e-3 for one in biases.settings())
+    assert (8, 16.0, 0.0, 0.0, "constant", 3e-5) == tuple(
+        full.settings()[0][name] for name in ("batch", "epochs", "weight_decay", "warmup", "schedule", "learning_rate")
+    )
+    assert ("dev", (0,)) == (biases.select_on, biases.seeds)
