@@ -60,7 +60,7 @@ finetune:
   trainable:
     - full
     - method: bitfit              # biases and a head: a task is a pack of some kilobytes on one frozen encoder
-      learning_rate: 3.0e-3
+      learning_rate: 6.0e-3
   baseline: true                  # the untrained encoder, learnt by the first method, stands beside the pretrained one
 
 tasks:
