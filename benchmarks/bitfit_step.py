@@ -32,7 +32,6 @@ from bertwright.training.allocation import memory_kept
 from bertwright.training.losses import classification_loss
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import choose
-from pack_serving import measure as measure_packs
 from peers import in_a_process
 
 RESULTS = Path(__file__).parent / "results"
@@ -153,7 +152,9 @@ def main() -> None:
         figures[f"memory_{name}"] = used
         figures[f"memory_ratio_{name}"] = used["bitfit"] / used["full"]
         print(f"{name}: memory " + ", ".join(f"{one} {each / 1e6:,.0f} MB" for one, each in used.items()), flush=True)
-    figures |= measure_packs()
+    packs = Path(__file__).with_name("pack_serving.py")
+    served = in_a_process(str(packs), ["--rounds", 2 * arguments.rounds])
+    figures |= {key: served[key] for key in ("pack_bytes_fp16", "swap_us", "mixed_overhead")} | {"packs": served}
     if arguments.save:
         (RESULTS / f"{arguments.save}.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures))

@@ -13,6 +13,7 @@ from toy_packs import TOKENIZER, config, loaded, loaded_again, rows, toy_pack, t
 from bertwright.bias_terms import choose
 from bertwright.encoder.biases import locate, terms_in
 from bertwright.encoder.config import FAMILIES
+from bertwright.encoder.families import ordinary_tensors
 from bertwright.encoder.models import build_classifier
 from bertwright.encoder.packed import Resident, fingerprint, fold, make_pack
 from bertwright.errors import DataError, InputError
@@ -41,6 +42,44 @@ def test_every_bias_has_its_place(family: str, pooler: bool) -> None:
     expected = {name: its for name, its in expected.items() if pooler or not name.startswith("head.")}
     expected.pop("head.output.bias", None)
     assert expected == {name: sorted(its) for name, its in covered.items()}
+
+
+ORDINARY = {
+    "bert": {
+        "query": "bert.encoder.layer.1.attention.self.query.bias",
+        "key": "bert.encoder.layer.1.attention.self.key.bias",
+        "value": "bert.encoder.layer.1.attention.self.value.bias",
+        "attention-output": "bert.encoder.layer.1.attention.output.dense.bias",
+        "attention-norm": "bert.encoder.layer.1.attention.output.LayerNorm.bias",
+        "intermediate": "bert.encoder.layer.1.intermediate.dense.bias",
+        "output": "bert.encoder.layer.1.output.dense.bias",
+        "output-norm": "bert.encoder.layer.1.output.LayerNorm.bias",
+        "embedding-norm": "bert.embeddings.LayerNorm.bias",
+        "pooler": "bert.pooler.dense.bias",
+    },
+    "distilbert": {
+        "query": "distilbert.transformer.layer.1.attention.q_lin.bias",
+        "key": "distilbert.transformer.layer.1.attention.k_lin.bias",
+        "value": "distilbert.transformer.layer.1.attention.v_lin.bias",
+        "output-norm": "distilbert.transformer.layer.1.output_layer_norm.bias",
+    },
+}
+
+
+@pytest.mark.parametrize(("family", "term"), [(family, term) for family in ORDINARY for term in ORDINARY[family]])
+def test_a_term_is_the_ordinary_bias_of_its_name(family: str, term: str) -> None:
+    """Writing to a term's place changes one ordinary tensor alone, the one that the paper's code names."""
+    model = build_classifier(config(family), 2, seed=0)
+    before = {name: value.clone() for name, value in ordinary_tensors(model, dict(model.state_dict())).items()}
+    [place] = [
+        locate(one, config(family))
+        for one in terms_in(config(family), pooler=True)
+        if one.name == term and one.layer in (1, None)
+    ]
+    with torch.no_grad():
+        model.get_parameter(place.name)[place.start : place.stop] += 1
+    after = ordinary_tensors(model, dict(model.state_dict()))
+    assert [ORDINARY[family][term]] == [name for name in after if not torch.equal(before[name], after[name])]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

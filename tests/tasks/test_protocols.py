@@ -66,7 +66,9 @@ def test_settings_are_fields_of_a_fine_tuning() -> None:
 
 def test_an_unknown_protocol_is_told() -> None:
     """With those there are."""
-    with pytest.raises(InputError, match="'sain' is not known; the protocols are sane, bitfit, extremebert, mosaicbert"):
+    with pytest.raises(
+        InputError, match="'sain' is not known; the protocols are sane, bitfit, extremebert, mosaicbert"
+    ):
         protocol("sain")
 
 

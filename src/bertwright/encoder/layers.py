@@ -59,6 +59,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Mix the tokens of each row: (B, T, H) to (B, T, H)."""
+        out: Tensor = self.output(self.mix(x, context))
+        return out
+
+    def mix(self, x: Tensor, context: Context) -> Tensor:
+        """Return what the output matrix is given, (B, T, H): the heads' means of values, side by side."""
         batch, length, width = x.shape
         # (3, B, A, T, D): the products below then run over the last two axes.
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -76,8 +81,7 @@ class Attention(nn.Module):
             scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)
             mixed = torch.matmul(F.dropout(weights, dropout) if dropout else weights, value)
-        out: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, width))
-        return out
+        return mixed.transpose(1, 2).reshape(batch, length, width)
 
 
 class FeedForward(nn.Module):
@@ -90,8 +94,12 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token alone."""
-        out: Tensor = self.outer(F.gelu(self.inner(x)))
+        out: Tensor = self.outer(self.widen(x))
         return out
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Return what the outer matrix is given, (B, T, F)."""
+        return F.gelu(self.inner(x))
 
 
 class GatedFeedForward(nn.Module):
@@ -104,9 +112,14 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token alone."""
-        value, gate = self.inner(x).chunk(2, dim=-1)
-        out: Tensor = self.outer(F.gelu(value) * gate)
+        out: Tensor = self.outer(self.widen(x))
         return out
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Return what the outer matrix is given, (B, T, F)."""
+        value, gate = self.inner(x).chunk(2, dim=-1)
+        widened: Tensor = F.gelu(value) * gate
+        return widened
 
 
 class Block(nn.Module):
