@@ -341,7 +341,7 @@ class Finetune(Optimization):
     at_checkpoints: bool = False
     """Also fine-tune the encoders that `pretrain.save_at` saved: what more pretraining is worth."""
     baseline: bool = False
-    """Also fine-tune the untrained encoder of the same shape, by the first method, and, where a folder is continued, the
+    """Also fine-tune the untrained encoder of the same shape, by the first method, and where a folder is continued the
     folder as it is."""
 
 

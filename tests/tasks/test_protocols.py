@@ -73,7 +73,7 @@ def test_an_unknown_protocol_is_told() -> None:
 
 
 def test_bitfits_protocol_has_the_papers_settings() -> None:
-    """Batches of 8, 16 epochs, a constant rate without warm-up or decay; three rates for biases, one for all weights."""
+    """Batches of 8, 16 epochs, a constant rate, no warm-up or decay; three rates for biases, one for all weights."""
     found = PROTOCOLS["bitfit"]
     biases, full = found.plan("rte", "bitfit"), found.plan("rte", "full")
     assert (3, 1) == (len(biases.settings()), len(full.settings()))
