@@ -18,7 +18,7 @@ import bertwright
 from bertwright import pack
 from bertwright.cli import call
 from bertwright.encoder import families
-from bertwright.errors import DataError, RecipeError
+from bertwright.errors import DataError, InputError, RecipeError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.reports.methods_tables import methods_tables
@@ -315,3 +315,13 @@ def test_papers_recipes_go_all_the_way_at_toy_size(number: int, tmp_path: Path) 
     for task in few:
         variants = result.stages[f"evaluate/{task.name}"].record["results"]["variants"]
         assert methods.get(number, methods[1]) == [one["method"] for one in variants]
+
+
+def test_a_forecast_knows_what_a_method_leaves(tuned: Toy) -> None:
+    """A pack is no model folder; terms and layers that are not there are told before any work."""
+    path = tuned(finetune={**THREE, "seeds": 1})
+    stages = bertwright.check(path).stages
+    disk = {method: stages[f"finetune/height/given-{method}/seed-0"]["disk_bytes"] for method in ("full", "bitfit")}
+    assert disk["bitfit"] <= disk["full"]
+    with pytest.raises(InputError, match="layers 0-5 are not in an encoder of 1 layers, which are numbered 0-0"):
+        bertwright.check(tuned(finetune={**THREE, "trainable": {"method": "bitfit", "layers": "0-5"}}))

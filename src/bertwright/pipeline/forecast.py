@@ -23,6 +23,7 @@ from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
+from bertwright.recipe_methods import PACK_METHODS
 from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, starting, training_choices
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
@@ -38,6 +39,9 @@ _WEIGHT, _CHECKPOINT, _AT_WORK = 4, 12, 18
 # Two checkpoints are kept while a third is written.
 _CHECKPOINTS = 3
 _FORWARD = 0.4  # a forward pass, against forward and backward
+_PACK = 1_000_000  # bytes, of a run that leaves one
+# What a run's options say of what it trains, where they say nothing.
+_FULL: dict[str, Any] = {"trainable": "full", "terms": "all", "layers": None, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -260,11 +264,13 @@ class _Forecaster:
         )
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
-        cost, memory = self._step("finetune", self._config(), rows, sizes.length)
+        cost, memory = self._step("finetune", self._config(), rows, sizes.length, trained=options)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
+        whole = options["trainable"] not in PACK_METHODS
         kept = cost.parameters * _WEIGHT if stage.kind == "finetune" or stage.settings.get("keep_weights") else 10_000
+        kept = kept if whole else min(kept, _PACK)
         return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
 
     def _longest(self, stage: Stage) -> dict[str, Any]:
@@ -286,9 +292,16 @@ class _Forecaster:
         return Prediction(len(stage.inputs) * (batches * cost.micro_batch * _FORWARD + 0.5) + 3.0, memory, 5_000_000)
 
     def _step(
-        self, kind: str, config: EncoderConfig, rows: int, length: int, choice: Pretrain | None = None
+        self,
+        kind: str,
+        config: EncoderConfig,
+        rows: int,
+        length: int,
+        choice: Pretrain | None = None,
+        trained: Mapping[str, Any] | None = None,
     ) -> tuple[measure.StepCost, int]:
-        key = (kind, config, rows, length)
+        learns = {**_FULL, **{name: value for name, value in (trained or {}).items() if name in _FULL}, "seed": 0}
+        key = (kind, config, rows, length, json.dumps(learns))
         if key not in self._steps:
             parameters = measure.count_parameters(config)
             _refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
@@ -305,7 +318,7 @@ class _Forecaster:
                         where["again"] = place.activation_checkpointing
                         cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
                     else:
-                        cost = measure.measure_finetuning(config, rows=rows, length=length, **where)
+                        cost = measure.measure_finetuning(config, learns, rows=rows, length=length, **where)
                 except torch.OutOfMemoryError as error:
                     raise InputError(
                         f"{kind}: {rows} rows of {length} tokens at once do not fit the GPU's memory ({error}). "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from bertwright.encoder.models import Classifier, MaskedLM, build_classifier, bu
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import DataError
 from bertwright.recipe import Pretrain
+from bertwright.stages.methods import choose_parameters
 from bertwright.stages.setup import drawn_batch
 from bertwright.stages.training_choices import optimizer_of
 from bertwright.text.cleaning import Cleaning
@@ -22,6 +24,7 @@ from bertwright.text.documents import Troubles
 from bertwright.text.engine import Engine
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
+from bertwright.training import trainable
 from bertwright.training.allocation import memory_kept
 from bertwright.training.losses import Loss, classification_loss, masked_lm_loss
 from bertwright.training.optimizers import Optimizer, Settings
@@ -133,15 +136,25 @@ def measure_pretraining(
 
 
 def measure_finetuning(
-    config: EncoderConfig, *, rows: int, length: int, device: str, precision: str, threads: int
+    config: EncoderConfig,
+    trained: Mapping[str, Any],
+    *,
+    rows: int,
+    length: int,
+    device: str,
+    precision: str,
+    threads: int,
 ) -> StepCost:
-    """Take a real fine-tuning step on drawn tokens, (rows, length)."""
+    """Take a real fine-tuning step on drawn tokens, (rows, length), of what a run's options say is ``trained``."""
     model = build_classifier(config, 2, seed=0)
+    chosen = choose_parameters(model, trained, pooler=True)
+    trainable.freeze_others(model, chosen)
     drawn = drawn_batch(config, rows, length, 0.15)
     batch = {**drawn, "labels": torch.zeros(rows, dtype=torch.long), "count": rows}
 
     def optimizer() -> Optimizer:
-        return Optimizer(model.named_parameters(), name="adamw", settings=Settings(0.0, 0.0))
+        named = [(name, parameter) for name, parameter in model.named_parameters() if name in chosen]
+        return Optimizer(named, name="adamw", settings=Settings(0.0, 0.0), entries=trainable.entries_of(chosen))
 
     return _timed(model, classification_loss, optimizer, batch, device, precision, threads)
 
