@@ -17,7 +17,7 @@ from bertwright.debias.settings import Settings
 from bertwright.errors import RunError
 from bertwright.training.losses import LossSum
 
-# Added to a similarity of 0 by the published code, so that its logarithm is a number.
+# A similarity of 0 is taken to be this, as in the released code, so that its logarithm is a number.
 _LEAST_RHO = 1e-10
 
 
