@@ -19,6 +19,7 @@ ORDER = [
     ["recipe"],
     ["reading", "text"],
     ["encoder", "training", "tasks"],
+    ["exits"],
     ["stages"],
     ["reports"],
     ["screen"],
@@ -79,6 +80,10 @@ def test_files_stay_small(path: Path) -> None:
         "reports.page",
         "demo.write",
         "tasks.metrics",
+        "exits.policies",
+        "exits.calibration",
+        "exits.drift",
+        "exits.savings",
         "stages.prepare",
     ],
 )
