@@ -20,7 +20,7 @@ from bertwright.errors import InputError
 from bertwright.exits.answers import EveryExit
 from bertwright.exits.costs import Costs, measure
 from bertwright.exits.policies import Policy, State
-from bertwright.exits.ramps import RampAnswers, Ramps, seen
+from bertwright.exits.ramps import RampAnswers, Ramps, seeing, seen
 from bertwright.tasks.batches import Encoded, in_order_of_length
 
 _BATCH = 64
@@ -77,7 +77,7 @@ class ExitingClassifier:
         if isinstance(policy, Policy):
             policy.check(len(ramps.layers), ramps.classes, scored=ramps.scored)
         self.classifier, self.ramps, self.policy = classifier.eval(), ramps.eval(), policy
-        self._pays = pays
+        self._pays, self._see = pays, seeing(classifier.encoder)
         # The ramps that the policy looks at, by the number of layers before them.
         self._ramps = {ramp.layer: (place, ramp) for place, ramp in enumerate(ramps.parts()) if policy.looks_at(place)}
 
@@ -100,10 +100,10 @@ class ExitingClassifier:
             if number not in self._ramps:
                 continue
             place, ramp = self._ramps[number]
-            found = ramp(seen(encoder, rows.states, rows.mask))
+            found = ramp(self._see(rows.states, rows.mask))
             logits, scores = on_host(found)
             leave = self.policy.decide(place, logits, rows.state, scores)
-            if not leave.any():
+            if not np.count_nonzero(leave):
                 continue
             if not gathered.take(rows, leave, logits, number):
                 return gathered.done()

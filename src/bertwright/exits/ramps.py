@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -170,16 +170,23 @@ class RampedClassifier(nn.Module):
 
 
 def seen(encoder: Encoder, states: Tensor, mask: Tensor | None) -> Tensor:
-    """Return what a ramp sees of an inner layer's states (B, T, H): (B, H).
+    """Return what a ramp sees of an inner layer's states (B, T, H): (B, H)."""
+    return seeing(encoder)(states, mask)
+
+
+def seeing(encoder: Encoder) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Return ``seen`` of an encoder, with nothing left to ask but states and mask.
 
     Pre-norm families get their final norm first: the stream of residuals grows from layer to layer and is normalised
     nowhere but there, so without it a ramp would see numbers of another size than the tuned head ever did. The norm
     works on each token alone, so the first token's is all that is computed.
     """
-    if encoder.config.pooling == "cls":
-        first: Tensor = encoder.final_norm(states[:, 0])
-        return first
-    return pooled_rows(encoder.final_norm(states), mask, encoder.config.pooling)
+    pooling, norm = encoder.config.pooling, encoder.final_norm
+    if pooling != "cls":
+        return lambda states, mask: pooled_rows(norm(states), mask, pooling)
+    if encoder.config.pre_norm:
+        return lambda states, _: norm(states.select(1, 0))
+    return lambda states, _: states.select(1, 0)
 
 
 def build_ramps(
