@@ -58,8 +58,9 @@ def test_no_measure_is_ever_nan(logits: np.ndarray, kind: str) -> None:
 @pytest.mark.parametrize("text", ["entropy:1.0", "confidence:0.4", "patience:1", "learned:0.1"])
 def test_a_row_that_is_not_a_number_never_leaves(text: str) -> None:
     """It is left to the last exit, whatever the policy."""
-    broken = np.full((3, 1, 3), np.nan)
-    assert [[False]] * 3 == left(parse(text), broken, np.ones((3, 1)))
+    broken = np.tile([[np.nan, np.nan, np.nan], [np.nan, 50, 0]], (3, 1, 1))
+    assert [[False] * 2] * 3 == left(parse(text), broken, np.ones((3, 2)))
+    assert [[False]] * 3 == left(parse(text), broken[:, 1:], np.ones((3, 1)))
 
 
 def test_thresholds_are_strict() -> None:
