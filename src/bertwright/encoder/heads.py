@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bertwright.encoder.config import EncoderConfig
 
 # The activation behind a classification head's dense layer, as each family's ordinary class has it.
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "bert": torch.tanh,
     "bert-preln": torch.tanh,
     "roberta": torch.tanh,
@@ -54,16 +54,18 @@ class ClassificationHead(nn.Module):
 
     def features(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what the last layer answers from, (B, H), for an encoder's states (B, T, H)."""
-        pooled = self._pool(states, mask)
+        pooled = pooled_rows(states, mask, self.pooling)
         if self.family == "roberta":
             pooled = self.dropout(pooled)
-        out: Tensor = self.norm(_ACTIVATIONS[self.family](self.dense(pooled)))
+        out: Tensor = self.norm(ACTIVATIONS[self.family](self.dense(pooled)))
         return out
 
-    def _pool(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        if self.pooling == "cls":
-            return states[:, 0]
-        if mask is None:
-            return states.mean(dim=1)
-        weights = mask.to(states.dtype)[:, :, None]
-        return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+def pooled_rows(states: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
+    """Return what a head sees of states (B, T, H), (B, H): the first token's, or with "mean" the real tokens' mean."""
+    if pooling == "cls":
+        return states[:, 0]
+    if mask is None:
+        return states.mean(dim=1)
+    weights = mask.to(states.dtype)[:, :, None]
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)

@@ -1,0 +1,1 @@
+"""Early exit: ramps after inner layers, policies that tell when a row leaves, thresholds with a promise."""
