@@ -185,7 +185,7 @@ def _grouped(
 def _distinct(keys: Whole) -> Whole:
     """Return each key once, sorted: a plain sort is several times as fast here as the hash table of ``np.unique``."""
     keys = np.sort(keys)
-    return keys[np.diff(keys, prepend=-1) != 0]
+    return np.asarray(keys[np.diff(keys, prepend=-1) != 0])
 
 
 def _pair(a: str, b: str, first: Words, second: Words) -> list[tuple[Feature, Flags]]:
