@@ -172,7 +172,8 @@ def test_rows_without_saliency_have_similarity_0_and_are_counted() -> None:
     """A model or an expert without any saliency gives rho 0 and no NaN, in the loss, its parts and its gradient."""
     main = torch.tensor([[0.0, 0.0], [1.0, 2.0], [1.0, 2.0], [1e-30, 0.0]])
     expert = torch.tensor([[1.0, 1.0], [0.0, 0.0], [2.0, 4.0], [1e-30, 0.0]])
-    found = cosine(main, expert)
+    found = cosine(main.requires_grad_(), expert)
+    assert not found.rho.requires_grad
     torch.testing.assert_close(found.rho, torch.tensor([0.0, 0.0, 1.0, 1.0]))
     assert [True, True, False, False] == found.empty.tolist()
     rows, model = batch(), classifier()

@@ -59,12 +59,12 @@ def test_tokens_are_spread_over_words_by_their_characters() -> None:
 
     class Wide:
         def encode_with_offsets(self, texts: list[str]) -> list[object]:
-            offsets = [(0, 5), (5, 6), (6, 8), (8, 8)]
+            offsets = [(0, 5), (1, 1), (5, 6), (6, 8)]
             return [type("Encoded", (), {"offsets": offsets, "ids": [0] * 4})()]
 
     found = by_words(locate(texts, Wide(), max_length=20), ["ab cd, e"], 0)
-    # Words: "ab", "cd", ",", "e". The first piece is "ab cd", the third " e", the last is empty.
-    assert [(0, 1, 0.5), (1, 1, 0.5), (2, 2, 1.0), (3, 3, 1.0)] == [
+    # Words: "ab", "cd", ",", "e". The first piece is "ab cd", the second empty, the last " e".
+    assert [(0, 1, 0.5), (1, 1, 0.5), (2, 3, 1.0), (3, 4, 1.0)] == [
         (int(u), int(t), float(s)) for u, t, s in zip(found.unit, found.token, found.share, strict=True)
     ]
 
@@ -103,6 +103,7 @@ def test_rows_of_a_batch_come_in_its_order() -> None:
     aligned = align(main, main, saliency_of(len(main.row)), TEXTS, columns=[0, 1])
     both, second = aligned.batch(np.array([1, 0])), aligned.batch(np.array([1]))
     size, pieces = second["unit_expert"].shape[1], second["unit_tokens"].shape[2]
+    np.testing.assert_array_equal(aligned.expert[aligned.units[1] : aligned.units[2]], second["unit_expert"][0])
     np.testing.assert_array_equal(both["unit_expert"][:1, :size], second["unit_expert"])
     np.testing.assert_array_equal(both["unit_tokens"][:1, :size, :pieces], second["unit_tokens"])
 

@@ -148,7 +148,7 @@ def _first_words(column: str, words: Words, least: int) -> list[tuple[Feature, W
 def _vocabulary(column: str, words: Words, least: int) -> list[tuple[Feature, Whole]]:
     """Find the words of a column, and its pairs of neighbours, that enough rows have."""
     size = len(words.vocabulary)
-    single = np.unique(words.row * size + words.word)
+    single = _distinct(words.row * size + words.word)
     often = np.bincount(single % size, minlength=size) >= least
     kept = single[often[single % size]]
     found = _grouped("word", column, kept // size, kept % size, words.vocabulary, least)
@@ -157,7 +157,7 @@ def _vocabulary(column: str, words: Words, least: int) -> list[tuple[Feature, Wh
     codes, pair = np.unique(words.word[:-1][beside] * size + words.word[1:][beside], return_inverse=True)
     if not len(codes):
         return found
-    both = np.unique(words.row[1:][beside] * len(codes) + pair)
+    both = _distinct(words.row[1:][beside] * len(codes) + pair)
     enough = np.bincount(both % len(codes), minlength=len(codes)) >= least
     both = both[enough[both % len(codes)]]
     wanted = np.flatnonzero(enough)
@@ -182,10 +182,16 @@ def _grouped(
     ]
 
 
+def _distinct(keys: Whole) -> Whole:
+    """Return each key once, sorted: a plain sort is several times as fast here as the hash table of ``np.unique``."""
+    keys = np.sort(keys)
+    return np.asarray(keys[np.diff(keys, prepend=-1) != 0])
+
+
 def _pair(a: str, b: str, first: Words, second: Words) -> list[tuple[Feature, Flags]]:
     """Describe how two columns go together: the heuristics of HANS (McCoy et al. 2019), and what is like them."""
     size = len(first.vocabulary)
-    own, other = (np.unique(one.row * size + one.word) for one in (second, first))
+    own, other = (_distinct(one.row * size + one.word) for one in (second, first))
     shared = own[np.isin(own, other, assume_unique=True)]
     distinct = np.bincount(own // size, minlength=second.rows)
     share = np.bincount(shared // size, minlength=second.rows) / np.maximum(distinct, 1)
