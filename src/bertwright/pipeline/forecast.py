@@ -145,6 +145,8 @@ class _Forecaster:
             "initialise": self._one_initialise,
             "biases": self._one_initialise,
             "pretrain": self._one_pretrain,
+            "shortcuts": lambda _stage: Prediction(10.0, _now(), 100_000),
+            "expert": self._one_expert,
             "search": self._one_finetune,
             "choose": lambda _stage: Prediction(0.1, _now(), 10_000),
             "finetune": self._one_finetune,
@@ -263,9 +265,38 @@ class _Forecaster:
         cost, memory = self._step("finetune", self._config(), rows, sizes.length)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
-        seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
+        seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 3.0
         kept = cost.parameters * _WEIGHT if stage.kind == "finetune" or stage.settings.get("keep_weights") else 10_000
         return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _one_expert(self, stage: Stage) -> Prediction:
+        """Predict a fine-tuning a fold, and a pass with attributions over all rows; a file is only read."""
+        if "logits" in stage.paths:
+            return Prediction(3.0, _now(), 5_000_000)
+        options = stage.options
+        choice = Finetune.model_validate({k: v for k, v in options.items() if k in Finetune.model_fields})
+        sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
+        others = sizes.rows - sizes.rows // options["folds"] if options["folds"] > 1 else sizes.rows
+        learnt = min(others, options["rows_to_learn"] or others)
+        rows = min(choice.batch, stage.settings.get("micro_batch") or choice.batch)
+        # Columns that it does not read are counted along: the forecast is of the longest that it can be.
+        cost, memory = self._step("finetune", self._config_of(stage), rows, sizes.length)
+        steps = max(1, round(choice.epochs * learnt / choice.batch)) * options["folds"]
+        fitting = steps * (cost.micro_batch * -(-choice.batch // rows) + cost.update)
+        seconds = fitting + sizes.rows / rows * cost.micro_batch + 3.0 * options["folds"]
+        kept = cost.parameters * _WEIGHT + sizes.rows * sizes.length * 2
+        return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _config_of(self, stage: Stage) -> EncoderConfig:
+        """Return the shape of an expert's encoder: the run's, a folder's, or one of its own."""
+        given = stage.inputs["encoder"]
+        if stage.options["expert"] != "small-model":
+            return self._config()
+        if given.folder is not None:
+            return families.read_config(given.folder)
+        name = stage.name.split("/")[-1]
+        shapes = [own.shape for key, own in self.recipe.finetune.experts.items() if name.startswith(key)]
+        return starting.shape_of({"family": "bert", "size": "tiny", **shapes[-1]}, self._config().vocabulary, 0)
 
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
@@ -336,6 +367,13 @@ class _Forecaster:
 
     def _held_out(self) -> float:
         return self.recipe.prepare.held_out if self.recipe.prepare is not None else 0.005
+
+
+def _share_of_passes(options: Mapping[str, Any]) -> float:
+    """Return what a step takes against one of plain cross entropy: attributions and a bias head are passes more."""
+    if "attributing" in options:
+        return 1.8 if options["attributing"]["passes"] == "two" else 1.4
+    return 1.3 if "bias_columns" in options else 1.0
 
 
 def _fetched(stage: Stage) -> dict[str, Input]:

@@ -20,7 +20,7 @@ from bertwright.errors import DataError
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.insight import insight
 from bertwright.stages.packs import place
-from bertwright.stages.work import PACK, Work
+from bertwright.stages.work import EXPERT_OF, PACK, Work
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import Score
 from bertwright.tasks.readers import Rows, read_rows, read_set
@@ -58,7 +58,7 @@ def evaluate(work: Work) -> dict[str, Any]:
     if work.options["score_train"]:
         sets |= {TRAIN: scored_set(task, labels, TRAIN, _some_of(learnt_from))}
     answered: dict[str, dict[str, dict[int, _Answered]]] = {}
-    runs = {role: folder for role, folder in work.inputs.items() if not role.startswith(ENCODER_OF)}
+    runs = {role: folder for role, folder in work.inputs.items() if not role.startswith((ENCODER_OF, EXPERT_OF))}
     for number, (role, folder) in enumerate(runs.items()):
         variant, seed = role.rsplit("/", 1)
         for name, found in _predict_run(work, task, labels, sets, folder, role).items():
