@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import bertwright
+from bertwright.pipeline.plan import plan
+from bertwright.reports.debias_tables import debias_tables
 from conftest import sentence
 
 Toy = Callable[..., Path]
@@ -77,3 +79,22 @@ def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
     for name in ("given-full-poe-e2e", "given-full-guided"):
         assert (runs[name].folder / "model" / "config.json").is_file()
     assert (runs["given-bitfit-dfl-e2e"].folder / "task.pack").is_file()
+    titles = {table.title: table for table in debias_tables(result.records, "facts")}
+    assert 10 == len(titles["In and out of distribution: facts"].rows) - 1
+    assert ("given/claim-only", "partial-input", "claim", "3") == titles["Experts: facts"].rows[0][:4]
+    assert titles["Examples that count least: facts"].rows
+    assert (result.folder / "figures" / "guidance.png").is_file()
+
+
+def test_plain_cross_entropy_is_what_it_was(pairs: Toy) -> None:
+    """Its identity does not hang on methods beside it, and its options have no new key."""
+    alone, named, beside = (
+        {one.name: one for one in plan(bertwright.load_recipe(pairs(methods, experts)))}
+        for methods, experts in (("full", {}), ({"method": "full", "loss": "ce"}, {}), (EVERY, CLAIM))
+    )
+    plain = alone["finetune/facts/given/seed-0"]
+    assert plain.identity == beside["finetune/facts/given-full/seed-0"].identity
+    assert plain.identity == named["finetune/facts/given/seed-0"].identity
+    assert not {"loss", "expert", "attributing", "bias_columns", "experts", "shortcuts"} & set(plain.options)
+    assert {"encoder", "tokenizer"} == set(plain.inputs)
+    assert alone["evaluate/facts"].identity == named["evaluate/facts"].identity

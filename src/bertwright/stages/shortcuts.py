@@ -17,8 +17,13 @@ SHOWN = 20
 
 def shortcuts(work: Work) -> dict[str, Any]:
     """Search, and record the strongest that were found."""
-    task = Task.from_options(work.options["task"], work.paths["train"], {})
-    found = search(task)
+    return facts_of(Task.from_options(work.options["task"], work.paths["train"], {}))
+
+
+def facts_of(task: Task) -> dict[str, Any]:
+    """Return what a task's training rows give away, as plain values."""
+    rows = read_rows(task, task.train)
+    found: Found = find(rows.texts, golds_of(rows), task.text)
     return {
         "task": task.name,
         **{name: getattr(found, name) for name in ("rows", "majority", "tests", "untested", "advice")},
@@ -26,9 +31,3 @@ def shortcuts(work: Work) -> dict[str, Any]:
         "alone": [asdict(one) for one in found.alone],
         "shortcuts": [asdict(one) for one in found.shortcuts[:SHOWN]],
     }
-
-
-def search(task: Task) -> Found:
-    """Return what a task's training rows give away."""
-    rows = read_rows(task, task.train)
-    return find(rows.texts, golds_of(rows), task.text)
