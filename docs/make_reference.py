@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from bertwright.cli import app
 from bertwright.fields import Section
 from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
+from bertwright.recipe_debias import Expert, Loss
 from bertwright.recipe_methods import Grid, Method
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 
@@ -29,6 +30,8 @@ SECTIONS: list[tuple[str, type[Section]]] = [
     ("pretrain", Pretrain),
     ("finetune", Finetune),
     ("finetune.trainable", Method),
+    ("finetune.trainable.loss", Loss),
+    ("finetune.experts", Expert),
     ("finetune.grid", Grid),
     ("tasks", Task),
     ("tasks.sets", LabelledSet),

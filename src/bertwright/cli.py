@@ -223,11 +223,22 @@ def report_command(recipe: RecipePath, overrides: Overrides = None, as_json: Jso
 
 
 @app.command("check")
-def check_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+def check_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    shortcuts: Annotated[
+        bool, typer.Option("--shortcuts", help="Only say which features of the tasks' rows give labels away alone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check recipe and data, take one real step, and forecast hours, memory and disk."""
     ask(as_json)
-    from bertwright.pipeline.check import check
+    from bertwright.pipeline.check import check, check_shortcuts
 
+    if shortcuts:
+        given = check_shortcuts(recipe, overrides or ())
+        show(given.lines(), given.as_dict())
+        return
     found = check(recipe, overrides or ())
     show(found.lines(), found.as_dict())
 

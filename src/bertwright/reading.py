@@ -20,6 +20,8 @@ from bertwright.errors import Problem, RecipeError
 from bertwright.fields import Section
 from bertwright.presets import with_preset
 from bertwright.recipe import Recipe
+from bertwright.recipe_debias import TEACHER
+from bertwright.recipe_methods import Method
 
 Key = tuple[str | int, ...]
 
@@ -100,7 +102,7 @@ def _told(section: Section, content: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             told |= {} if usual is None else {name: False}
         elif isinstance(own, Section):
-            told[name] = _told(own, value)
+            told[name] = _told(own, value) if isinstance(value, Mapping) else value
         elif isinstance(own, tuple) and own and isinstance(own[0], Section):
             told[name] = [
                 _told(one, part) if isinstance(part, dict) else part for one, part in zip(own, value, strict=True)
@@ -264,7 +266,36 @@ def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
     for index, name in enumerate(names):
         if name in names[:index]:
             found.append((("tasks", index, "name"), f"two tasks are called {name!r}; names have to differ"))
-    return [*found, *_starts(recipe)]
+    return [*found, *_starts(recipe), *_experts(recipe)]
+
+
+def _experts(recipe: Recipe) -> list[tuple[Key, str]]:
+    """Return methods whose expert is not there, and experts that no method uses."""
+    known = recipe.finetune.experts
+    methods: list[tuple[Key, Method]] = [
+        (("finetune", "trainable", place, "expert"), one) for place, one in enumerate(recipe.finetune.trainable)
+    ]
+    for number, task in enumerate(recipe.tasks):
+        own: Key = ("tasks", number, "trainable")
+        methods += [((*own, place, "expert"), one) for place, one in enumerate(task.trainable or ())]
+    found: list[tuple[Key, str]] = []
+    for key, one in methods:
+        if one.expert is not None and one.expert not in known:
+            near = difflib.get_close_matches(one.expert, known, n=1)
+            named = f"the experts are {', '.join(known)}" if known else "finetune.experts has none"
+            hint = f"did you mean {near[0]!r}?" if near else named
+            found.append((key, f"the method {one.label} names the expert {one.expert!r}, which is not there; {hint}"))
+    used = {one.expert for _, one in methods}
+    if any(one.loss is not None and one.loss.method == "confidence" for _, one in methods):
+        used.add(TEACHER)
+    for name, expert in known.items():
+        if name not in used:
+            message = f"no method uses the expert {name}; name it as a method's `expert`, or remove it"
+            found.append((("finetune", "experts", name), message))
+        if (name == TEACHER) != (expert.kind == TEACHER):
+            message = f"the expert {name} is of kind {expert.kind}; `teacher` is the name of the kind `teacher` alone"
+            found.append((("finetune", "experts", name), message))
+    return found
 
 
 def _starts(recipe: Recipe) -> list[tuple[Key, str]]:

@@ -25,6 +25,7 @@ from bertwright.fields import (
     Work,
     existing,
 )
+from bertwright.recipe_debias import Expert
 from bertwright.recipe_methods import Grid, Method, Methods
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.units import Amount
@@ -282,6 +283,8 @@ class Task(Section):
     start_from: str | None = None
     """Name of another task from whose run this one starts (its best setting, its first seed), with a new last layer;
     `encoder` is the encoder itself, whatever the protocol says. Off: as the protocol says, else the encoder."""
+    trainable: Methods | None = None
+    """Methods of this task alone; off: as in `finetune`."""
 
     @model_validator(mode="after")
     def _known_or_own(self) -> Self:
@@ -334,6 +337,10 @@ class Finetune(Optimization):
     trainable: Methods = (Method(),)
     """Which parameters learn, or a list of methods to hold against each other: `full`, `bitfit`, `head`, ... by name,
     or with choices of their own (see Method)."""
+    experts: dict[str, Expert] = {}  # noqa: RUF012  (pydantic copies it)
+    """Models that know a shortcut, by name, for losses against it (see Expert)."""
+    shortcuts: bool = False
+    """Search the training rows for features that give the label away alone; the report has what was found."""
     pack: Literal["fp16", "fp32"] = "fp16"
     """Number format of the packs that `bitfit` and `head` leave."""
     score_train: bool = False

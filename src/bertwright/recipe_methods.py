@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from bertwright.bias_terms import names_in
 from bertwright.errors import InputError
 from bertwright.fields import Counts, Positive, Rates, Section, Share, one_or_more
+from bertwright.recipe_debias import LossChoice
 
 
 class Grid(Section):
@@ -82,6 +83,11 @@ class Method(Section):
     """How the learning rate falls; off: as elsewhere in the recipe."""
     grid: Grid | None = None
     """Settings to try; off: as elsewhere in the recipe."""
+    loss: LossChoice | None = None
+    """What is learnt: a loss against a shortcut, by name or with choices of its own (see Loss); off: cross entropy, or
+    the squared error of numbers."""
+    expert: str | None = None
+    """Name of the expert in `finetune.experts` that the loss holds the model against."""
 
     @field_validator("terms")
     @classmethod
@@ -101,13 +107,29 @@ class Method(Section):
             raise ValueError("`within` looks for a subset of bias terms; take `method: bitfit`")
         return self
 
+    @model_validator(mode="after")
+    def _expert_has_a_loss(self) -> Self:
+        needs = self.loss is not None and self.loss.needs_expert
+        if needs and self.expert is None:
+            raise ValueError(f"the loss {self.loss and self.loss.name} needs an `expert`; name one of finetune.experts")
+        if self.expert is not None and not needs:
+            said = "cross entropy" if self.loss is None else f"the loss {self.loss.name}"
+            raise ValueError(f"found the expert {self.expert!r}, and {said} uses none; remove it, or name a `loss`")
+        return self
+
+    @property
+    def against(self) -> LossChoice | None:
+        """Return the loss where it is another one than plain cross entropy."""
+        return None if self.loss is None or self.loss.method == "ce" else self.loss
+
     @property
     def label(self) -> str:
         """Name in reports and folders."""
         terms = "" if self.terms == "all" else f"-{self.terms.replace(' ', '')}"
         layers = "" if self.layers is None else "-layers-{}-{}".format(*self.layers)
         within = "" if self.within is None else "-smallest"
-        return self.name or f"{self.method}{terms}{layers}{within}"
+        loss = "" if self.against is None else f"-{self.against.name}"
+        return self.name or f"{self.method}{terms}{layers}{within}{loss}"
 
     @property
     def leaves_a_pack(self) -> bool:

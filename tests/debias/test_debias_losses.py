@@ -10,8 +10,8 @@ import torch
 from bertwright.debias import losses
 from bertwright.debias.figure import EXPERTS, curves
 from bertwright.debias.losses import METHODS, guidance, guided, row_losses
-from bertwright.debias.published import PUBLISHED, published
-from bertwright.debias.settings import MIXES, OPTIONS, Attributing, Settings
+from bertwright.debias_published import PUBLISHED, published
+from bertwright.debias_settings import MIXES, OPTIONS, Attributing, Settings
 from bertwright.errors import InputError, RunError
 
 LOG = math.log

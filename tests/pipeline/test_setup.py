@@ -22,7 +22,7 @@ from bertwright.encoder import stack
 from bertwright.encoder.config import shape
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import InputError, RecipeError
-from bertwright.pipeline.forecast import Prediction, RowsAtOnce, refuse
+from bertwright.pipeline.prediction import Prediction, RowsAtOnce, refuse
 from bertwright.presets import PRESETS, with_preset
 from bertwright.reading import to_yaml
 from bertwright.recipe import Pretrain, Recipe

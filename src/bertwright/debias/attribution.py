@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bertwright.debias.settings import Attributing
+from bertwright.debias_settings import Attributing
 from bertwright.encoder.models import Classifier
 
 # fp16 ends at 6e-8, where a small gradient would be lost; only proportions matter, so it is taken larger.

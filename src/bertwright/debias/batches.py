@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from bertwright.debias.alignment import Aligned
-from bertwright.debias.settings import Settings
 from bertwright.debias.signals import Signals
+from bertwright.debias_settings import Settings
 from bertwright.errors import InputError
 from bertwright.tasks.batches import Encoded, TrainBatches, collate
 from bertwright.training.order import Place
@@ -55,9 +55,10 @@ class SignalBatches:
     def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
         """Return this rank's micro-batches of a step, with signals."""
         theta = self._settings.theta(place.share)
-        return [{**batch, **self._beside(batch), "theta": theta} for batch in self._batches.step(place, rank, world)]
+        return [{**batch, **self.beside(batch), "theta": theta} for batch in self._batches.step(place, rank, world)]
 
-    def _beside(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    def beside(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a loss needs beside a batch of the rows, whichever these are."""
         rows: np.ndarray = batch["rows"].numpy()
         found: dict[str, Any] = {
             name: torch.from_numpy(one.logits[rows]) for name, one in self._logits.items() if one is not None

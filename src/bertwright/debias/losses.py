@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bertwright.debias.settings import Settings
+from bertwright.debias_settings import Settings
 from bertwright.errors import RunError
 from bertwright.training.losses import LossSum
 

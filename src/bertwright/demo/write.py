@@ -61,6 +61,8 @@ finetune:
     - full
     - method: bitfit              # biases and a head: a task is a pack of some kilobytes on one frozen encoder
       learning_rate: 6.0e-3
+  experts:
+    hypothesis-only: {{kind: partial-input, columns: [hypothesis], folds: 3, epochs: 2}}
   baseline: true                  # the untrained encoder, learnt by the first method, stands beside the pretrained one
 
 tasks:
@@ -77,6 +79,13 @@ tasks:
     train: tasks/inference/train.jsonl
     sets: {{dev: tasks/inference/dev.jsonl, ood: tasks/inference/ood.jsonl}}
     text: [premise, hypothesis]
+    trainable:
+      - full
+      - method: bitfit
+        learning_rate: 6.0e-3
+      - method: full              # against an expert that reads the hypothesis alone, where one of the shortcuts is
+        loss: {{name: guided, alpha: 0.3, beta: 0.1}}
+        expert: hypothesis-only
 """
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 from bertwright.errors import BertwrightError, Problem, RecipeError
 from bertwright.pipeline.plan import plan, resolve_task
+from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import look_into_source, look_into_task, sources_of
 from bertwright.pipeline.run import as_recipe, pointers, run_folder
 from bertwright.pipeline.stage import standings
-from bertwright.reading import Draft, draft_recipe
+from bertwright.reading import Draft, draft_recipe, load_recipe
 from bertwright.recipe import Recipe, Task
 from bertwright.recipe_text import Prepare
+from bertwright.reports.debias_tables import shortcut_table
 from bertwright.reports.words import bytes_text, seconds_text
+from bertwright.stages.shortcuts import facts_of
 from bertwright.store import Store
 
 # Below this many updates a schedule has hardly begun before it ends.
@@ -83,7 +86,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     # Torch comes with it, so it is loaded only once recipe and data are known to be fine.
     forecast = importlib.import_module("bertwright.pipeline.forecast")
     predicted = forecast.measure_stages(recipe, due, folders) if due else {}
-    forecast.refuse(predicted, recipe, store.root)
+    refuse(predicted, recipe, store.root)
     if any(stage.kind == "fetch" for stage in due):
         notes.append("note: hub datasets are not here yet, and the forecast leaves out what needs them")
     for name, one in predicted.items():
@@ -92,10 +95,43 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     return Check(
         {name: one.as_dict() for name, one in predicted.items()},
         tuple(notes),
-        forecast.duration(predicted, recipe),
+        duration(predicted, recipe),
         max((one.memory_bytes for one in predicted.values()), default=0),
         sum(one.disk_bytes for one in predicted.values()),
     )
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What the search for shortcuts found, a record a task."""
+
+    tasks: tuple[Mapping[str, Any], ...]
+    left_out: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return a table a task, with what it comes to."""
+        found = []
+        for one in self.tasks:
+            table = shortcut_table(one)
+            found += [table.title, *(table.lines() if table.rows else []), table.caption, ""]
+        return [*found, *self.left_out]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"tasks": [dict(one) for one in self.tasks], "notes": list(self.left_out)}
+
+
+def check_shortcuts(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Shortcuts:
+    """Search the training rows of a recipe's tasks for features that give the label away; needs no torch."""
+    recipe = load_recipe(source, overrides) if isinstance(source, str | Path) else as_recipe(source)
+    tasks = [resolve_task(choice) for choice in recipe.tasks]
+    searched = tuple(facts_of(task) for task in tasks if task.kind == "classification")
+    others = tuple(
+        f"note: task {task.name}: found a {task.kind} task; shortcuts are searched where a row has one label"
+        for task in tasks
+        if task.kind != "classification"
+    )
+    return Shortcuts(searched, others or (() if tasks else ("the recipe has no task",)))
 
 
 def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:

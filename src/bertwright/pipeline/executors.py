@@ -24,7 +24,7 @@ from bertwright.recipe import Recipe
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 
-SIDE_BY_SIDE = ("search", "finetune", "evaluate")
+SIDE_BY_SIDE = ("shortcuts", "expert", "search", "finetune", "evaluate")
 """Kinds of stages of which several may work at once."""
 
 
@@ -132,6 +132,8 @@ def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
         "initialise": ("initialise", "initialise_encoder"),
         "biases": ("initialise", "add_missing_biases"),
         "pretrain": ("pretrain", "pretrain"),
+        "shortcuts": ("shortcuts", "shortcuts"),
+        "expert": ("expert", "expert"),
         "search": ("search", "search"),
         "choose": ("choose", "choose"),
         "finetune": ("finetune", "finetune"),

@@ -6,9 +6,7 @@ All figures come from one measured megabyte of the user's text and one real step
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,13 @@ import torch
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
-from bertwright.pipeline.executors import SIDE_BY_SIDE, MemoryMeter, machine, own_memory
+from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
+from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe import Finetune, Pretrain, Recipe
 from bertwright.recipe_methods import PACK_METHODS
-from bertwright.reports.words import bytes_text
 from bertwright.stages import finetune, measure, starting, training_choices
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
@@ -44,91 +42,9 @@ _PACK = 1_000_000  # bytes, of a run that leaves one
 _FULL: dict[str, Any] = {"trainable": "full", "terms": "all", "layers": None, "seed": 0}
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How a pretraining will go: updates in all, rows of each, tokens a second, share of the matrix peak."""
-
-    updates: int
-    batch: int
-    tokens_per_second: float
-    utilisation: float
-
-
-@dataclass(frozen=True)
-class RowsAtOnce:
-    """Rows that go through a model together, what each of them takes, and what is there without them."""
-
-    count: int
-    row_bytes: float
-    fixed_bytes: int
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one stage will take; ``scratch_bytes`` are on the disk only while it works."""
-
-    seconds: float
-    memory_bytes: int
-    disk_bytes: int
-    scratch_bytes: int = 0
-    pace: Pace | None = None
-    at_once: RowsAtOnce | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
-
 def measure_stages(recipe: Recipe, stages: Sequence[Stage], folders: Mapping[str, Path]) -> dict[str, Prediction]:
     """Predict the stages that are due; ``folders`` are those of sealed stages by name."""
     return _Forecaster(recipe, folders).predict(stages)
-
-
-def duration(predictions: Mapping[str, Prediction], recipe: Recipe) -> float:
-    """Return the seconds from start to end: the sum of the stages, where runs go side by side their share."""
-    return sum(one.seconds / at_once(name, recipe) for name, one in predictions.items())
-
-
-def at_once(name: str, recipe: Recipe) -> int:
-    """Return how many stages such as this one work at the same time."""
-    return recipe.system.runs if name.partition("/")[0] in SIDE_BY_SIDE else 1
-
-
-def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -> None:
-    """Raise ``InputError`` where a stage needs more memory, or all stages more disk, than there is."""
-    for name, one in predictions.items():
-        _refuse_memory(name, one.memory_bytes * at_once(name, recipe), recipe.system.memory, one.at_once)
-    needed = sum(p.disk_bytes for p in predictions.values())
-    needed += max((p.scratch_bytes for p in predictions.values()), default=0) * recipe.system.runs
-    place = store
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise InputError(
-            f"the run needs about {bytes_text(needed)} of disk and {place} has {bytes_text(free)} left. "
-            "Name another place with `store=FOLDER`, take fewer seeds or a smaller encoder, or free some space."
-        )
-
-
-def _refuse_memory(name: str, needed: int, limit: int | None, rows: RowsAtOnce | None = None) -> None:
-    memory = psutil.virtual_memory()
-    there = limit or memory.available + _now()
-    if needed > there:
-        raise InputError(
-            f"{name} needs about {bytes_text(needed)} of memory and {'system.memory allows' if limit else 'there are'} "
-            f"{bytes_text(there)}. {_lighter(name, there, rows)} would fit, or a larger machine."
-        )
-
-
-def _lighter(name: str, there: int, rows: RowsAtOnce | None) -> str:
-    kind = name.partition("/")[0]
-    if kind in ("tokenizer", "prepare", "overlap"):
-        return "Fewer system.threads" if kind != "tokenizer" else "A tokenizer from a folder"
-    fitting = int((there - rows.fixed_bytes) / max(rows.row_bytes, 1)) if rows else 0
-    if 0 < fitting < (rows.count if rows else 0):
-        return f"`{kind}.micro_batch={fitting}` (it changes no result)"
-    return "A smaller encoder.size"
 
 
 class _Forecaster:
@@ -149,6 +65,8 @@ class _Forecaster:
             "initialise": self._one_initialise,
             "biases": self._one_initialise,
             "pretrain": self._one_pretrain,
+            "shortcuts": lambda _stage: Prediction(10.0, _now(), 100_000),
+            "expert": self._one_expert,
             "search": self._one_finetune,
             "choose": lambda _stage: Prediction(0.1, _now(), 10_000),
             "finetune": self._one_finetune,
@@ -267,11 +185,40 @@ class _Forecaster:
         cost, memory = self._step("finetune", self._config(), rows, sizes.length, trained=options)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
-        seconds = steps * (cost.micro_batch * micro_batches + cost.update) + 3.0
+        seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 3.0
         whole = options["trainable"] not in PACK_METHODS
         kept = cost.parameters * _WEIGHT if stage.kind == "finetune" or stage.settings.get("keep_weights") else 10_000
         kept = kept if whole else min(kept, _PACK)
         return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _one_expert(self, stage: Stage) -> Prediction:
+        """Predict a fine-tuning a fold, and a pass with attributions over all rows; a file is only read."""
+        if "logits" in stage.paths:
+            return Prediction(3.0, _now(), 5_000_000)
+        options = stage.options
+        choice = Finetune.model_validate({k: v for k, v in options.items() if k in Finetune.model_fields})
+        sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
+        others = sizes.rows - sizes.rows // options["folds"] if options["folds"] > 1 else sizes.rows
+        learnt = min(others, options["rows_to_learn"] or others)
+        rows = min(choice.batch, stage.settings.get("micro_batch") or choice.batch)
+        # Columns that it does not read are counted along: the forecast is of the longest that it can be.
+        cost, memory = self._step("finetune", self._config_of(stage), rows, sizes.length)
+        steps = max(1, round(choice.epochs * learnt / choice.batch)) * options["folds"]
+        fitting = steps * (cost.micro_batch * -(-choice.batch // rows) + cost.update)
+        seconds = fitting + sizes.rows / rows * cost.micro_batch + 3.0 * options["folds"]
+        kept = cost.parameters * _WEIGHT + sizes.rows * sizes.length * 2
+        return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _config_of(self, stage: Stage) -> EncoderConfig:
+        """Return the shape of an expert's encoder: the run's, a folder's, or one of its own."""
+        given = stage.inputs["encoder"]
+        if stage.options["expert"] != "small-model":
+            return self._config()
+        if given.folder is not None:
+            return families.read_config(given.folder)
+        name = stage.name.split("/")[-1]
+        shapes = [own.shape for key, own in self.recipe.finetune.experts.items() if name.startswith(key)]
+        return starting.shape_of({"family": "bert", "size": "tiny", **shapes[-1]}, self._config().vocabulary, 0)
 
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
@@ -304,7 +251,7 @@ class _Forecaster:
         key = (kind, config, rows, length, json.dumps(learns))
         if key not in self._steps:
             parameters = measure.count_parameters(config)
-            _refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
+            refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
             place = machine(self.recipe, kind)
             devices = place.devices if kind == "pretrain" else 1
             where: dict[str, Any] = {
@@ -349,6 +296,13 @@ class _Forecaster:
 
     def _held_out(self) -> float:
         return self.recipe.prepare.held_out if self.recipe.prepare is not None else 0.005
+
+
+def _share_of_passes(options: Mapping[str, Any]) -> float:
+    """Return what a step takes against one of plain cross entropy: attributions and a bias head are passes more."""
+    if "attributing" in options:
+        return 1.8 if options["attributing"]["passes"] == "two" else 1.4
+    return 1.3 if "bias_columns" in options else 1.0
 
 
 def _fetched(stage: Stage) -> dict[str, Input]:

@@ -15,12 +15,11 @@ from bertwright.fields import Section
 from bertwright.pipeline.plan_tasks import plan_tasks
 from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.settings import without_result
-from bertwright.pipeline.stage import Input, Stage, Stages, Variant, checksum
+from bertwright.pipeline.stage import Input, Stage, Stages, Variant, given_folder
 from bertwright.recipe import LabelledSet, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.stages.work import MODEL, model_at
-from bertwright.store import identity
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, SetForm, Task
 from bertwright.text.sources import expand
@@ -185,18 +184,6 @@ def _form(task: Task, choice: LabelledSet) -> SetForm | None:
         return replace(task.own_form, groups=choice.groups) if choice.groups else None
     form = catalogue.form_of(task, choice.known, merge=choice.merge)
     return replace(form, groups=choice.groups) if choice.groups else form
-
-
-def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | None = None) -> Input:
-    """Return a folder of the user as an input; its identity is the content of the named files."""
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "not a folder"
-        raise DataError(f"{key}: {folder} lacks {', '.join(missing)} (found: {there or 'nothing'})")
-    found = [folder / name for name in names] + sorted(folder.glob(pattern) if pattern else [])
-    return Input(
-        identity("given", {}, {}, {str(path.relative_to(folder)): checksum(path) for path in found}), folder=folder
-    )
 
 
 def plain(section: Section, leave: Set[str] = frozenset()) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertwright.errors import InputError
-from bertwright.pipeline.settings import Trial, dev_of, trials_of, without_result
+from bertwright.pipeline.plan_experts import experts_of, plan_experts, plan_shortcuts
+from bertwright.pipeline.settings import Trial, dev_of, loss_options, trials_of, without_result
 from bertwright.pipeline.stage import Input, Stages, Variant
 from bertwright.recipe import Recipe
 from bertwright.stages.work import MODEL
@@ -26,8 +27,10 @@ def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Var
     trials = {name: trials_of(recipe, choices[name], task) for name, task in tasks.items()}
     planner = _Tasks(recipe, tasks, trials, stages)
     for name in _in_order({name: of_task[0] for name, of_task in trials.items()}):
+        if recipe.finetune.shortcuts and tasks[name].kind == "classification":
+            plan_shortcuts(tasks[name], stages)
         learners = [
-            _Learner(variant, trial, _label(variant, trial, recipe))
+            _Learner(variant, trial, _label(variant, trial))
             for variant in variants
             for trial in trials[name][: 1 if variant.name == "untrained" else None]
         ]
@@ -36,9 +39,9 @@ def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Var
         planner.evaluate(name, learners)
 
 
-def _label(variant: Variant, trial: Trial, recipe: Recipe) -> str:
+def _label(variant: Variant, trial: Trial) -> str:
     """Return what a task's runs on one encoder by one method are called: the method is said where there are several."""
-    return variant.name if len(recipe.finetune.trainable) == 1 else f"{variant.name}-{trial.method.label}"
+    return variant.name if trial.alone else f"{variant.name}-{trial.method.label}"
 
 
 def _in_order(trials: Mapping[str, Trial]) -> list[str]:
@@ -78,6 +81,7 @@ class _Tasks:
         trial, variant = learner.trial, learner.variant
         base = self._base(self.tasks[name], variant)
         inputs = {**self._start(trial, learner), "tokenizer": variant.tokenizer}
+        inputs |= plan_experts(self.recipe, self.tasks[name], variant, trial.method, self.stages)
         if len(trial.settings) > 1 or trial.method.within is not None:
             inputs = {**inputs, "chosen": self._search(name, learner, base, inputs)}
             own = trial.at_place(0)
@@ -96,6 +100,7 @@ class _Tasks:
                 "method": one.trial.method.method,
                 "protocol": one.trial.sentence,
                 "settings_tried": len(one.trial.settings),
+                **loss_options(one.trial.method),
             }
             for one in learners
         }
@@ -111,7 +116,8 @@ class _Tasks:
         backbones = {
             f"encoder of {one.label}": one.variant.encoder for one in learners if one.trial.method.leaves_a_pack
         }
-        self.stages.add(f"evaluate/{name}", "evaluate", options, inputs={**self.runs[name], **backbones}, paths=paths)
+        inputs = {**self.runs[name], **backbones, **experts_of(self.stages, name)}
+        self.stages.add(f"evaluate/{name}", "evaluate", options, inputs=inputs, paths=paths)
 
     def _base(self, task: Task, variant: Variant) -> dict[str, Any]:
         """Return the options that all of a task's runs share; what only scores hang on stays out of them."""
@@ -124,7 +130,13 @@ class _Tasks:
         """
         if trial.start is None:
             return {"encoder": learner.variant.encoder}
-        other = next(one for one in self.trials[trial.start] if one.method == trial.method)
+        others = self.trials[trial.start]
+        other = next((one for one in others if one.method == trial.method), None)
+        if other is None:
+            raise InputError(
+                f"a task starts from {trial.start} by the method {trial.method.label}, and that task is learnt by "
+                f"{', '.join(one.method.label for one in others)}; give both tasks the same `trainable`"
+            )
         if trial.start_setting is None:
             run = self.runs[trial.start][f"{learner.label}/{other.seeds[0]}"]
         else:
@@ -136,6 +148,7 @@ class _Tasks:
     def _fixed_run(self, name: str, other: Trial, setting: Setting, learner: _Learner) -> Input:
         """Plan another task's run at one setting, whatever is best there; planned twice, it is the same stage."""
         inputs = {**self._start(other, learner), "tokenizer": learner.variant.tokenizer}
+        inputs |= plan_experts(self.recipe, self.tasks[name], learner.variant, other.method, self.stages)
         options = {**self._base(self.tasks[name], learner.variant), **other.settings[0], **setting}
         stage = f"finetune/{name}/{learner.label}/to-start-from"
         return self._run(stage, "finetune", options, other.seeds[0], inputs)

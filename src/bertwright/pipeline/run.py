@@ -15,6 +15,7 @@ from bertwright import files
 from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
 from bertwright.pipeline.plan import plan, resolve_task
+from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
 from bertwright.pipeline.stage import KINDS, Due, Stage, standings
 from bertwright.pipeline.trackers import Trackers, told, tracked
@@ -299,10 +300,10 @@ def _forecast(
         listen("forecast", {"event": "begin", "kind": "forecast", "why": "work is due"})
         folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
         measured = forecast.measure_stages(recipe, fresh, folders)
-        forecast.refuse(measured, recipe, store.root)
+        refuse(measured, recipe, store.root)
         known |= {s.name: {"identity": s.identity, **measured[s.name].as_dict()} for s in fresh if s.name in measured}
         files.write_json(path, known)
-        total = forecast.duration(measured, recipe)
+        total = duration(measured, recipe)
         listen("forecast", {"event": "done", "kind": "forecast", "seconds": total})
     return {s.name: known[s.name] for s in stages if s.name in known and known[s.name]["identity"] == s.identity}
 

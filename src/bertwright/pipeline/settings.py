@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from bertwright.debias_settings import OPTIONS
 from bertwright.errors import InputError
 from bertwright.recipe import Finetune, Recipe
 from bertwright.recipe import Task as TaskChoice
+from bertwright.recipe_debias import Expert
 from bertwright.recipe_methods import LARGE_RATE, Method
 from bertwright.tasks.protocols import Plan, Setting, protocol
 from bertwright.tasks.task import Task
@@ -17,7 +19,7 @@ from bertwright.tasks.task import Task
 _ABOUT_RUNS = {
     *("seeds", "baseline", "at_checkpoints"),
     *("protocol", "grid", "select_on", "holdout", "halving", "keep"),
-    *("trainable", "pack", "score_train"),
+    *("trainable", "pack", "score_train", "experts", "shortcuts"),
 }
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
 _NO_RESULT = ("micro_batch", "checkpoint_every", "keep_weights")
@@ -39,6 +41,8 @@ class Trial:
     start_setting: Setting | None
     protocol: str
     known: str | None
+    alone: bool
+    """Whether the task has no other method."""
 
     def at_place(self, place: int) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
@@ -63,7 +67,7 @@ def without_result(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 def trials_of(recipe: Recipe, choice: TaskChoice, task: Task) -> tuple[Trial, ...]:
     """Return what is tried for a task of the recipe, by each method."""
-    return tuple(_trial(recipe, choice, task, method) for method in recipe.finetune.trainable)
+    return tuple(_trial(recipe, choice, task, method) for method in choice.trainable or recipe.finetune.trainable)
 
 
 def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Trial:
@@ -73,6 +77,7 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
     recipe lacks, and where dev is to choose and there is none, or one of another task.
     """
     finetune = recipe.finetune
+    _need_classes(task, method)
     plan = protocol(finetune.protocol).plan(choice.known, method.method) if finetune.protocol else Plan()
     grid = method.grid or finetune.grid
     if grid is not None:
@@ -103,15 +108,63 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
         start_setting=plan.start_setting if choice.start_from is None else None,
         protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
         known=choice.known,
+        alone=len(choice.trainable or finetune.trainable) == 1,
     )
 
 
 def _trained(finetune: Finetune, method: Method) -> Setting:
-    """Return what says which parameters learn; more than its name for a method that does not train them all."""
+    """Return what says which parameters learn, more than its name for a method that does not train them all; and the
+    loss, where it is another one than the usual."""
+    loss = loss_options(method)
     if method.method == "full":
-        return {"trainable": "full"}
+        return {"trainable": "full", **loss}
     layers = None if method.layers is None else list(method.layers)
-    return {"trainable": method.method, "terms": method.terms, "layers": layers, "pack": finetune.pack}
+    return {"trainable": method.method, "terms": method.terms, "layers": layers, "pack": finetune.pack, **loss}
+
+
+def loss_options(method: Method) -> Setting:
+    """Return what a method's loss is computed with, as plain values; nothing for plain cross entropy."""
+    loss = method.against
+    if loss is None:
+        return {}
+    taken = {name: getattr(loss.settings, name) for name in OPTIONS[loss.method] if name != "mean_weight"}
+    found: Setting = {"loss": {"method": loss.method, **taken}}
+    if loss.attributing is not None:
+        found["attributing"] = asdict(loss.attributing)
+    return {**found, "bias_columns": list(loss.columns)} if loss.columns else found
+
+
+def _need_classes(task: Task, method: Method) -> None:
+    """Refuse a loss against a shortcut where a task, or its rows, do not go with it."""
+    loss = method.against
+    if loss is None:
+        return
+    if task.kind != "classification":
+        raise InputError(
+            f"task {task.name}: the method {method.label} has the loss {loss.name}, which is for one class a row, and "
+            f"this is a {task.kind} task; give the task a `trainable` of its own"
+        )
+    if task.window_stride is not None:
+        raise InputError(
+            f"task {task.name}: the method {method.label} has the loss {loss.name}, which is of whole rows, and "
+            "`window_stride` cuts long ones into windows; leave it out"
+        )
+    if loss.columns:
+        columns_of(task, f"the method {method.label}", loss.columns)
+
+
+def columns_of(task: Task, who: str, columns: Sequence[str]) -> None:
+    """Refuse columns that a task's rows have not, or all of them."""
+    if wrong := [name for name in columns if name not in task.text]:
+        raise InputError(
+            f"task {task.name}: {who} reads the column {wrong[0]!r}, and the task's text columns are "
+            f"{', '.join(task.text)}; name one of these, or give the task a `trainable` of its own"
+        )
+    if len(set(columns)) == len(task.text):
+        raise InputError(
+            f"task {task.name}: {who} reads {', '.join(columns)}, which is all that there is; name some of the text "
+            "columns alone"
+        )
 
 
 def dev_of(sets: Collection[str]) -> str | None:
@@ -132,6 +185,14 @@ def _need_dev(task: Task) -> None:
             f"task {task.name}: the best setting is to be chosen on {name}, whose rows are those of {other}, another "
             "task; take `finetune.select_on: holdout`"
         )
+
+
+def expert_settings(recipe: Recipe, choice: TaskChoice, expert: Expert) -> Setting:
+    """Return the settings that an expert is trained at: its own, the task's, the recipe's, its protocol's."""
+    finetune = recipe.finetune
+    fixed = protocol(finetune.protocol).plan(choice.known).fixed if finetune.protocol else {}
+    base = finetune.model_dump(mode="json", exclude=_ABOUT_RUNS)
+    return {**base, **fixed, **_explicit(finetune, choice), **expert.settings, "trainable": "full"}
 
 
 def _explicit(finetune: Finetune, choice: TaskChoice) -> Mapping[str, Any]:

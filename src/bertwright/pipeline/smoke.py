@@ -7,6 +7,7 @@ from typing import Any
 
 from bertwright.demo.write import write_demo
 from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, Task
+from bertwright.recipe_debias import Expert
 from bertwright.recipe_methods import Grid, Method
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 from bertwright.tasks import catalogue
@@ -48,14 +49,25 @@ def smoke(recipe: Recipe) -> Recipe:
         changes["pretrain"] = _pretrain(Pretrain())
     if recipe.pretrain is not None:
         changes["pretrain"] = _pretrain(recipe.pretrain)
-    changes["finetune"] = _finetune(recipe.finetune)
-    changes["tasks"] = tuple(_task(task, made_up) for task in recipe.tasks)
+    tasks = tuple(_task(task, made_up) for task in recipe.tasks)
+    # Where a made-up task stands in, what reads a part of its texts reads its second column.
+    stands_in = any(not _is_here(task) for task in recipe.tasks)
+    column = ("hypothesis",) if stands_in else None
+    changes["finetune"] = _finetune(recipe.finetune, column)
+    changes["tasks"] = tuple(
+        one.model_copy(update={"trainable": one.trainable and tuple(_method(m, column) for m in one.trainable)})
+        for one in tasks
+    )
     return recipe.model_copy(update=changes)
+
+
+def _is_here(task: Task) -> bool:
+    return all(path.exists() for path in (task.folder, task.train, *(one.file for one in task.sets.values())) if path)
 
 
 def _task(task: Task, made_up: Path) -> Task:
     """Return a task that is learnt for one epoch; where its files are not there, one of the made-up language."""
-    if all(path.exists() for path in (task.folder, task.train, *(one.file for one in task.sets.values())) if path):
+    if _is_here(task):
         return task.model_copy(update=dict.fromkeys(_OF_A_TASK))
     known = catalogue.known_task(task.known) if task.known else None
     kind, text = (known.kind, known.text) if known else (task.kind, task.text or ())
@@ -71,24 +83,42 @@ def _task(task: Task, made_up: Path) -> Task:
         text=columns,
         train_rows=_TRAIN_ROWS,
         start_from=task.start_from,
+        trainable=task.trainable,
     )
 
 
-def _finetune(choice: Finetune) -> Finetune:
+def _finetune(choice: Finetune, column: tuple[str, ...] | None) -> Finetune:
     """Return one epoch of two seeds, and two rates where a protocol or a grid tries more than one setting."""
     small: dict[str, Any] = {"epochs": 1.0, "seeds": min(2, choice.seeds)}
-    small["trainable"] = tuple(_method(one) for one in choice.trainable)
+    small["trainable"] = tuple(_method(one, column) for one in choice.trainable)
+    small["experts"] = {name: _expert(one, column) for name, one in choice.experts.items()}
     if choice.protocol is None and choice.grid is None:
         return choice.model_copy(update=small)
-    same = ("select_on", "halving", "keep", "baseline", "at_checkpoints", "pack", "score_train")
+    same = ("select_on", "halving", "keep", "baseline", "at_checkpoints", "pack", "score_train", "shortcuts")
     kept = {name: getattr(choice, name) for name in same}
     return Finetune(**small, **kept, grid=Grid(learning_rate=_RATES))
 
 
-def _method(choice: Method) -> Method:
+def _method(choice: Method, column: tuple[str, ...] | None) -> Method:
     """Return a method with settings of its own made small too."""
-    update = {"epochs": None if choice.epochs is None else 1.0}
+    update: dict[str, Any] = {"epochs": None if choice.epochs is None else 1.0}
+    if choice.loss is not None and choice.loss.columns and column is not None:
+        update["loss"] = choice.loss.model_copy(update={"columns": column})
     return choice.model_copy(update={**update, "grid": choice.grid and Grid(learning_rate=_LARGE_RATES)})
+
+
+def _expert(choice: Expert, column: tuple[str, ...] | None) -> Expert:
+    """Return an expert of at most two folds and one epoch; a small model that is not there is drawn."""
+    if choice.kind == "file":
+        return choice
+    given = {name: getattr(choice, name) for name in choice.model_fields_set - {"encoder"}}
+    if choice.encoder is not None and choice.encoder.exists():
+        given["encoder"] = choice.encoder
+    elif choice.kind == "small-model":
+        given |= {"layers": 1, "width": 32, "heads": 2, "inner": 64}
+    small = {"folds": min(2, choice.folds), "epochs": 1.0, "rows": choice.rows and min(100, choice.rows)}
+    part = {"columns": column} if column is not None and choice.columns else {}
+    return Expert(**{**given, **small, **part})
 
 
 def _prepare(choice: Prepare | None, text: Path) -> Prepare:

@@ -19,6 +19,8 @@ KINDS = (
     "initialise",
     "biases",
     "pretrain",
+    "shortcuts",
+    "expert",
     "search",
     "choose",
     "finetune",
@@ -106,6 +108,18 @@ def checksum(path: Path) -> str:
         return files.checksum(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | None = None) -> Input:
+    """Return a folder of the user as an input; its identity is the content of the named files."""
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "not a folder"
+        raise DataError(f"{key}: {folder} lacks {', '.join(missing)} (found: {there or 'nothing'})")
+    found = [folder / name for name in names] + sorted(folder.glob(pattern) if pattern else [])
+    return Input(
+        identity("given", {}, {}, {str(path.relative_to(folder)): checksum(path) for path in found}), folder=folder
+    )
 
 
 def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:

@@ -124,6 +124,9 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
             yield f"{record['name']}: {count} skipped, because the loss or the gradient was not finite."
         if results.get("interruptions"):
             yield f"{record['name']}: interrupted and continued {plural(results['interruptions'], 'time')}."
+    for record in run.of_kind("expert"):
+        results = record["results"]
+        yield from (f"{results['task']}, expert {results['expert']}: {note}" for note in results["notes"])
     for record in run.of_kind("finetune"):
         results = record["results"]
         if results.get("rows_cut"):

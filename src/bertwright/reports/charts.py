@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bertwright.reports.drawing import Chart, Draw, chart, plain_axes
+from bertwright.reports.guidance_chart import guidance_chart
 from bertwright.reports.heat_map import change_chart
 from bertwright.reports.records import RunRecords, ScoreRow, score_rows
 from bertwright.reports.words import in_points, metric_text
@@ -32,6 +33,8 @@ def charts(run: RunRecords) -> list[Chart]:
         found.append(sure)
     if moved := change_chart(run):
         found.append(moved)
+    if guidance := guidance_chart(run):
+        found.append(guidance)
     return found
 
 

@@ -14,6 +14,7 @@ from bertwright.reports import tables
 from bertwright.reports.answer import answer, main_headlines, notes
 from bertwright.reports.charts import charts
 from bertwright.reports.closer_tables import closer_tables
+from bertwright.reports.debias_tables import debias_tables
 from bertwright.reports.drawing import Chart
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.glue_table import glue_table
@@ -70,7 +71,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawings = {picture.name: picture for picture in pictures}
-    of_tasks = [drawings.pop(name) for name in ("scores", "reliability", "changes") if name in drawings]
+    of_tasks = [drawings.pop(name) for name in ("scores", "reliability", "changes", "guidance") if name in drawings]
     return template.render(
         run=run,
         answer=answer(run),
@@ -91,7 +92,12 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
 
 def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
     scores, differences = tables.score_table(run, task), tables.difference_table(run, task)
-    more = (*methods_tables(run, task), *closer_tables(run, task), tables.training_table(run, task))
+    more = (
+        *debias_tables(run, task),
+        *methods_tables(run, task),
+        *closer_tables(run, task),
+        tables.training_table(run, task),
+    )
     found = (scores, *tables.group_tables(run, task), differences, *more)
     return [table for table in found if table.rows]
 

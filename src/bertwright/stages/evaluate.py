@@ -17,10 +17,11 @@ import torch
 
 from bertwright import files, pack
 from bertwright.errors import DataError
+from bertwright.stages.expert_scores import figure_of, measured_experts
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.insight import insight
 from bertwright.stages.packs import place
-from bertwright.stages.work import PACK, Work
+from bertwright.stages.work import EXPERT_OF, PACK, Work
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import Score
 from bertwright.tasks.readers import Rows, read_rows, read_set
@@ -58,7 +59,7 @@ def evaluate(work: Work) -> dict[str, Any]:
     if work.options["score_train"]:
         sets |= {TRAIN: scored_set(task, labels, TRAIN, _some_of(learnt_from))}
     answered: dict[str, dict[str, dict[int, _Answered]]] = {}
-    runs = {role: folder for role, folder in work.inputs.items() if not role.startswith(ENCODER_OF)}
+    runs = {role: folder for role, folder in work.inputs.items() if not role.startswith((ENCODER_OF, EXPERT_OF))}
     for number, (role, folder) in enumerate(runs.items()):
         variant, seed = role.rsplit("/", 1)
         for name, found in _predict_run(work, task, labels, sets, folder, role).items():
@@ -68,6 +69,8 @@ def evaluate(work: Work) -> dict[str, Any]:
     for role, folder in runs.items():
         if (folder / PACK).is_file():
             _scored_pack(work, role, folder / PACK, answered, sets)
+    against = _against_shortcuts(work, task, labels, learnt_from, sets, headline, answered)
+    warned = [f"expert {one['expert']}: {said}" for one in against.get("experts", ()) for said in one["warnings"]]
     return {
         "task": task.name,
         "known": work.options["known"],
@@ -77,8 +80,31 @@ def evaluate(work: Work) -> dict[str, Any]:
         "sets": {name: _facts(one) for name, one in sets.items()},
         "variants": variants,
         "comparisons": _comparisons(sets, answered),
-        "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one))],
+        **against,
+        "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one)), *warned],
     }
+
+
+def _against_shortcuts(
+    work: Work,
+    task: Task,
+    labels: LabelMap,
+    learnt_from: Rows,
+    sets: Mapping[str, ScoredSet],
+    headline: str,
+    answered: Mapping[str, Mapping[str, _Seeds]],
+) -> dict[str, Any]:
+    """Return what there is to tell where a variant is learnt by a loss against a shortcut."""
+    variants = work.options["variants"]
+    if not any("loss" in one for one in variants.values()):
+        return {}
+    plain: dict[str, float] = {}
+    for name, one in variants.items():
+        right = [sets[headline].gold == seed.answers for seed in answered[name][headline].values()]
+        if "loss" not in one:
+            plain.setdefault(one["encoder"], float(np.mean(right)))
+    experts = measured_experts(work, task, labels, learnt_from, sets, headline, plain)
+    return {"experts": experts, "figure": figure_of(variants)}
 
 
 def _some_of(rows: Rows) -> Rows:

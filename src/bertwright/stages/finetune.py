@@ -16,6 +16,8 @@ import numpy as np
 from bertwright.errors import RunError
 from bertwright.recipe_methods import LOW_RATE, PACK_METHODS
 from bertwright.stages.choose import setting_of
+from bertwright.stages.examples import write_examples
+from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import described, write_task
 from bertwright.stages.learning import Learnt, learn
 from bertwright.stages.model_folder import save_model
@@ -34,10 +36,14 @@ def finetune(work: Work) -> dict[str, Any]:
     if options is None:
         raise RunError("no setting was chosen for this run; give the same command again")
     task = Task.from_options(options["task"], work.paths["train"], {})
-    rows = read_rows(task, task.train)
+    rows = with_own_ids(read_rows(task, task.train))
     labels = LabelMap.from_rows(rows, task.kind)
     learnt = learn(work, options, task, rows, labels, epochs=options["epochs"])
     names = labels.names or (task.label,)
+    against = {}
+    if learnt.guide is not None:
+        told = write_examples(work.folder, learnt, learnt.guide, rows, labels, options["seed"])
+        against = {"against": {**told, "attributing": options.get("attributing")}}
     kept = save_run(work, options, task, labels, learnt)
     model, outcome = learnt.model, learnt.outcome
     return {
@@ -64,6 +70,7 @@ def finetune(work: Work) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": list(names),
         "notes": [*labels.notes, *rows.notes, *_low_rate(options)],
+        **against,
         **kept,
     }
 

@@ -18,6 +18,7 @@ from bertwright.encoder import families
 from bertwright.encoder.biases import locate
 from bertwright.encoder.models import Classifier, build_classifier
 from bertwright.recipe import Finetune
+from bertwright.stages.debiasing import Guide, Learning, guide, head_names
 from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.methods import (
     Counts,
@@ -40,7 +41,7 @@ from bertwright.text.tokenizer import Tokenizer
 from bertwright.training import trainable
 from bertwright.training.budget import Budget
 from bertwright.training.loop import Outcome, train
-from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES
+from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES, Loss
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import Precision, choose
 from bertwright.training.ranks import Ranks
@@ -62,6 +63,8 @@ class Learnt:
     counts: Counts
     changes: list[dict[str, Any]]
     """How far each bias term moved; empty where all weights, or none of the biases, learn."""
+    guide: Guide | None = None
+    """The loss against a shortcut, where it was one."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,26 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
     weights = None if task.class_weights is None else label_weights(task.class_weights, labels, numbers)
     chosen = choose_parameters(model, options, pooler=start.pooler)
     counts = counts_of(model, chosen, pooler=start.pooler)
-    trainable.freeze_others(model, chosen)
+    plain = TrainBatches(
+        encoded, batch=choice.batch, micro_batch=choice.micro_batch or choice.batch, seed=options["seed"]
+    )
+    guided = None
+    if "loss" in options:
+        about = Learning(task, rows, labels, encoded, tokenizer, model, choice.max_length)
+        guided = guide(work.inputs, options, about, plain, weights)
+    # A bias head learns beside the model, and is not kept.
+    learner = model if guided is None else guided.learner
+    learning = {**chosen, **dict.fromkeys(head_names(learner))}
+    trainable.freeze_others(learner, learning)
     precision = choose(work.machine.device, work.machine.precision)
-    model.to(precision.device)
-    optimizer = _optimizer(model, choice, chosen, precision)
-    model.to(precision.dtype)
+    learner.to(precision.device)
+    optimizer = _optimizer(learner, choice, learning, precision)
+    learner.to(precision.dtype)
     model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
     outcome = train(
-        model,
-        TrainBatches(encoded, batch=choice.batch, micro_batch=choice.micro_batch or choice.batch, seed=options["seed"]),
-        LOSSES[task.kind] if weights is None else WEIGHTED_LOSSES[task.kind](torch.tensor(weights).float()),
+        learner,
+        plain if guided is None else guided.batches,
+        _loss(task, weights) if guided is None else guided.loss,
         optimizer,
         schedule=schedule_of(choice),
         warmup=choice.warmup,
@@ -113,7 +126,12 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
         refuse_other_changes(model, start.model, chosen)
         moved = _write_learnt(start.model, optimizer, chosen, chosen_terms(options, config, pooler=start.pooler))
         model = start.model.to(precision.device)
-    return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(chosen), counts, moved)
+    return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(chosen), counts, moved, guided)
+
+
+def _loss(task: Task, weights: np.ndarray | None) -> Loss:
+    """Return a task's own loss."""
+    return LOSSES[task.kind] if weights is None else WEIGHTED_LOSSES[task.kind](torch.tensor(weights).float())
 
 
 def _start(work: Work, options: Mapping[str, Any], outputs: int, answer: np.ndarray) -> _Start:
@@ -145,7 +163,8 @@ def _write_learnt(
 ) -> list[dict[str, Any]]:
     """Put what was learnt into a model as it was before; return how far each bias term moved."""
     before = {name: model.get_parameter(name).detach().clone() for name in chosen}
-    write(model, optimizer.master_weights(), chosen)
+    learnt = {name: value for name, value in optimizer.master_weights().items() if name in chosen}
+    write(model, learnt, chosen)
     biases = [term for term in terms if locate(term, model.encoder.config).name in chosen]
     return changes(model, before, tuple(biases))
 

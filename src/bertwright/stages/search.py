@@ -12,6 +12,7 @@ import numpy as np
 
 from bertwright.errors import DataError, Diverged
 from bertwright.stages.choose import setting_of
+from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import answer_rows, lay_out
 from bertwright.stages.finetune import save_run
 from bertwright.stages.learning import Learnt, learn
@@ -27,6 +28,7 @@ _SETTING = (
     *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable"),
     *("schedule", "cycles", "power", "decay", "warmup", "clip"),
     *("terms", "layers", "pack"),
+    *("loss", "attributing", "bias_columns"),
 )
 
 
@@ -36,7 +38,7 @@ def search(work: Work) -> dict[str, Any]:
     if options is None:
         return {"task": work.options["task"]["name"], "variant": work.options["variant"], "empty": True}
     task = Task.from_options(options["task"], work.paths["train"], {})
-    rows = read_rows(task, task.train)
+    rows = with_own_ids(read_rows(task, task.train))
     labels = LabelMap.from_rows(rows, task.kind)
     if options["chosen_on"] == "dev":
         ((role, path),) = ((role, path) for role, path in work.paths.items() if role != "train")

@@ -16,6 +16,12 @@ PACK = "task.pack"
 """The file of a run that changed little of its encoder."""
 
 
+SIGNALS = "signals.parquet"
+"""The file of an expert's signals."""
+EXPERT_OF = "expert "
+"""Begin of the role of an expert that is measured with a task's runs; its encoder and name follow."""
+
+
 def model_at(share: float) -> str:
     """Return the folder of the encoder that is saved at a share of the budget."""
     return f"{MODEL}-{100 * share:g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bertwright.debias.settings import Attributing, Settings
+from bertwright.debias_settings import Attributing, Settings
 from bertwright.errors import InputError
 
 

@@ -1,0 +1,194 @@
+"""An expert: a model that knows the shortcut, fitted by cross-fitting, and what it says of each training row.
+
+Sealed: ``signals.parquet`` (logits and attributions of all training rows), ``model/``, the first fold's classifier, and
+``metrics.jsonl``. No set of the task is opened: experts are measured on those where the runs are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bertwright import files
+from bertwright.debias import signals
+from bertwright.debias.attribution import attribute
+from bertwright.debias.experts import folds, partial, quality
+from bertwright.debias_settings import Attributing
+from bertwright.encoder import families
+from bertwright.errors import InputError
+from bertwright.stages.expert_file import golds_of, signals_in_file, with_own_ids
+from bertwright.stages.fine_tuned import lay_out, write_task
+from bertwright.stages.learning import Learnt, learn
+from bertwright.stages.model_folder import save_model
+from bertwright.stages.work import MODEL, SIGNALS, Work
+from bertwright.tasks.batches import Encoded, in_order_of_length
+from bertwright.tasks.labels import LabelMap
+from bertwright.tasks.readers import Rows, read_rows
+from bertwright.tasks.task import Task
+from bertwright.training.feed import on_device
+
+_BATCH = 64
+_SAME_ROWS = (
+    "each row is scored by the model that was fitted on it, which is surer of it than of rows that it has not seen; "
+    "`folds: 5` scores it by one that did not see it"
+)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a fold's model says of the rows with these numbers: logits (n, C), saliency (N,) within ``bounds``."""
+
+    rows: np.ndarray
+    logits: np.ndarray
+    saliency: np.ndarray
+    bounds: np.ndarray
+
+
+def expert(work: Work) -> dict[str, Any]:
+    """Fit an expert, or read one, and write what it says of all training rows."""
+    task = Task.from_options(work.options["task"], work.paths["train"], {})
+    rows = with_own_ids(read_rows(task, task.train))
+    labels = LabelMap.from_rows(rows, task.kind)
+    if "logits" in work.paths:
+        about = {name: work.options[name] for name in ("values", "names")}
+        found, notes = signals_in_file(work.paths["logits"], rows, labels, **about)
+        facts: dict[str, Any] = {"columns": None, "folds": None, "notes": list(notes)}
+    else:
+        found, facts = _fitted(work, task, rows, labels)
+    # Rounding to fp16 costs nothing where a trained model wrote them; a user's file is kept as it is.
+    signals.write(work.folder / SIGNALS, found, logits="fp32" if "logits" in work.paths else "fp16")
+    measured = quality(found.logits, labels.numbers(rows))
+    _, task_name, variant, name = work.name.split("/")
+    return {
+        "task": task_name,
+        "variant": variant,
+        "expert": name,
+        "kind": work.options["expert"],
+        "rows": len(rows),
+        "train": asdict(measured),
+        **facts,
+        "notes": [*facts["notes"], *measured.warnings],
+    }
+
+
+def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signals.Signals, dict[str, Any]]:
+    """Fit a model a fold and let each score the rows that it did not see."""
+    options = work.options
+    texts, places = partial(rows.texts, task.text, options["columns"])
+    # Plain cross entropy: what the shortcut says of a label is wanted, at the rate at which labels come.
+    own = replace(task, text=tuple(options["columns"]), class_weights=None, forms={})
+    seen = replace(rows, texts=tuple(texts))
+    fold = _folds(seen, labels, options, whole=len(places) == len(task.text))
+    said = [_fold(work, own, seen, labels, fold, number) for number in range(options["folds"])]
+    order = np.argsort(np.concatenate([one.rows for one in said]), kind="stable")
+    saliency = [one.saliency[a:b] for one in said for a, b in zip(one.bounds[:-1], one.bounds[1:], strict=True)]
+    config = families.read_config(work.folder / MODEL)
+    about = {
+        "expert": options["expert"],
+        "places": list(places),
+        "max_length": min(options["max_length"], config.positions),
+        "separators": 2 if config.family == "roberta" else 1,
+        "looked_at": options["looked_at"],
+        "folds": options["folds"],
+    }
+    found = signals.of_rows(
+        rows.ids,
+        rows.texts,
+        golds_of(rows),
+        labels.names or (),
+        np.concatenate([one.logits for one in said])[order],
+        saliency=[saliency[place] for place in order],
+        about=about,
+    )
+    settings = {key: options[key] for key in ("epochs", "batch", "learning_rate", "max_length")}
+    facts = {
+        "columns": options["columns"],
+        "folds": options["folds"],
+        "learnt_from": [len(_learnt_from(fold, number, options)) for number in range(options["folds"])],
+        "settings": settings,
+        "notes": [_SAME_ROWS] if options["folds"] == 1 else [],
+    }
+    return found, facts
+
+
+def _folds(rows: Rows, labels: LabelMap, options: Mapping[str, Any], *, whole: bool) -> np.ndarray:
+    """Return the fold of each row, (n,); rows whose part of the text is the same go together."""
+    if options["folds"] == 1:
+        return np.zeros(len(rows), dtype=np.int64)
+    groups = None
+    if not whole:
+        # An empty part is no text that could be learnt by heart: such rows would all be one fold.
+        parts = ["\x1f".join(text) for text in rows.texts]
+        groups = [part if part.strip("\x1f \t") else f"\x1e{own}" for part, own in zip(parts, rows.ids, strict=True)]
+    try:
+        return folds(rows.ids, labels.numbers(rows), options["folds"], seed=options["seed"], groups=groups)
+    except InputError as error:
+        raise InputError(f"the expert's `folds`: {error}") from error
+
+
+def _learnt_from(fold: np.ndarray, number: int, options: Mapping[str, Any]) -> np.ndarray:
+    """Return the numbers of the rows that a fold's model learns from."""
+    others = np.flatnonzero(fold != number) if options["folds"] > 1 else np.arange(len(fold))
+    wanted = options["rows_to_learn"]
+    if wanted is None or wanted >= len(others):
+        return others
+    drawn = np.random.Generator(np.random.Philox(key=[options["seed"], number])).permutation(len(others))[:wanted]
+    return np.asarray(np.sort(others[drawn]))
+
+
+def _fold(work: Work, task: Task, rows: Rows, labels: LabelMap, fold: np.ndarray, number: int) -> _Said:
+    """Return what a fold's model says; one that was finished before a stop is not fitted again."""
+    place = work.scratch / f"fold-{number}"
+    done = work.scratch / f"fold-{number}.npz"
+    if done.is_file():
+        with np.load(done, allow_pickle=False) as content:
+            return _Said(*(content[name] for name in ("rows", "logits", "saliency", "bounds")))
+    place.mkdir(parents=True, exist_ok=True)
+    count = work.options["folds"]
+
+    def tell(fields: dict[str, Any]) -> None:
+        work.tell({**fields, "share": (number + fields.get("share", 0.0)) / count, "seconds_left": None})
+
+    own = replace(work, folder=place, tell=tell)
+    kept = rows.some(_learnt_from(fold, number, work.options).tolist())
+    learnt = learn(own, work.options, task, kept, labels, epochs=work.options["epochs"])
+    said = _say(learnt, rows, labels, np.flatnonzero(fold == number), work.options)
+    if number == 0:
+        save_model(
+            work.folder / MODEL, learnt.model.float().cpu(), learnt.tokenizer, labels=labels.names, problem=task.kind
+        )
+        write_task(work.folder / MODEL, task, work.options["max_length"])
+    with files.writing(done) as stream:
+        np.savez(stream, **vars(said))
+    for row in files.read_json_lines(place / "metrics.jsonl"):
+        files.append_json(work.folder / "metrics.jsonl", {**row, "fold": number})
+    shutil.rmtree(place)
+    return said
+
+
+def _say(learnt: Learnt, rows: Rows, labels: LabelMap, chosen: np.ndarray, options: Mapping[str, Any]) -> _Said:
+    """Score rows and look where the answers come from: one forward and one backward pass, dropout off."""
+    scored = rows.some(chosen.tolist())
+    config = learnt.model.encoder.config
+    encoded = lay_out(scored.texts, labels.numbers(scored), learnt.tokenizer, config, options["max_length"])
+    looking = Attributing(**options["looked_at"], dropout="off", passes="two")
+    logits, saliency = attributed(learnt, encoded, looking)
+    bounds = np.cumsum([0, *encoded.lengths]).astype(np.int64)
+    return _Said(chosen, logits, np.concatenate(saliency), bounds)
+
+
+def attributed(learnt: Learnt, rows: Encoded, looking: Attributing) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    """Return logits (n, C) and each row's saliency by token, in the order of the rows."""
+    logits: list[np.ndarray] = [np.empty(0)] * len(rows.ids)
+    saliency = list(logits)
+    model = learnt.model.eval()
+    for chosen, batch in in_order_of_length(rows, _BATCH):
+        found = attribute(model, on_device(batch, learnt.precision.device), looking)
+        given, looked = found.logits.float().cpu().numpy(), found.saliency.cpu().numpy()
+        for place, row in enumerate(chosen.tolist()):
+            logits[row], saliency[row] = given[place], looked[place, : len(rows.ids[row])]
+    return np.stack(logits), saliency

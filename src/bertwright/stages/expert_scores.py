@@ -1,0 +1,105 @@
+"""What a task's experts reach on its sets, in and out of distribution, held against the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright import files
+from bertwright.debias import signals
+from bertwright.debias.experts import partial, quality
+from bertwright.debias.figure import curves
+from bertwright.debias_settings import Settings
+from bertwright.stages.expert_file import golds_of
+from bertwright.stages.fine_tuned import answering
+from bertwright.stages.work import EXPERT_OF, MODEL, SIGNALS, Work
+from bertwright.store import RECORD
+from bertwright.tasks.labels import LabelMap
+from bertwright.tasks.readers import Rows
+from bertwright.tasks.scoring import ScoredSet
+from bertwright.tasks.task import Task
+from bertwright.training.precision import choose
+
+
+def measured_experts(
+    work: Work,
+    task: Task,
+    labels: LabelMap,
+    rows: Rows,
+    sets: Mapping[str, ScoredSet],
+    headline: str,
+    main: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """Measure each expert on every set by the model of its first fold, a file's on the training rows alone.
+
+    ``main`` is the headline accuracy of plain cross entropy by encoder: an expert that reaches it is told of.
+    """
+    found = []
+    for role, folder in work.inputs.items():
+        if not role.startswith(EXPERT_OF):
+            continue
+        record = files.read_json(folder / RECORD)["results"]
+        known = [main[one] for one in (record["variant"],) if one in main] or list(main.values())[:1]
+        if (folder / MODEL).is_dir():
+            of_sets, judged = _on_sets(work, task, labels, sets, headline, folder / MODEL, record["columns"])
+        else:
+            own = signals.read(folder / SIGNALS)
+            place = {name: number for number, name in enumerate(own.labels)}
+            golds = np.array([place[name] for name in golds_of(rows)])
+            of_sets, judged = {}, (own.logits, golds)
+        warnings = _against_main(judged, known[0]) if known and judged is not None else []
+        name = role.removeprefix(EXPERT_OF)
+        about = {key: record[key] for key in ("kind", "columns", "folds", "train")}
+        found.append({"expert": name, **about, "sets": of_sets, "warnings": warnings})
+    return found
+
+
+def _on_sets(
+    work: Work,
+    task: Task,
+    labels: LabelMap,
+    sets: Mapping[str, ScoredSet],
+    headline: str,
+    model: Path,
+    columns: list[str],
+) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray] | None]:
+    """Return an expert's scores and quality by set, and its logits and the gold labels of the headline's."""
+    expert = answering(model, choose(work.machine.device, work.machine.precision))
+    found, judged = {}, None
+    for name, one in sets.items():
+        texts, _ = partial(one.rows.texts, task.text, columns)
+        logits = expert.logits(expert.encode(texts, work.options["max_length"]))
+        metric = one.form.metrics[0]
+        score: dict[str, Any] = {"metric": metric, "score": one.score(metric, one.answers(logits)).value}
+        if one.form.known is None:
+            golds = labels.numbers(one.rows)
+            score["quality"] = asdict(quality(logits, golds))
+            judged = (logits, golds) if name == headline else judged
+        found[name] = score
+    return found, judged
+
+
+def _against_main(judged: tuple[np.ndarray, np.ndarray], main: float) -> list[str]:
+    alone, beside = (quality(*judged, main_accuracy=given).warnings for given in (None, main))
+    return [one for one in beside if one not in alone]
+
+
+def figure_of(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the curves of Figure 1 of Guide the Learner at the first guided variant's settings."""
+    guided = [one["loss"] for one in variants.values() if one.get("loss", {}).get("method") == "guided"]
+    if not guided:
+        return None
+    settings = Settings(**guided[0])
+    lines = curves(settings)
+    return {
+        "alpha": settings.alpha,
+        "beta": settings.beta,
+        "gold_logits": [round(x, 3) for x in lines[0].gold_logits],
+        "lines": [
+            {"expert": one.expert, "rho": one.rho, "losses": [round(loss, 4) for loss in one.losses]} for one in lines
+        ],
+    }

@@ -1,0 +1,376 @@
+"""Losses against a shortcut through the whole road: experts, their signals, runs, records, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import bertwright
+from bertwright.cli import call
+from bertwright.errors import BertwrightError, DataError, InputError, RecipeError
+from bertwright.pipeline.plan import plan
+from bertwright.pipeline.smoke import smoke
+from bertwright.reading import to_yaml
+from bertwright.reports.debias_tables import debias_tables
+from bertwright.stages import debiasing
+from bertwright.stages import expert as expert_stage
+from bertwright.tasks import readers
+from conftest import WORDS, sentence
+
+Toy = Callable[..., Path]
+CLAIM = {"claim-only": {"kind": "partial-input", "columns": ["claim"], "folds": 3}}
+ONE = {"baseline": False, "seeds": 1, "epochs": 1, "learning_rate": 1e-2}
+
+
+@pytest.fixture
+def pairs(tuned: Toy, tmp_path: Path) -> Callable[..., Path]:
+    """As ``tuned``, on pairs whose claim gives the label away in train and dev, and not in ``odd``."""
+    draw = random.Random(2)
+    for name, count in (("train", 48), ("dev", 24), ("odd", 24)):
+        rows = []
+        for number in range(count):
+            label = ("no", "yes")[number % 2]
+            part = 24 * ((number % 2) if name != "odd" else draw.randrange(2))
+            rows.append({"evidence": sentence(draw, 0, 48), "claim": sentence(draw, part, part + 24), "label": label})
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(trainable: Any, experts: Any = CLAIM, *, task: Any = None, **fields: Any) -> Path:
+        own = {
+            "name": "facts",
+            "train": "train.jsonl",
+            "sets": {"dev": "dev.jsonl", "odd": "odd.jsonl"},
+            "text": ["evidence", "claim"],
+            **(task or {}),
+        }
+        changes = {"finetune": {**ONE, **fields, "trainable": trainable, "experts": experts}, "tasks": [own]}
+        return tuned(**changes)
+
+    return write
+
+
+EVERY = [
+    "full",
+    *(
+        {"method": "full", "loss": loss, "expert": "claim-only"}
+        for loss in ("poe", "poe-ce", "reweight", "confidence", "guided", "guide-the-learner-fever")
+    ),
+    {"method": "full", "loss": {"name": "poe-e2e", "columns": "claim"}},
+    {"method": "bitfit", "loss": {"name": "dfl-e2e", "columns": "claim"}},
+]
+
+
+def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
+    """A run of each, its examples, an ordinary model without a bias head, scores beside plain cross entropy."""
+    result = bertwright.run(pairs(EVERY))
+    found = result.stages["evaluate/facts"].record["results"]
+    assert 9 == len(found["variants"])
+    assert "given-full-guided" in [one["variant"] for one in found["variants"]]
+    runs = {name.split("/")[2]: one for name, one in result.stages.items() if name.startswith("finetune/")}
+    assert "against" not in runs["given-full"].record["results"]
+    told = runs["given-full-guided"].record["results"]["against"]
+    assert 48 == told["rows"]
+    assert 0 < told["rho"] < 1
+    table = pq.read_table(runs["given-full-guided"].folder / "examples.parquet")
+    assert 48 == table.num_rows
+    assert {"id", "text", "gold", "p_main", "p_expert", "rho", "weight", "loss", "loss_poe", "loss_ce"} <= set(
+        table.column_names
+    )
+    assert told["losses"]["loss"] == pytest.approx(np.mean(table["loss"].to_numpy()), rel=1e-5)
+    for name in ("given-full-poe-e2e", "given-full-guided"):
+        assert (runs[name].folder / "model" / "config.json").is_file()
+    assert (runs["given-bitfit-dfl-e2e"].folder / "task.pack").is_file()
+    titles = {table.title: table for table in debias_tables(result.records, "facts")}
+    assert 10 == len(titles["In and out of distribution: facts"].rows) - 1
+    assert ("given/claim-only", "partial-input", "claim", "3") == titles["Experts: facts"].rows[0][:4]
+    assert titles["Examples that count least: facts"].rows
+    assert (result.folder / "figures" / "guidance.png").is_file()
+
+
+def test_plain_cross_entropy_is_what_it_was(pairs: Toy) -> None:
+    """Its identity does not hang on methods beside it, and its options have no new key."""
+    alone, named, beside = (
+        {one.name: one for one in plan(bertwright.load_recipe(pairs(methods, experts)))}
+        for methods, experts in (("full", {}), ({"method": "full", "loss": "ce"}, {}), (EVERY, CLAIM))
+    )
+    plain = alone["finetune/facts/given/seed-0"]
+    assert plain.identity == beside["finetune/facts/given-full/seed-0"].identity
+    assert plain.identity == named["finetune/facts/given/seed-0"].identity
+    assert not {"loss", "expert", "attributing", "bias_columns", "experts", "shortcuts"} & set(plain.options)
+    assert {"encoder", "tokenizer"} == set(plain.inputs)
+    assert alone["evaluate/facts"].identity == named["evaluate/facts"].identity
+
+
+def poe(**fields: Any) -> dict[str, Any]:
+    """Return the smallest method with an expert."""
+    return {"method": "full", "loss": "poe", "expert": "claim-only", **fields}
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[Any]:
+    """Return a list that takes the rows of each model that an expert fits; the one numbered ``stop_at`` is cut off."""
+    seen: list[Any] = []
+    real = expert_stage.learn
+
+    def learn(work: Any, options: Any, task: Any, rows: Any, labels: Any, *, epochs: float) -> Any:
+        if stop_at is not None and len(seen) == stop_at:
+            raise KeyboardInterrupt
+        seen.append(rows)
+        return real(work, options, task, rows, labels, epochs=epochs)
+
+    monkeypatch.setattr(expert_stage, "learn", learn)
+    return seen
+
+
+def test_cross_fitting_scores_no_row_by_a_model_that_saw_it(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row is scored once, by the model whose rows have neither it nor its claim; empty claims are apart."""
+    path = pairs(poe(), seeds=2)
+    rows = [json.loads(line) for line in (path.parent / "train.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["claim"] = "" if number < 9 else rows[number - number % 3]["claim"]
+    (path.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seen, said = watched(monkeypatch), []
+    real = expert_stage._say
+    monkeypatch.setattr(expert_stage, "_say", lambda *given: said.append(given) or real(*given))
+    result = bertwright.run(path)
+    assert 3 == len(seen) == len(said)  # two seeds share the expert
+    scored: list[str] = []
+    for learnt, (_, whole, _, chosen, _) in zip(seen, said, strict=True):
+        own = whole.some(chosen.tolist())
+        scored += own.ids
+        assert set() == set(learnt.ids) & set(own.ids)
+        assert set() == (set(learnt.texts) & set(own.texts)) - {("",)}
+    assert [str(n) for n in range(1, 49)] == sorted(scored, key=int)
+    empty = {
+        number for number, given in enumerate(said) for text in given[1].some(given[3].tolist()).texts if text == ("",)
+    }
+    assert len(empty) > 1
+    record = result.stages["expert/facts/given/claim-only"].record["results"]
+    assert (48, ["claim"], 3) == (record["rows"], record["columns"], record["folds"])
+
+
+def test_a_fold_that_is_finished_is_not_fitted_again(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off in its second fold, an expert continues there and leaves the bytes of one that was not."""
+    name = "expert/facts/given/claim-only"
+    whole = bertwright.run(pairs(poe())).stages[name].folder / "signals.parquet"
+    path = pairs(poe())
+    path.write_text(path.read_text() + "store: other-store\n")
+    with monkeypatch.context() as context:
+        assert not watched(context, stop_at=1).clear()
+        with pytest.raises(KeyboardInterrupt):
+            bertwright.run(path)
+    seen = watched(monkeypatch)
+    again = bertwright.run(path).stages[name].folder
+    assert 2 == len(seen)
+    assert whole.read_bytes() == (again / "signals.parquet").read_bytes()
+    assert {0, 1, 2} == {json.loads(line)["fold"] for line in (again / "metrics.jsonl").read_text().splitlines()}
+
+
+def test_the_sets_are_not_opened_before_the_scores(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts, searches, choices and runs read the training rows alone, and a search by hold-out no dev either."""
+    path = pairs([poe(grid={"learning_rate": [1e-3, 1e-2]})], seeds=1)
+    now, opened = ["before"], []
+    real = readers.rows_in
+
+    def rows_in(file: Path, *rest: Any) -> Any:
+        opened.append((now[-1], file.name))
+        return real(file, *rest)
+
+    monkeypatch.setattr(readers, "rows_in", rows_in)
+    bertwright.run(path, listen=lambda _, fields: now.append(fields["kind"]) if fields["event"] == "begin" else None)
+    for kind in ("expert", "search", "finetune"):
+        assert {"train.jsonl"} == {name for at, name in opened if at == kind}
+    assert {"choose"} & set(now)
+    assert {"train.jsonl", "dev.jsonl", "odd.jsonl"} == {name for at, name in opened if at == "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("method", "experts", "told"),
+    [
+        (poe(loss={"name": "guided", "alpha": -1}), CLAIM, r"alpha: found -1.0, expected a number from 0 to 100"),
+        (poe(loss={"name": "guided", "beta": 101}), CLAIM, r"beta: found 101.0, expected a number from 0 to 100"),
+        (poe(loss={"name": "poe", "alpha": 1}), CLAIM, r"the option alpha with the loss poe, which does not use it"),
+        (poe(loss={"name": "poe", "target": "gold"}), CLAIM, r"looks at no attributions; remove it, or choose guided"),
+        (poe(loss={"name": "guided", "dropout": False}), CLAIM, r"found dropout: off with passes: one"),
+        (poe(loss="giuded"), CLAIM, r"found the loss 'giuded'; there are ce, .*; did you mean guided\?"),
+        (
+            poe(expert="claim-onyl"),
+            CLAIM,
+            r"names the expert 'claim-onyl', which is not there; did you mean 'claim-only'",
+        ),
+        ({"loss": "poe"}, {}, r"the loss poe needs an `expert`; name one of finetune.experts"),
+        ({"expert": "claim-only"}, CLAIM, r"found the expert 'claim-only', and cross entropy uses none"),
+        ({"loss": "poe-e2e"}, {}, r"`poe-e2e` has a bias head; name the `columns` that it reads"),
+        ("full", CLAIM, r"no method uses the expert claim-only; name it as a method's `expert`, or remove it"),
+        (poe(), {"claim-only": {"kind": "partial-input"}}, r"`partial-input` reads some columns alone; name them"),
+        (poe(), {"claim-only": {"kind": "file"}}, r"`kind: file` needs `file`, where the logits are"),
+        (
+            poe(),
+            {"claim-only": {"kind": "weak", "layers": 2}},
+            r"`layers` is for `kind: small-model`, and this is weak",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_with_its_line(pairs: Toy, method: Any, experts: Any, told: str) -> None:
+    """Every value of a loss and of an expert is checked when the recipe is read."""
+    with pytest.raises(RecipeError, match=told) as fault:
+        bertwright.load_recipe(pairs(method, experts))
+    assert all(problem.line for problem in fault.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("method", "experts", "task", "told"),
+    [
+        (poe(), {"claim-only": {"kind": "partial-input", "columns": "clam"}}, {}, "reads the column 'clam'"),
+        (
+            poe(),
+            {"claim-only": {"kind": "partial-input", "columns": ["evidence", "claim"]}},
+            {},
+            "is all that there is",
+        ),
+        ({"loss": {"name": "poe-e2e", "columns": "premise"}}, {}, {}, "reads the column 'premise'"),
+        (poe(), CLAIM, {"kind": "regression"}, "is for one class a row, and this is a regression task"),
+        (poe(), CLAIM, {"window_stride": 4}, "is of whole rows, and `window_stride` cuts long ones into windows"),
+    ],
+)
+def test_a_task_that_does_not_go_with_a_loss_is_refused(
+    pairs: Toy, method: Any, experts: Any, task: Any, told: str
+) -> None:
+    """Before any work."""
+    with pytest.raises(InputError, match=told):
+        plan(bertwright.load_recipe(pairs(method, experts, task=task)))
+
+
+def logits_file(folder: Path, ids: list[int], labels: tuple[str, str] = ("no", "yes"), sure: float = 3.0) -> Path:
+    """Write logits that are right about every row."""
+    rows = [
+        {"id": i, **{label: sure * (("no", "yes").index(label) == (i - 1) % 2) for label in ("no", "yes")}} for i in ids
+    ]
+    renamed = [{labels[("no", "yes").index(k)] if k != "id" else k: v for k, v in row.items()} for row in rows]
+    path = folder / "logits.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in renamed))
+    return path
+
+
+MINE = {"mine": {"kind": "file", "file": "logits.jsonl"}}
+ALL = list(range(1, 49))
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels", "told"),
+    [
+        (ALL[1:], ("no", "yes"), r"1 row\(s\) have no signals \(ids 1\)"),
+        ([*ALL, 77], ("no", "yes"), r"1 row\(s\) are not in the training set \(ids 77\)"),
+        (ALL, ("no", "maybe"), "no column 'yes'|yes"),
+    ],
+)
+def test_a_file_of_logits_has_every_row_and_label(
+    pairs: Toy, tmp_path: Path, ids: list[int], labels: tuple[str, str], told: str
+) -> None:
+    """Rows that are missing or too many, or another set of labels, are refused by name."""
+    logits_file(tmp_path, ids, labels)
+    with pytest.raises(BertwrightError, match=told):
+        bertwright.run(pairs(poe(expert="mine"), MINE))
+
+
+def test_an_expert_that_is_better_than_the_model_is_told_of(pairs: Toy, tmp_path: Path) -> None:
+    """What it knows is more than a shortcut; its labels stand in the file in another order, and are found by name."""
+    path = logits_file(tmp_path, ALL[::-1])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    order = [{name: row[name] for name in ("yes", "id", "no")} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in order))
+    result = bertwright.run(pairs(["full", poe(expert="mine", batch=1)], MINE))
+    record = result.stages["expert/facts/given/mine"].record["results"]
+    assert 1.0 == record["train"]["accuracy"]
+    notes = result.stages["evaluate/facts"].record["results"]["notes"]
+    assert any("no less than the model without it" in note for note in notes)
+    # Batches of one row have one class each.
+    assert 48 == result.stages["finetune/facts/given-full-poe/seed-0"].record["results"]["steps"]
+
+
+def test_attributions_need_an_expert_with_an_inside(pairs: Toy, tmp_path: Path) -> None:
+    """A file of logits has none."""
+    logits_file(tmp_path, ALL)
+    with pytest.raises(InputError, match="the expert mine is a file of logits, which has none; take poe"):
+        plan(bertwright.load_recipe(pairs(poe(expert="mine", loss="guided"), MINE)))
+
+
+def test_rows_that_changed_since_the_signals_are_refused(pairs: Toy) -> None:
+    """Another text or label under the same id, or a row that the expert did not see."""
+    result = bertwright.run(pairs(poe()), until="expert")
+    path = result.stages["expert/facts/given/claim-only"].folder / "signals.parquet"
+    rows = readers.read(
+        result.folder.parents[2] / "train.jsonl", text=["evidence", "claim"], label="label", kind="classification"
+    )
+    assert 48 == len(debiasing.joined(path, rows, ("no", "yes")).ids)
+    part = debiasing.joined(path, rows.some([7, 2]), ("no", "yes"))
+    assert ("8", "3") == part.ids
+    with pytest.raises(DataError, match="1 row\\(s\\) have another text or label than the expert read"):
+        debiasing.joined(path, replace(rows, texts=(("x", "y"), *rows.texts[1:])), ("no", "yes"))
+    with pytest.raises(DataError, match="1 row\\(s\\) have no signals"):
+        debiasing.joined(path, replace(rows, ids=("new", *rows.ids[1:])), ("no", "yes"))
+
+
+def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_folder: Path) -> None:
+    """A drawn small model, a folder's, one on few rows; a task with methods of its own; classes that weigh; a pack."""
+    experts = {
+        "drawn": {"kind": "small-model", "layers": 1, "width": 8, "inner": 16, "folds": 2},
+        "folder": {"kind": "small-model", "encoder": str(encoder_folder), "folds": 1},
+        "few": {"kind": "weak", "rows": 12, "epochs": 1, "folds": 2},
+    }
+    methods = [
+        poe(expert="drawn", loss={"name": "guided", "specials": "in", "compare": "words"}),
+        poe(expert="folder", loss="guide-the-learner-mnli", method="bitfit"),
+        poe(expert="few", loss={"name": "reweight", "lowest_theta": 0.8}),
+    ]
+    path = pairs("full", experts, task={"trainable": methods, "class_weights": "balanced"})
+    recipe = bertwright.load_recipe(path)
+    again = path.with_name("again.yaml")
+    again.write_text(to_yaml(recipe))
+    assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
+    result = bertwright.run(path)
+    records = {name.split("/")[-1]: one.record["results"] for name, one in result.stages.items() if "expert/" in name}
+    assert {"drawn", "folder", "few"} == set(records)
+    assert [12, 12] == records["few"]["learnt_from"]
+    assert any("scored by the model that was fitted on it" in note for note in records["folder"]["notes"])
+    found = result.stages["evaluate/facts"].record["results"]
+    assert {"dev", "odd"} == set(found["experts"][0]["sets"])
+    assert "given-full" not in [one["variant"] for one in found["variants"]]
+
+
+def test_shortcuts_are_searched_before_any_training(pairs: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `check --shortcuts`, as text and as JSON, and as a stage whose table is in the report."""
+    path = pairs("full", {}, shortcuts=True)
+    rows = [
+        {"evidence": "ba", "claim": ("mi ", "so ")[n % 2] + WORDS[n // 2], "label": ("no", "yes")[n % 2]}
+        for n in range(60)
+    ]
+    (path.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert 0 == call(["check", str(path), "--shortcuts", "--json"])
+    (found,) = json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"]
+    assert "a claim-only expert fits" in found["advice"]
+    result = bertwright.run(path, until="shortcuts")
+    assert found == json.loads(json.dumps(result.stages["shortcuts/facts"].record["results"]))
+    assert "Shortcuts in the training rows: facts" in [one.title for one in debias_tables(result.records, "facts")]
+
+
+@pytest.mark.parametrize("name", ["mnli", pytest.param("fever", marks=pytest.mark.long)])
+def test_the_papers_table_goes_all_the_way_at_toy_size(name: str, tmp_path: Path) -> None:
+    """With nothing of what it names, every row of the table leaves its runs."""
+    path = Path(__file__).parents[2] / "recipes" / "papers" / "guide-the-learner-table1.yaml"
+    recipe = smoke(bertwright.load_recipe(path, [f"store={tmp_path / 's'}", "system.threads=1"], stand_ins=True))
+    (task,) = (one for one in recipe.tasks if one.name == name)
+    experts = {
+        key: one for key, one in recipe.finetune.experts.items() if key in {m.expert for m in task.trainable or ()}
+    }
+    finetune = recipe.finetune.model_copy(update={"experts": experts, "seeds": 1})
+    result = bertwright.run(recipe.model_copy(update={"tasks": (task,), "finetune": finetune}))
+    variants = result.stages[f"evaluate/{name}"].record["results"]["variants"]
+    assert 6 == len(variants)
+    assert 5 == sum("loss" in one for one in variants)
