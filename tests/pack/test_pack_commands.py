@@ -42,13 +42,16 @@ def path(tmp_path: Path, made: MakePack) -> Path:
 
 
 def test_a_folder_is_listed(path: Path, made: MakePack, capsys: pytest.CaptureFixture[str]) -> None:
-    """Packs below a folder and behind links are listed once, with what they are; a broken one with its fault."""
-    deep = path.parent / "runs" / "seed-0"
+    """Packs in a folder and behind links are listed once, with what they are; a broken one with its fault."""
+    shelf, deep = path.parent / "shelf", path.parent / "store" / "seed-0"
     deep.mkdir(parents=True)
+    shelf.mkdir()
+    shutil.copy(path, shelf)
     write(deep / "topic.pack", made(name="topic", dtype="fp16"))
-    (path.parent / "latest").symlink_to(deep)
+    for link in ("best", "latest"):
+        (shelf / link).symlink_to(deep)
     (deep / "cut.pack").write_bytes(to_bytes(made())[:100])
-    code, found, err = answered(capsys, "pack", "list", path.parent)
+    code, found, err = answered(capsys, "pack", "list", shelf)
     assert 0 == code
     assert ["triage", "topic"] == [pack["task"]["name"] for pack in found["packs"]]
     assert [path.stat().st_size] == [pack["bytes"] for pack in found["packs"] if pack["dtype"] == "fp32"]
