@@ -105,12 +105,14 @@ def _system(error: OSError) -> str:
 
 def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0, toy: bool = False) -> None:
     from bertwright.pipeline.run import run
-    from bertwright.pipeline.smoke import smoke
+    from bertwright.pipeline.smoke import smoke, stand_ins
     from bertwright.reading import load_recipe
     from bertwright.reports.tables import summary_lines
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
+    for sentence in stand_ins(recipe) if toy else ():
+        print(f"note: {sentence}", file=sys.stderr)
     recipe = smoke(recipe) if toy else recipe
     stop_when_asked()
     command = " ".join(["bertwright", *sys.argv[1:]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,20 +34,25 @@ def pack_list(
 ) -> None:
     """List the packs of a folder: task, method, numbers, size, encoder, scores."""
     ask(as_json)
-    from bertwright.pack import read
+    from bertwright.pack import read, to_bytes
 
     if not folder.is_dir():
         raise InputError(f"{folder} {'is a file' if folder.exists() else 'is not there'}; name a folder with packs")
-    rows, found, faults = [], [], []
+    faults: list[dict[str, Any]] = []
+    once: dict[bytes, tuple[Path, Pack]] = {}
     for path in _packs_in(folder):
         try:
             pack = read(path)
-        except DataError as error:
+        except (DataError, InputError) as error:
             faults.append({"file": path, "message": str(error)})
             continue
-        size = path.stat().st_size
-        rows.append((str(path.relative_to(folder)), *_row(pack, size)))
-        found.append({"file": path, "bytes": size, **pack.header()})
+        # A run leaves its pack, and once more with scores, under several names: it is one pack, and scores are shown.
+        key = to_bytes(replace(pack, scores=()))
+        if key not in once or (pack.scores and not once[key][1].scores):
+            once[key] = path, pack
+    sizes = [path.stat().st_size for path, _ in once.values()]
+    rows = [(str(p.relative_to(folder)), *_row(one, size)) for (p, one), size in zip(once.values(), sizes, strict=True)]
+    found = [{"file": p, "bytes": size, **one.header()} for (p, one), size in zip(once.values(), sizes, strict=True)]
     head = ("pack", "task", "method", "numbers", "labels", "size", "encoder", "scores")
     lines = _aligned([head, *rows]) if rows else [f"no whole pack in {folder}"]
     show([*lines, *(str(fault["message"]) for fault in faults)], {"packs": found, "faults": faults})
@@ -118,7 +124,7 @@ def pack_diff(path: PackPath, other: Second, as_json: Json = False) -> None:
 
     first, second = read(path), read(other)
     found = diff(first, second)
-    lines = [f"{key}: {one!r} in {path.name}, {two!r} in {other.name}" for key, (one, two) in found.header.items()]
+    lines = [f"{key}: {one!r} in {path}, {two!r} in {other}" for key, (one, two) in found.header.items()]
     lines = lines or ["the headers are the same"]
     for name, own in ((path, [t.key for t in found.terms if t.second is None]), (other, _missing_first(found.terms))):
         if own:
@@ -152,7 +158,7 @@ def pack_blend(
         raise InputError(f"{out} is there already; name another file, or remove it first")
     blended = blend(read(path), read(other), share)
     write(out, blended)
-    told = f"{1 - share:g} of {path.name} and {share:g} of {other.name}"
+    told = f"{1 - share:g} of {path} and {share:g} of {other}"
     lines = [f"{out}: {told}; scores and a policy to stop by have to be measured anew"]
     show(lines, {"file": out, "share": share, **blended.header()})
 

@@ -15,13 +15,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pydantic_core
 import safetensors
 import safetensors.numpy
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from bertwright import files
 from bertwright.bias_terms import POOLER, Term, choose, terms_of
@@ -66,12 +66,12 @@ class PackTask(_Strict):
 
     name: str
     kind: Literal["classification", "multi-label", "regression"]
-    text: tuple[str, ...]
+    text: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
     labels: tuple[str, ...]
-    max_length: int
+    max_length: Annotated[int, Field(ge=4)]
     none_label: str | None = None
     label_separator: str = ";"
-    window_stride: int | None = None
+    window_stride: Annotated[int, Field(ge=1)] | None = None
     brackets: bool = False
 
 

@@ -96,7 +96,7 @@ def blend(first: Pack, second: Pack, share: float) -> Pack:
     if not 0 <= share <= 1:
         raise InputError(f"a blend's share is {share}; expected a number from 0 (the first pack) to 1 (the second)")
     check_fit(second, first.backbone)
-    for what in ("kind", "labels", "text", "brackets"):
+    for what in ("kind", "labels", "text", "brackets", "max_length", "window_stride", "none_label", "label_separator"):
         one, other = getattr(first.task, what), getattr(second.task, what)
         if one != other:
             raise InputError(

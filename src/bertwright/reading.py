@@ -143,7 +143,9 @@ def _unset(recipe: Recipe) -> Any:
     tokenizer = {"kind", "vocabulary", "lowercase"} if extended else set()
     # What a recipe sets itself stands before its protocol: written out, the defaults would.
     finetune = recipe.finetune
-    tried = finetune.protocol is not None or finetune.grid is not None
+    # A value that a method, a grid or a protocol brings must not come back as one that the recipe sets.
+    brings = any(one.method != "full" or one.grid is not None for one in finetune.trainable)
+    tried = brings or finetune.protocol is not None or finetune.grid is not None
     implied = set(type(finetune).model_fields) - finetune.model_fields_set if tried else set()
     parts = {"encoder": encoder, "tasks": tasks, "tokenizer": tokenizer, "finetune": implied}
     return {"preset": True, **{key: value for key, value in parts.items() if value}}

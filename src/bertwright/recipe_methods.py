@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_serializer, model_validator
 
-from bertwright.bias_terms import names_in
+from bertwright.bias_terms import CHOICES, names_in
 from bertwright.errors import InputError
 from bertwright.fields import Counts, Positive, Rates, Section, Share, one_or_more
 from bertwright.recipe_debias import LossChoice
@@ -49,7 +49,10 @@ def _span(value: Any) -> Any:
         found = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", str(value))
         if found is None:
             raise ValueError(f"found {value!r}; write the first and the last layer, such as 4-11, or one number")
-        return int(found[1]), int(found[2] or found[1])
+        first, last = int(found[1]), int(found[2] or found[1])
+        if first > last:
+            raise ValueError(f"found {value!r}; write the lower layer first: {last}-{first}")
+        return first, last
     return value
 
 
@@ -93,10 +96,10 @@ class Method(Section):
     @classmethod
     def _known_terms(cls, terms: str) -> str:
         try:
-            names_in(terms)
+            names = names_in(terms)
         except InputError as error:
             raise ValueError(str(error)) from error
-        return terms
+        return terms if terms in CHOICES else "+".join(dict.fromkeys(names))
 
     @model_validator(mode="after")
     def _terms_are_trained(self) -> Self:
@@ -105,6 +108,10 @@ class Method(Section):
             raise ValueError(f"`{about[0]}` is for bias terms, which `{self.method}` does not choose; take `bitfit`")
         if self.within is not None and self.method != "bitfit":
             raise ValueError("`within` looks for a subset of bias terms; take `method: bitfit`")
+        if self.within is not None and len(names_in(self.terms)) == 1:
+            raise ValueError(
+                f"`within` looks for a subset, and `terms` names one term, {self.terms}; name more, or all"
+            )
         return self
 
     @model_validator(mode="after")

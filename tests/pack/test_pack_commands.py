@@ -144,7 +144,7 @@ def test_packs_are_compared(path: Path, made: MakePack, tmp_path: Path, capsys: 
     code, found, err = answered(capsys, "pack", "diff", path, tmp_path / "b.pack")
     assert 0 == code
     assert ["", "abc"] == found["header"]["recipe"]
-    assert "recipe: '' in triage.pack, 'abc' in b.pack" in err
+    assert f"recipe: '' in {path}, 'abc' in {tmp_path / 'b.pack'}" in err
     [term] = [term for term in found["terms"] if term["key"] == "layers.1.output"]
     assert f"{term['cosine']:.5f}" in err
     assert f"{term['difference']:.5f}" in err

@@ -22,6 +22,7 @@ from bertwright.errors import DataError, InputError, RecipeError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.reports.methods_tables import methods_tables
+from bertwright.stages.packs import encoder_of
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training import loop
 from bertwright.training.checkpoint import State
@@ -51,7 +52,7 @@ def test_methods_stand_side_by_side(tuned: Toy, encoder_folder: Path, tmp_path: 
         (one["a"], one["b"]) for one in found["comparisons"] if one["set"] == "dev"
     }
     gap = found["variants"][1]["gap"]
-    pair = [found["variants"][1]["scores"][name]["accuracy"]["mean"] for name in ("train", "dev")]
+    pair = [found["variants"][1]["scores"][name]["accuracy"]["mean"] for name in ("rows learnt from", "dev")]
     assert gap["mean"] == pytest.approx(pair[0] - pair[1])
     runs = {method: result.stages[f"finetune/height/given-{method}/seed-0"] for method in ("full", "bitfit", "head")}
     # One layer of width 16 and inner 32: seven terms of 16, one of 32, and the norm behind the embeddings.
@@ -218,6 +219,8 @@ def test_the_identity_of_a_full_run_does_not_hang_on_other_methods(tuned: Toy) -
         ),
         (["bitfit", "bitfit"], "two methods are called bitfit; give one of them a `name`"),
         ([], "found no method; name one, such as full or bitfit"),
+        ({"method": "bitfit", "layers": "5-2"}, "found '5-2'; write the lower layer first: 2-5"),
+        ({"method": "bitfit", "terms": "query", "within": 1}, "`terms` names one term, query; name more, or all"),
     ],
 )
 def test_methods_that_cannot_be_are_told(tuned: Toy, trainable: Any, told: str) -> None:
@@ -325,3 +328,88 @@ def test_a_forecast_knows_what_a_method_leaves(tuned: Toy) -> None:
     assert disk["bitfit"] <= disk["full"]
     with pytest.raises(InputError, match="layers 0-5 are not in an encoder of 1 layers, which are numbered 0-0"):
         bertwright.check(tuned(finetune={**THREE, "trainable": {"method": "bitfit", "layers": "0-5"}}))
+
+
+def test_a_run_written_down_reads_back_to_the_same_stages(tuned: Toy) -> None:
+    """A rate that a method brings is no rate that the recipe sets."""
+    path = tuned(finetune={"baseline": False, "seeds": 1, "trainable": ["bitfit", "full"]})
+    recipe = bertwright.load_recipe(path)
+    again = path.with_name("again.yaml")
+    again.write_text(bertwright.reading.to_yaml(recipe))
+    found = [[one.identity for one in plan(bertwright.load_recipe(each))] for each in (path, again)]
+    assert found[0] == found[1]
+
+
+def test_subsets_are_held_against_all_terms_learnt_as_long(tuned: Toy) -> None:
+    """With halving too; and what was tried and where is said of the score."""
+    grid = {"learning_rate": [1e-3, 1e-2, 2e-2]}
+    changes = {"seeds": 1, "halving": True, "grid": grid, "trainable": {"method": "bitfit", "within": 5}}
+    settings = {**THREE, **changes}
+    del settings["learning_rate"]
+    result = bertwright.run(tuned(finetune=settings))
+    table = result.stages["choose/height/given/terms"].record["results"]["table"]
+    assert {2.0} == {row["epochs"] for row in table}
+    (variant,) = result.stages["evaluate/height"].record["results"]["variants"]
+    assert 8 == variant["settings_tried"]
+    assert "the fewest bias terms within 5 points of all, of 8 settings on rows kept back" in variant["protocol"]
+
+
+def test_training_rows_are_scored_whatever_columns_other_sets_have(tuned: Toy) -> None:
+    """Groups of a set, and a set that is called train, are that set's own affair."""
+    settings = {**THREE, "seeds": 1, "trainable": "head", "score_train": True}
+    path = tuned(finetune=settings)
+    rows = [json.loads(line) for line in (path.parent / "dev.jsonl").read_text().splitlines()]
+    told = [json.dumps({**row, "site": "ab"[number % 2]}) for number, row in enumerate(rows)]
+    (path.parent / "dev.jsonl").write_text("\n".join(told) + "\n")
+    own = task(sets={"dev": "dev.jsonl", "train": "dev.jsonl"}, groups=["site"])
+    result = bertwright.run(
+        tuned(finetune={**THREE, "seeds": 1, "trainable": "head", "score_train": True}, tasks=[own])
+    )
+    found = result.stages["evaluate/height"].record["results"]
+    assert (24, 48) == (found["sets"]["train"]["rows"], found["sets"]["rows learnt from"]["rows"])
+    assert "gap" in found["variants"][0]
+
+
+def test_runs_that_are_reused_have_the_names_of_this_recipe(tuned: Toy) -> None:
+    """What ran alone as `given` is `given-full` beside another method."""
+    bertwright.run(tuned(finetune={**THREE, "seeds": 1, "trainable": "full"}))
+    result = bertwright.run(tuned(finetune={**THREE, "seeds": 1, "trainable": ["bitfit", "full"]}))
+    (table, *_) = methods_tables(result.records, "height")
+    assert ["given-bitfit", "given-full"] == [row[0] for row in table.rows]
+
+
+def test_controls_have_the_budget_of_bitfit_behind_another_task_too(tuned: Toy) -> None:
+    """What an earlier task learnt of a head is a head, for all of them."""
+    tasks = [task(), task("second", start_from="height")]
+    methods = ["bitfit", "rand-uniform", "rand-row-col"]
+    result = bertwright.run(tuned(finetune={**THREE, "seeds": 1, "trainable": methods}, tasks=tasks))
+    counts = [result.stages[f"finetune/second/given-{one}/seed-0"].record["results"]["counts"] for one in methods]
+    assert 1 == len({one["total"] for one in counts})
+
+
+def test_a_pack_is_listed_once_with_its_scores(tuned: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many names lead to it; one that leads nowhere is told."""
+    result = bertwright.run(tuned(finetune={**THREE, "trainable": "head"}))
+    (result.folder / "gone.pack").symlink_to("nowhere")
+    assert 0 == call(["pack", "list", str(result.folder), "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (2, True) == (len(found["packs"]), all(one["scores"] for one in found["packs"]))
+    assert "gone.pack is not there" in found["faults"][0]["message"]
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"x": 1}', "{nope"])
+def test_a_foreign_note_beside_a_pack_is_told(tuned: Toy, tmp_path: Path, content: str) -> None:
+    """Its name is an ordinary one, so that a copied pack may meet another."""
+    path = tmp_path / "own" / "a.pack"
+    path.parent.mkdir()
+    path.touch()
+    (path.parent / "encoder.json").write_text(content)
+    with pytest.raises(InputError, match="is no note of an encoder .*; give --encoder FOLDER"):
+        encoder_of(path)
+
+
+def test_smoke_says_what_something_made_up_stands_in_for(tuned: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped path does not look as if it had been tried."""
+    path = tuned(finetune={**THREE, "seeds": 1, "trainable": "head"}, tasks=[task(train="trian.jsonl")])
+    assert 0 == call(["run", str(path), "--smoke", "-q"])
+    assert "trian.jsonl is not there; something made up stands in for it" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 
 from bertwright.errors import InputError
 from bertwright.pipeline.plan_experts import experts_of, plan_experts, plan_shortcuts
-from bertwright.pipeline.settings import Trial, dev_of, loss_options, trials_of, without_result
+from bertwright.pipeline.settings import SUBSETS, Trial, dev_of, loss_options, trials_of, without_result
 from bertwright.pipeline.stage import Input, Stages, Variant
 from bertwright.recipe import Recipe
 from bertwright.stages.work import MODEL
@@ -17,8 +17,6 @@ from bertwright.tasks.task import Task
 
 # The parts of their epochs for which settings are tried when the better half goes on.
 _RUNGS = (0.25, 0.5, 1.0)
-# How many kinds of terms are tried where the smallest sufficient subset is wanted.
-_SUBSETS = (1, 2, 3, 4, 6)
 
 
 def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Variant], stages: Stages) -> None:
@@ -99,7 +97,7 @@ class _Tasks:
                 "encoder": one.variant.name,
                 "method": one.trial.method.method,
                 "protocol": one.trial.sentence,
-                "settings_tried": len(one.trial.settings),
+                "settings_tried": one.trial.tried,
                 **loss_options(one.trial.method),
             }
             for one in learners
@@ -143,7 +141,8 @@ class _Tasks:
             run = self._fixed_run(trial.start, other, trial.start_setting, learner)
         if trial.method.leaves_a_pack:
             return {"encoder": learner.variant.encoder, "before": run}
-        return {"encoder": replace(run, inside=MODEL)}
+        beside = {} if trial.method.method == "full" else {"original": learner.variant.encoder}
+        return {"encoder": replace(run, inside=MODEL), **beside}
 
     def _fixed_run(self, name: str, other: Trial, setting: Setting, learner: _Learner) -> Input:
         """Plan another task's run at one setting, whatever is best there; planned twice, it is the same stage."""
@@ -174,11 +173,17 @@ class _Tasks:
             owns = [trial.at_place(place) for place in range(len(owns) // 2)]
             if len(owns) < 2:
                 break  # the best of those that are left is known
-        return chosen if trial.method.within is None else self._smallest(stem, trial, base, inputs)
+        if trial.method.within is None:
+            return chosen
+        if share < 1.0:
+            # Subsets are held against all terms learnt as long as they are.
+            whole = self._rung(f"{stem}/all-terms", trial, base, [trial.at_place(0)], inputs, 1.0)
+            inputs = {**inputs, "chosen": whole}
+        return self._smallest(stem, trial, base, inputs)
 
     def _smallest(self, stem: str, trial: Trial, base: Mapping[str, Any], inputs: Mapping[str, Input]) -> Input:
         """Plan runs on the terms that moved most, one, two, three, ... of them, and the choice of the fewest."""
-        owns = [{**trial.at_place(0), "most_moved": count} for count in _SUBSETS]
+        owns = [{**trial.at_place(0), "most_moved": count} for count in SUBSETS]
         return self._rung(f"{stem}/terms", trial, base, owns, inputs, 1.0, within=trial.method.within)
 
     def _rung(
@@ -212,6 +217,8 @@ class _Tasks:
         """Plan one run; one that is to choose on dev reads that set too."""
         task = self.tasks[options["task"]["name"]]
         decides, settings = without_result({**options, "seed": seed})
+        if kind == "search" and not options["keep_weights"]:
+            decides.pop("pack", None)  # of what is tried a score is left, and no pack
         paths = {"train": task.train}
         if kind == "search" and options["chosen_on"] == "dev":
             name = dev_of(task.sets)

@@ -348,7 +348,8 @@ def records_of(
     return RunRecords(
         name=recipe.name,
         recipe_yaml=to_yaml(recipe),
-        stages=tuple(sealed.record for sealed in done.values()),
+        # What was sealed under another name, by another recipe, has the name that this one gives it.
+        stages=tuple({**sealed.record, "name": name} for name, sealed in done.items()),
         metrics=metrics,
         forecast=dict(predicted),
         command=command,

@@ -23,6 +23,10 @@ _ABOUT_RUNS = {
 }
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
 _NO_RESULT = ("micro_batch", "checkpoint_every", "keep_weights")
+SUBSETS = (1, 2, 3, 4, 6)
+"""How many kinds of bias terms are tried where the smallest sufficient subset is wanted."""
+# What a run has whatever setting is chosen for it.
+_NOT_CHOSEN = (*_NO_RESULT, "pack")
 _OF_A_TASK = ("epochs", "batch", "learning_rate", "max_length")
 
 
@@ -46,15 +50,25 @@ class Trial:
 
     def at_place(self, place: int) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
-        return {"place": place, **{name: value for name, value in self.settings[0].items() if name in _NO_RESULT}}
+        return {"place": place, **{name: value for name, value in self.settings[0].items() if name in _NOT_CHOSEN}}
 
     @property
     def sentence(self) -> str:
         """Say how the scored setting came about, for whoever reads the scores."""
-        if len(self.settings) == 1:
+        if self.tried == 1:
             return f"{self.protocol}: one setting, the weights of the last epoch, nothing selected on any set"
         where = "rows kept back from train" if self.select_on == "holdout" else "dev, where it is scored too"
+        if self.method.within is not None:
+            return (
+                f"{self.protocol}: the fewest bias terms within {self.method.within:g} points of all, of {self.tried} "
+                f"settings on {where}; the weights of the last epoch"
+            )
         return f"{self.protocol}: the best of {len(self.settings)} settings on {where}; the weights of the last epoch"
+
+    @property
+    def tried(self) -> int:
+        """Return how many settings are tried, subsets of terms among them."""
+        return len(self.settings) + (0 if self.method.within is None else len(SUBSETS))
 
 
 def without_result(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -62,7 +62,18 @@ def smoke(recipe: Recipe) -> Recipe:
 
 
 def _is_here(task: Task) -> bool:
-    return all(path.exists() for path in (task.folder, task.train, *(one.file for one in task.sets.values())) if path)
+    return all(path.exists() for path in _paths(task))
+
+
+def stand_ins(recipe: Recipe) -> list[str]:
+    """Return a sentence for each file or folder that is not there and for which something made up stands in."""
+    missing = [recipe.encoder.folder] if recipe.encoder.folder and not recipe.encoder.folder.exists() else []
+    missing += [path for task in recipe.tasks for path in _paths(task) if not path.exists()]
+    return [f"{path} is not there; something made up stands in for it" for path in missing]
+
+
+def _paths(task: Task) -> list[Path]:
+    return [path for path in (task.folder, task.train, *(one.file for one in task.sets.values())) if path]
 
 
 def _task(task: Task, made_up: Path) -> Task:

@@ -17,11 +17,13 @@ _MOST = 3  # panels
 def change_chart(run: RunRecords) -> Chart | None:
     """Return a heat map of layers and terms for each task's first method that trains biases; ``None`` without one."""
     found: dict[str, tuple[str, list[str], np.ndarray, set[str]]] = {}
+    left = 0
     for task in task_names(run):
         for label, runs in runs_by_label(run, task).items():
             if any(change["layer"] is not None for change in runs[0].get("changes") or ()):
-                found.setdefault(task, (label, *change_grid(runs), noise_of(runs)))
-    found = dict(list(found.items())[:_MOST])
+                left += task in found or len(found) == _MOST
+                if len(found) < _MOST:
+                    found.setdefault(task, (label, *change_grid(runs), noise_of(runs)))
     if not found:
         return None
     heights = [1.5 + 0.16 * len(grid) for _, _, grid, _ in found.values()]
@@ -34,6 +36,7 @@ def change_chart(run: RunRecords) -> Chart | None:
     caption = (
         "How far biases moved in each layer (mean of |b - b0| over a term's numbers and seeds; darker is further)."
     )
+    caption += f" {left} more are in the tables alone." if left else ""
     caption += NOISE if any(noise for *_, noise in found.values()) else ""
     return chart("changes", caption, draw, sum(heights))
 

@@ -54,13 +54,12 @@ def _gaps(run: RunRecords, task: str) -> Table:
             if (gap := variant.get("gap")) is None:
                 continue
             metric, name = gap["metric"], gap["set"]
-            means = [variant["scores"][part][metric]["mean"] for part in ("train", name)]
-            told = [score_text(mean, metric) for mean in means]
+            told = [score_text(gap[part], metric) for part in ("seen", "unseen")]
             gap_text = score_text(gap["mean"], metric, signed=True)
             interval = interval_text(gap["interval"], metric, signed=True)
             cells.append((variant["variant"], variant["method"], *told, gap_text, interval))
             caption = (
-                f"Rows learnt from: {results['sets']['train']['rows']:,} drawn training rows; rows not seen: "
+                f"Rows learnt from: {results['sets']['rows learnt from']['rows']:,} training rows; rows not seen: "
                 f"{name}; the interval of the gap is over seeds."
             )
     return Table(f"Generalisation gap: {task}", columns, tuple(cells), caption, frozenset(columns[2:]))

@@ -49,7 +49,7 @@ def choose(work: Work) -> dict[str, Any]:
         "tried": len(tried),
         "failed": len(tried) - len(good),
         "seconds": sum(one["seconds"] for one in ran),
-        "rows": ran[0]["selection_rows"],
+        "rows": ran[0]["selection_rows"] if ran else found["before"]["rows"],
         **_spared(found.get("before"), ran),
     }
 
@@ -74,7 +74,8 @@ def _smallest_first(tried: list[dict[str, Any]], of_all: Mapping[str, Any], with
     best = of_all["table"][0]["score"]
     whole = {**of_all["table"][0], "setting": of_all["setting"], "changes": of_all["changes"], "run": ALL_TERMS}
     by_size = sorted(tried, key=lambda one: len(one["setting"]["terms"].split("+")))
-    enough = [one for one in by_size if one["score"] is not None and one["score"] >= best - within / 100]
+    least = -float("inf") if best is None else best - within / 100
+    enough = [one for one in by_size if one["score"] is not None and one["score"] >= least]
     return [*enough[:1], whole, *(one for one in by_size if one not in enough[:1])]
 
 
@@ -94,7 +95,7 @@ def setting_of(work: Work) -> dict[str, Any] | None:
         names = files.read_json(work.inputs["chosen"] / _MOVED)
         if count >= len(names):
             return None  # that is all of them
-        options["terms"] = "+".join(names[:count])
+        options |= {"terms": "+".join(names[:count]), "of_terms": options["terms"]}
     return options
 
 

@@ -23,7 +23,7 @@ from bertwright.stages.insight import insight
 from bertwright.stages.packs import place
 from bertwright.stages.work import EXPERT_OF, PACK, Work
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.metrics import Score
+from bertwright.tasks.metrics import METRICS, Score
 from bertwright.tasks.readers import Rows, read_rows, read_set
 from bertwright.tasks.scoring import ScoredSet, scored_set
 from bertwright.tasks.statistics import compare, summarise
@@ -41,8 +41,8 @@ class _Answered:
 
 
 _Seeds = Mapping[int, _Answered]
-TRAIN = "train"
-"""The set of rows that were learnt from."""
+TRAIN = "rows learnt from"
+"""The set of rows that were learnt from; no file's name in a recipe."""
 ENCODER_OF = "encoder of "
 _SEEN_ROWS = 2000
 
@@ -57,7 +57,7 @@ def evaluate(work: Work) -> dict[str, Any]:
     sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     if work.options["score_train"]:
-        sets |= {TRAIN: scored_set(task, labels, TRAIN, _some_of(learnt_from))}
+        sets |= {TRAIN: scored_set(_of_rows(task), labels, TRAIN, _some_of(learnt_from))}
     answered: dict[str, dict[str, dict[int, _Answered]]] = {}
     runs = {role: folder for role, folder in work.inputs.items() if not role.startswith((ENCODER_OF, EXPERT_OF))}
     for number, (role, folder) in enumerate(runs.items()):
@@ -107,6 +107,12 @@ def _against_shortcuts(
     return {"experts": experts, "figure": figure_of(variants)}
 
 
+def _of_rows(task: Task) -> Task:
+    """Return a task as its training rows are scored: each alone, whatever columns other sets have beside."""
+    metrics = tuple(name for name in task.metrics if not METRICS[name].of_documents)
+    return replace(task, metrics=metrics or (task.selection_metric,), groups=(), documents=None, forms={})
+
+
 def _some_of(rows: Rows) -> Rows:
     """Return training rows to score, drawn where there are many."""
     drawn = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(len(rows))[:_SEEN_ROWS]
@@ -128,7 +134,7 @@ def _variant(
             part: insight(sets[part], [one.logits for one in seeds.values()], [one.answers for one in seeds.values()])
             for part, seeds in by_set.items()
         },
-        **({"gap": _gap(sets, by_set, headline)} if TRAIN in by_set else {}),
+        **({"gap": _gap(work, sets, by_set, headline)} if work.options["score_train"] else {}),
         **({"windows": windows} if windows else {}),
     }
 
@@ -159,15 +165,18 @@ def _scored_pack(
     place(work.folder / "packs" / variant / f"seed-{seed}{pack.SUFFIX}", made, work.inputs[ENCODER_OF + variant])
 
 
-def _gap(sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:
+def _gap(work: Work, sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:
     """Summarise over seeds how much better a run does on rows that it learnt from than on the headline's."""
-    metric = sets[headline].form.metrics[0]
-    each = []
-    for seed, seen in by_set[TRAIN].items():
-        pair = [sets[TRAIN].score(metric, seen.answers), sets[headline].score(metric, by_set[headline][seed].answers)]
+    metric = sets[TRAIN].form.metrics[0]
+    means, each = {}, []
+    for key, name in (("seen", TRAIN), ("unseen", headline)):
+        means[key] = {seed: sets[name].score(metric, one.answers) for seed, one in by_set[name].items()}
+    for seed, seen in means["seen"].items():
+        pair = (seen, means["unseen"][seed])
         undefined = next((score for score in pair if score.value is None), None)
         each.append(undefined or Score(pair[0].value - pair[1].value, None))  # type: ignore[operator]
-    return {"metric": metric, "set": headline, **_summary(each)}
+    told = {key: _summary(list(scores.values()))["mean"] for key, scores in means.items()}
+    return {"metric": metric, "set": headline, **told, **_summary(each)}
 
 
 def headline_set(sets: Mapping[str, Path]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bertwright.encoder import families
-from bertwright.encoder.heads import MaskedLMHead
-from bertwright.encoder.models import Classifier, MaskedLM, build_masked_lm, empty, initialise
+from bertwright.encoder.models import Classifier, MaskedLM, build_masked_lm
+from bertwright.errors import DataError
 from bertwright.stages.model_folder import facts, save_model
 from bertwright.stages.starting import fresh_config
 from bertwright.stages.work import MODEL, Work
@@ -31,8 +31,13 @@ def add_missing_biases(work: Work) -> dict[str, Any]:
     loaded = families.load(work.inputs["given"], add_missing=True)
     if loaded.classifier is not None:
         model: MaskedLM | Classifier = Classifier(loaded.encoder, loaded.classifier)
+    elif loaded.masked_lm_head is not None:
+        model = MaskedLM(loaded.encoder, loaded.masked_lm_head, loaded.pooler)
     else:
-        head = loaded.masked_lm_head or initialise(empty(MaskedLMHead, loaded.config), seed=0)
-        model = MaskedLM(loaded.encoder, head, loaded.pooler)
+        raise DataError(
+            f"{work.inputs['given']}: found an encoder alone, and `encoder.add_missing` needs a folder with a "
+            "masked-word head or a classifier, as the ordinary classes save it; save it as "
+            "`AutoModelForMaskedLM`, or leave `add_missing` out where the encoder has its biases"
+        )
     proof = save_model(work.folder / MODEL, model, tokenizer, labels=loaded.labels if loaded.classifier else None)
     return {**facts(loaded.config, model), "notes": list(loaded.notes), "proof": proof}

@@ -155,7 +155,9 @@ def _start(work: Work, options: Mapping[str, Any], outputs: int, answer: np.ndar
     )
     with torch.no_grad():
         model.head.output.bias.copy_(torch.from_numpy(answer))
-    return _Start(model, loaded.brings_head_layer)
+    # A dense layer that an earlier task's run learnt is part of a head, and did not come with the encoder.
+    original = families.load(work.inputs["original"]) if "original" in work.inputs else loaded
+    return _Start(model, original.brings_head_layer)
 
 
 def _write_learnt(

@@ -66,14 +66,15 @@ def choose_parameters(model: Classifier, options: Mapping[str, Any], *, pooler: 
     terms = chosen_terms(options, model.encoder.config, pooler=pooler)
     # Without the pooler's term its bias stays as it came; a fresh dense layer is part of the head, unless a published
     # setting leaves it as it was drawn.
-    frozen_head = pooler or (method != "head" and options["terms"] in ("published", "as-code"))
-    own = {name: None for name in trainable.head(model) if not (frozen_head and name.startswith(_POOLER))}
+    meant = options.get("of_terms", options["terms"])
+    as_drawn = method != "head" and meant in ("published", "as-code") and _has_pooler(model)
+    own = {name: None for name in trainable.head(model) if not ((pooler or as_drawn) and name.startswith(_POOLER))}
+    if as_drawn and meant == "as-code" and not pooler:
+        own["head.dense.bias"] = None
     if method == "rand-uniform":
         return {**own, **_drawn(model, sum(term.size for term in terms), options["seed"])}
     if method == "rand-row-col":
         return {**own, **_rows_and_columns(model, terms, options["seed"])}
-    if method == "bitfit" and options["terms"] == "as-code" and not pooler and _has_pooler(model):
-        own["head.dense.bias"] = None
     return {**own, **_entries(model, terms)}
 
 
@@ -134,8 +135,9 @@ def _rows_and_columns(model: Classifier, terms: tuple[Term, ...], seed: int) -> 
             place = int(torch.randint(inputs, (), generator=generator))
             parts.setdefault(name, []).append(torch.arange(start, stop) * inputs + place)
         else:
-            rows = start + torch.randperm(outputs, generator=generator)[: outputs // inputs]
-            parts.setdefault(name, []).append((rows[:, None] * inputs + torch.arange(inputs)).reshape(-1))
+            rows = start + torch.randperm(outputs, generator=generator)[: -(-outputs // inputs)]
+            entries = (rows[:, None] * inputs + torch.arange(inputs)).reshape(-1)
+            parts.setdefault(name, []).append(entries[:outputs])
     return {name: torch.cat(entries).sort().values for name, entries in parts.items()}
 
 

@@ -71,7 +71,12 @@ def encoder_of(path: Path) -> Path:
     """Return the folder of a pack's encoder, as the note beside it says; ``InputError`` asks for it."""
     note = path.resolve().parent / _ENCODER
     if note.is_file():
-        folder = Path(note.parent, files.read_json(note)["encoder"]).resolve()
+        try:
+            folder = Path(note.parent, files.read_json(note)["encoder"]).resolve()
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{note} is no note of an encoder ({type(error).__name__}: {error}); give --encoder FOLDER"
+            ) from error
         if (folder / "config.json").is_file():
             return folder
         raise InputError(f"{path}: its encoder was at {folder}, which is no model folder now; give --encoder FOLDER")

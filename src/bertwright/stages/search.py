@@ -27,7 +27,7 @@ from bertwright.tasks.task import Task
 _SETTING = (
     *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable"),
     *("schedule", "cycles", "power", "decay", "warmup", "clip"),
-    *("terms", "layers", "pack"),
+    *("terms", "of_terms", "layers", "pack"),
     *("loss", "attributing", "bias_columns"),
 )
 
