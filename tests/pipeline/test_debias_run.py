@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import bertwright
 from bertwright.cli import call
 from bertwright.errors import BertwrightError, DataError, InputError, RecipeError
+from bertwright.pipeline.check import check
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.reading import to_yaml
@@ -273,10 +274,14 @@ ALL = list(range(1, 49))
 def test_a_file_of_logits_has_every_row_and_label(
     pairs: Toy, tmp_path: Path, ids: list[int], labels: tuple[str, str], told: str
 ) -> None:
-    """Rows that are missing or too many, or another set of labels, are refused by name."""
+    """Rows that are missing or too many, or another set of labels, are refused by name before any work."""
     logits_file(tmp_path, ids, labels)
+    path = pairs(poe(expert="mine"), MINE)
     with pytest.raises(BertwrightError, match=told):
-        bertwright.run(pairs(poe(expert="mine"), MINE))
+        bertwright.run(path)
+    with pytest.raises(RecipeError, match=told):
+        check(path)
+    assert [] == list((tmp_path / "bertwright-store" / "stages").glob("*"))
 
 
 def test_an_expert_that_is_better_than_the_model_is_told_of(pairs: Toy, tmp_path: Path) -> None:
@@ -360,17 +365,24 @@ def test_shortcuts_are_searched_before_any_training(pairs: Toy, capsys: pytest.C
     assert "Shortcuts in the training rows: facts" in [one.title for one in debias_tables(result.records, "facts")]
 
 
-@pytest.mark.parametrize("name", ["mnli", pytest.param("fever", marks=pytest.mark.long)])
-def test_the_papers_table_goes_all_the_way_at_toy_size(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("mnli", [1, 5]),
+        pytest.param("mnli", range(6), marks=pytest.mark.long),
+        pytest.param("fever", range(6), marks=pytest.mark.long),
+    ],
+)
+def test_the_papers_table_goes_all_the_way_at_toy_size(name: str, rows: Sequence[int], tmp_path: Path) -> None:
     """With nothing of what it names, every row of the table leaves its runs."""
     path = Path(__file__).parents[2] / "recipes" / "papers" / "guide-the-learner-table1.yaml"
     recipe = smoke(bertwright.load_recipe(path, [f"store={tmp_path / 's'}", "system.threads=1"], stand_ins=True))
     (task,) = (one for one in recipe.tasks if one.name == name)
-    experts = {
-        key: one for key, one in recipe.finetune.experts.items() if key in {m.expert for m in task.trainable or ()}
-    }
-    finetune = recipe.finetune.model_copy(update={"experts": experts, "seeds": 1})
-    result = bertwright.run(recipe.model_copy(update={"tasks": (task,), "finetune": finetune}))
+    methods = tuple((task.trainable or ())[place] for place in rows)
+    assert 6 == len(task.trainable or ())
+    finetune = recipe.finetune.model_copy(update={"seeds": 1})
+    own = task.model_copy(update={"trainable": methods})
+    result = bertwright.run(recipe.model_copy(update={"tasks": (own,), "finetune": finetune}))
     variants = result.stages[f"evaluate/{name}"].record["results"]["variants"]
-    assert 6 == len(variants)
-    assert 5 == sum("loss" in one for one in variants)
+    assert [one.label for one in methods] == [one["variant"].removeprefix("pretrained-") for one in variants]
+    assert len(rows) - (0 in rows) == sum("loss" in one for one in variants)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bertwright.errors import BertwrightError, Problem, RecipeError
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
-from bertwright.pipeline.preflight import look_into_source, look_into_task, sources_of
+from bertwright.pipeline.preflight import look_into_experts, look_into_source, look_into_task, sources_of
 from bertwright.pipeline.run import as_recipe, pointers, run_folder
 from bertwright.pipeline.stage import standings
 from bertwright.reading import Draft, draft_recipe, load_recipe
-from bertwright.recipe import Recipe, Task
+from bertwright.recipe import Finetune, Recipe, Task
 from bertwright.recipe_text import Prepare
 from bertwright.reports.debias_tables import shortcut_table
 from bertwright.reports.words import bytes_text, seconds_text
@@ -151,7 +152,14 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
     for index, task in enumerate(draft.sections.get("tasks") or ()):
         if isinstance(task, Task):
             attempt(("tasks", index), lambda task=task: look_into_task(resolve_task(task), notes))  # type: ignore[misc]
+            if draft.recipe is not None and draft.recipe.finetune.experts:
+                look = partial(_look_into_experts, task, draft.recipe.finetune, notes)
+                attempt(("finetune", "experts"), look)
     return problems
+
+
+def _look_into_experts(task: Task, finetune: Finetune, notes: list[str]) -> None:
+    look_into_experts(resolve_task(task), task, finetune, notes)
 
 
 def _pace(name: str, pace: Any) -> list[str]:

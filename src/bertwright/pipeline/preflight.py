@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bertwright.recipe import Finetune
+from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare
+from bertwright.stages.expert_file import signals_in_file, with_own_ids
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.scoring import scored_set
@@ -48,6 +51,20 @@ def look_into_source(source: Source, prepare: Prepare, notes: list[str]) -> None
             ),
             None,
         )
+
+
+def look_into_experts(task: Task, choice: TaskChoice, finetune: Finetune, notes: list[str]) -> None:
+    """Hold the files of logits that a task's methods name against its training rows."""
+    methods = choice.trainable or finetune.trainable
+    used = {one.expert: expert for one in methods if (expert := finetune.experts.get(one.expert or "")) is not None}
+    if task.kind != "classification" or not any(expert.kind == "file" for expert in used.values()):
+        return
+    rows = with_own_ids(read_rows(task, task.train))
+    labels = LabelMap.from_rows(rows, task.kind)
+    for name, expert in used.items():
+        if expert.file is not None:
+            _, told = signals_in_file(expert.file, rows, labels, values=expert.values, names=expert.names)
+            notes += [f"note: task {task.name}, expert {name}: {note}" for note in told]
 
 
 def look_into_task(task: Task, notes: list[str]) -> None:

@@ -16,7 +16,7 @@ from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
-from bertwright.pipeline.preflight import left_out, look_into_task, sources_of
+from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
 from bertwright.pipeline.stage import KINDS, Due, Stage, standings
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
@@ -98,7 +98,8 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     states = standings(stages, store, before, whole=recipe.finetune.keep != "none")
     for choice in recipe.tasks:
         if any(states[s.name].state != "done" for s in stages if s.name.split("/")[1:2] == [choice.name]):
-            look_into_task(resolve_task(choice), [])
+            look_into_task(task := resolve_task(choice), [])
+            look_into_experts(task, choice, recipe.finetune, [])
     current = _Run(recipe, store, listen)
     # The pointers are written before the work: garbage collection must never take a stage that this run needs.
     entries = {s.name: {"kind": s.kind, "identity": s.identity, "parts": s.parts} for s in stages}
