@@ -5,8 +5,9 @@ Shapes: n rows, F features, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ Real = npt.NDArray[np.float64]
 
 _LEAST_EXPECTED = 5  # rows with a label, and without it, that a chi-square test needs to hold
 _FOLDS = 5
-CORRECTIONS = {"benjamini-hochberg": "bh", "bonferroni": None}
+CORRECTIONS: Mapping[str, Literal["bh"] | None] = {"benjamini-hochberg": "bh", "bonferroni": None}
 
 
 @dataclass(frozen=True)
