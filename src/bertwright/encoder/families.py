@@ -50,10 +50,13 @@ class Loaded:
     notes: tuple[str, ...]
 
     @property
-    def brings_head_layer(self) -> bool:
-        """Whether the dense layer of a task's head comes with the encoder (see ``build_classifier``)."""
-        from_words = self.config.family == "modern" and self.masked_lm_head is not None
-        return self.classifier is not None or self.pooler is not None or from_words
+    def head_layers(self) -> dict[str, nn.Module]:
+        """Return the layers of a task's head that come with the encoder, by name (see ``build_classifier``)."""
+        modern = self.config.family == "modern"
+        before: Any = self.classifier or (self.masked_lm_head if modern else None)
+        if before is not None:
+            return {"dense": before.dense, **({"norm": before.norm} if modern else {})}
+        return {} if self.pooler is None else {"dense": self.pooler}
 
 
 def load(folder: Path, *, add_missing: bool = False) -> Loaded:

@@ -49,7 +49,7 @@ def fingerprint(loaded: Loaded) -> str:
 def backbone_of(loaded: Loaded, tokenizer: str) -> Backbone:
     """Return what a pack's header says of its encoder; ``tokenizer`` is ``Tokenizer.identity()``."""
     config = loaded.config
-    return Backbone(fingerprint(loaded), tokenizer, config.family, config.as_dict(), bool(_came(loaded)))
+    return Backbone(fingerprint(loaded), tokenizer, config.family, config.as_dict(), bool(loaded.head_layers))
 
 
 def make_pack(
@@ -73,7 +73,7 @@ def make_pack(
     (``state_dict()``), chosen biases and head in fp32. The frozen rest may have been rounded to ``worked_in``; where it
     changed otherwise ``InputError`` says which tensor, because a pack could not give it back.
     """
-    config, came = loaded.config, _came(loaded)
+    config, came = loaded.config, loaded.head_layers
     before = {_place(name): value for name, value in _tensors(loaded).items()}
     there = terms_in(config, pooler=bool(came))
     chosen = set(choose(there, terms, layers)) if terms is not None else set()
@@ -263,23 +263,16 @@ class Resident:
         return self._packs[name]
 
 
-def _came(loaded: Loaded) -> dict[str, nn.Module]:
-    """Return the parts of a head that came with an encoder, as ``build_classifier`` takes them over."""
-    modern = loaded.config.family == "modern"
-    before: Any = loaded.classifier or (loaded.masked_lm_head if modern else None)
-    if before is not None:
-        return {"dense": before.dense, **({"norm": before.norm} if modern else {})}
-    return {} if loaded.pooler is None else {"dense": loaded.pooler}
-
-
 def _tensors(loaded: Loaded) -> dict[str, Tensor]:
     """Return all tensors of a backbone: the encoder's under their names, a head's under ``head.``."""
     return dict(loaded.encoder.state_dict()) | {f"head.{name}": v for name, v in _came_tensors(loaded).items()}
 
 
 def _came_tensors(loaded: Loaded) -> dict[str, Tensor]:
-    """Return the tensors of what ``_came`` returns, by their names inside a head."""
-    return {f"{part}.{name}": v for part, module in _came(loaded).items() for name, v in module.state_dict().items()}
+    """Return the tensors of a head's layers that came with an encoder, by their names inside a head."""
+    return {
+        f"{part}.{name}": v for part, module in loaded.head_layers.items() for name, v in module.state_dict().items()
+    }
 
 
 def _place(name: str) -> str:

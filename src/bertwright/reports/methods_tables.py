@@ -59,7 +59,7 @@ def _gaps(run: RunRecords, task: str) -> Table:
             interval = interval_text(gap["interval"], metric, signed=True)
             cells.append((variant["variant"], variant["method"], *told, gap_text, interval))
             caption = (
-                f"Rows learnt from: {results['sets']['rows learnt from']['rows']:,} training rows; rows not seen: "
+                f"Rows learnt from: {gap['rows']:,} training rows; rows not seen: "
                 f"{name}; the interval of the gap is over seeds."
             )
     return Table(f"Generalisation gap: {task}", columns, tuple(cells), caption, frozenset(columns[2:]))

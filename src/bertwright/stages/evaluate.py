@@ -134,7 +134,7 @@ def _variant(
             part: insight(sets[part], [one.logits for one in seeds.values()], [one.answers for one in seeds.values()])
             for part, seeds in by_set.items()
         },
-        **({"gap": _gap(work, sets, by_set, headline)} if work.options["score_train"] else {}),
+        **({"gap": _gap(sets, by_set, headline)} if work.options["score_train"] else {}),
         **({"windows": windows} if windows else {}),
     }
 
@@ -165,7 +165,7 @@ def _scored_pack(
     place(work.folder / "packs" / variant / f"seed-{seed}{pack.SUFFIX}", made, work.inputs[ENCODER_OF + variant])
 
 
-def _gap(work: Work, sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:
+def _gap(sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:
     """Summarise over seeds how much better a run does on rows that it learnt from than on the headline's."""
     metric = sets[TRAIN].form.metrics[0]
     means, each = {}, []
@@ -176,7 +176,7 @@ def _gap(work: Work, sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds]
         undefined = next((score for score in pair if score.value is None), None)
         each.append(undefined or Score(pair[0].value - pair[1].value, None))  # type: ignore[operator]
     told = {key: _summary(list(scores.values()))["mean"] for key, scores in means.items()}
-    return {"metric": metric, "set": headline, **told, **_summary(each)}
+    return {"metric": metric, "set": headline, "rows": len(sets[TRAIN].rows), **told, **_summary(each)}
 
 
 def headline_set(sets: Mapping[str, Path]) -> str:

@@ -40,6 +40,7 @@ from bertwright.tasks.weights import label_weights
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training import trainable
 from bertwright.training.budget import Budget
+from bertwright.training.feed import Batches
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES, Loss
 from bertwright.training.optimizers import Optimizer, Settings
@@ -103,22 +104,8 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
     optimizer = _optimizer(learner, choice, learning, precision)
     learner.to(precision.dtype)
     model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
-    outcome = train(
-        learner,
-        plain if guided is None else guided.batches,
-        _loss(task, weights) if guided is None else guided.loss,
-        optimizer,
-        schedule=schedule_of(choice),
-        warmup=choice.warmup,
-        budget=Budget("epochs", epochs),
-        clip=choice.clip,
-        seed=options["seed"],
-        ranks=Ranks(),
-        folder=work.scratch,
-        metrics=work.folder / "metrics.jsonl",
-        checkpoint_every=as_budget(choice.checkpoint_every),
-        progress=work.tell,
-    )
+    batches, loss = (plain, _loss(task, weights)) if guided is None else (guided.batches, guided.loss)
+    outcome = _train(work, choice, learner, batches, loss, optimizer, epochs=epochs, seed=options["seed"])
     moved: list[dict[str, Any]] = []
     if options["trainable"] != "full":
         # What was frozen worked in a rounded format: what was learnt goes into the encoder as it was read.
@@ -127,6 +114,36 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
         moved = _write_learnt(start.model, optimizer, chosen, chosen_terms(options, config, pooler=start.pooler))
         model = start.model.to(precision.device)
     return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(chosen), counts, moved, guided)
+
+
+def _train(
+    work: Work,
+    choice: Finetune,
+    learner: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    epochs: float,
+    seed: int,
+) -> Outcome:
+    """Run the loop with a run's settings, in the work's folders."""
+    return train(
+        learner,
+        batches,
+        loss,
+        optimizer,
+        schedule=schedule_of(choice),
+        warmup=choice.warmup,
+        budget=Budget("epochs", epochs),
+        clip=choice.clip,
+        seed=seed,
+        ranks=Ranks(),
+        folder=work.scratch,
+        metrics=work.folder / "metrics.jsonl",
+        checkpoint_every=as_budget(choice.checkpoint_every),
+        progress=work.tell,
+    )
 
 
 def _loss(task: Task, weights: np.ndarray | None) -> Loss:
@@ -157,7 +174,7 @@ def _start(work: Work, options: Mapping[str, Any], outputs: int, answer: np.ndar
         model.head.output.bias.copy_(torch.from_numpy(answer))
     # A dense layer that an earlier task's run learnt is part of a head, and did not come with the encoder.
     original = families.load(work.inputs["original"]) if "original" in work.inputs else loaded
-    return _Start(model, original.brings_head_layer)
+    return _Start(model, bool(original.head_layers))
 
 
 def _write_learnt(

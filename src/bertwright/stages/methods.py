@@ -38,7 +38,7 @@ class Counts:
     pooler: int
     head: int
     of: int
-    """Parameters of the encoder, without a pooler and a head."""
+    """Parameters of the encoder, with a pooler that came with it, without a head."""
 
     @property
     def total(self) -> int:
@@ -88,7 +88,8 @@ def counts_of(model: Classifier, chosen: Chosen, *, pooler: bool) -> Counts:
     of_head = {name: size for name, size in sizes.items() if name.startswith("head.")}
     of_pooler = sum(size for name, size in of_head.items() if pooler and name.startswith(_POOLER))
     head = sum(of_head.values()) - of_pooler
-    whole = sum(parameter.numel() for parameter in model.encoder.parameters())
+    came = [p for name, p in model.named_parameters() if pooler and name.startswith(_POOLER)]
+    whole = sum(parameter.numel() for parameter in (*model.encoder.parameters(), *came))
     return Counts(sum(sizes.values()) - of_pooler - head, of_pooler, head, whole)
 
 

@@ -114,6 +114,8 @@ class Optimizer:
         self._copied = [
             (weight, master) for weight, master in zip(self.weights, self.masters, strict=True) if weight is not master
         ]
+        self._copied_whole = [pair for pair in self._copied if pair[0] not in self._entries]
+        self._copied_partly = [pair for pair in self._copied if pair[0] in self._entries]
         self.learning_rate = settings.learning_rate
         self._parts = KINDS[name](list(zip(self.names, self.masters, strict=True)), settings)
         self._groups = [(group, group["lr"]) for part in self._parts for group in part.param_groups]
@@ -128,12 +130,11 @@ class Optimizer:
     @torch.no_grad()
     def _to_weights(self) -> None:
         """Copy the masters into the model."""
-        whole_ones = [(weight, master) for weight, master in self._copied if weight not in self._entries]
-        if whole_ones:
-            torch._foreach_copy_([weight for weight, _ in whole_ones], [master for _, master in whole_ones])
-        for weight, master in self._copied:
-            if weight in self._entries:
-                weight.view(-1)[self._entries[weight]] = master.to(weight.dtype)
+        if self._copied_whole:
+            weights, masters = zip(*self._copied_whole, strict=True)
+            torch._foreach_copy_(weights, masters)
+        for weight, master in self._copied_partly:
+            weight.view(-1)[self._entries[weight]] = master.to(weight.dtype)
 
     @property
     def divided(self) -> bool:
@@ -191,9 +192,8 @@ class Optimizer:
 
         Of a weight that learnt in part the rest stays as it was rounded, so that part is to be read from the masters.
         """
-        for weight, master in self._copied:
-            if weight not in self._entries:
-                weight.data = master.data
+        for weight, master in self._copied_whole:
+            weight.data = master.data
 
     def state(self) -> dict[str, Tensor]:
         """Return all that an update depends on, by parameter name: fp32 weights and the optimizer's own tensors.
