@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from toy_encoders import config, rows, shaken
 
 from bertwright.encoder.config import FAMILIES
+from bertwright.encoder.dropout import Dropout, dropout
 from bertwright.encoder.heads import pooled_rows
 from bertwright.encoder.layers import Attention, window_bias
 from bertwright.encoder.models import build_classifier, build_masked_lm
@@ -135,14 +135,44 @@ def test_dropout_can_be_set_everywhere() -> None:
     still = model(**batch)
     assert torch.equal(still, model.train()(**batch))
     set_dropout(model, 0.5)
-    rates = [part.p for part in model.modules() if isinstance(part, nn.Dropout)]
+    rates = [part.rate for part in model.modules() if isinstance(part, Dropout)]
     rates += [part.dropout for part in model.modules() if isinstance(part, Attention)]
     assert {0.5} == set(rates)
     assert not torch.equal(still, model(**batch))
     for part in model.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
+        if isinstance(part, Dropout):
+            part.rate = 0.0
     assert not torch.equal(still, model(**batch))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(dtype: torch.dtype, rate: float) -> None:
+    """Zeros in each quarter of a word of random bits as often as asked, neighbours apart; the rest is scaled."""
+    torch.manual_seed(0)
+    x = torch.ones(1001, 401, dtype=dtype)
+    dropped = dropout(x, rate)
+    zeros = (dropped == 0).flatten()
+    deviation = (rate * (1 - rate) / 1e5) ** 0.5
+    for quarter in range(4):
+        assert abs(float(zeros[quarter::4].float().mean()) - rate) < 4 * deviation
+        pairs = zeros[quarter:-4:4] & zeros[quarter + 1 : -3 : 4]
+        assert abs(float(pairs.float().mean()) - rate**2) < 4 * deviation
+    assert {0.0, float(torch.ones((), dtype=dtype) / (1 - rate))} == set(dropped.unique().tolist())
+
+
+def test_dropouts_gradient_is_its_mask_and_a_seed_gives_it_again() -> None:
+    """What was dropped has no gradient, the rest has the scale; as in ``torch.nn.functional.dropout``."""
+    x = torch.randn(7, 9, requires_grad=True)
+    torch.manual_seed(3)
+    out = dropout(x, 0.25)
+    out.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(out, x * x.grad)
+    assert {0.0, float(torch.tensor(1 / 0.75))} == set(x.grad.unique().tolist())
+    torch.manual_seed(3)
+    assert torch.equal(out, dropout(x, 0.25))
+    assert not torch.equal(out, dropout(x, 0.25))
 
 
 def test_mean_pooling_counts_only_real_tokens() -> None:

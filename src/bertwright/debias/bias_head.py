@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bertwright.encoder.dropout import Dropout
 from bertwright.encoder.models import Classifier
 
 
@@ -20,7 +21,7 @@ class BiasHead(nn.Module):
     def __init__(self, width: int, classes: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         sizes = [width, width, width // 2, width // 4]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, [*sizes[1:], classes], strict=True))
 
     def forward(self, features: Tensor) -> Tensor:

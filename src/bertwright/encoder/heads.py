@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.dropout import Dropout
 
 # The activation behind a classification head's dense layer, as each family's ordinary class has it.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -44,7 +45,7 @@ class ClassificationHead(nn.Module):
         self.dense = nn.Linear(config.width, config.width)
         modern = config.family == "modern"
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps) if modern else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.width, classes)
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 
+from bertwright.encoder.dropout import Dropout
+from bertwright.encoder.dropout import dropout as drop
 from bertwright.encoder.flex import attend
 
 
@@ -80,7 +82,7 @@ class Attention(nn.Module):
         else:
             scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)
-            mixed = torch.matmul(F.dropout(weights, dropout) if dropout else weights, value)
+            mixed = torch.matmul(drop(weights, dropout) if dropout else weights, value)
         return mixed.transpose(1, 2).reshape(batch, length, width)
 
 
@@ -140,7 +142,7 @@ class Block(nn.Module):
         self.attention_norm = attention_norm
         self.feed_forward = feed_forward
         self.feed_forward_norm = feed_forward_norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pre_norm = pre_norm
 
     def forward(self, x: Tensor, context: Context) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.dropout import Dropout
 from bertwright.encoder.flex import block_mask
 from bertwright.encoder.layers import (
     Attention,
@@ -36,7 +37,7 @@ class Embeddings(nn.Module):
         self.segments = nn.Embedding(config.segments, config.width) if config.segments else None
         has_norm = config.family != "bert-preln"
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps) if has_norm else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         # RoBERTa counts only real tokens, from behind the padding id.
         self.counted_from = config.pad_id if config.family == "roberta" else None
 
@@ -139,8 +140,8 @@ class Encoder(nn.Module):
 def set_dropout(module: nn.Module, rate: float) -> None:
     """Set every dropout rate in a module, attention's included; pretraining works without dropout."""
     for part in module.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = rate
+        if isinstance(part, Dropout):
+            part.rate = rate
         elif isinstance(part, Attention):
             part.dropout = rate
 
