@@ -159,7 +159,11 @@ class Method(Section):
 
 def _methods(value: Any) -> Any:
     """Take a name for a method that has nothing else to say, and one method for a list of one."""
-    return [{"method": one} if isinstance(one, str) else one for one in one_or_more(value)]
+    named = [{"method": one} if isinstance(one, str) else one for one in one_or_more(value)]
+    for one in named:
+        if not isinstance(one, dict | Method):
+            raise ValueError(f"found {one!r}; write a method's name, such as full or bitfit, or `method: ...` and more")
+    return named
 
 
 def _apart(methods: tuple[Method, ...]) -> tuple[Method, ...]:

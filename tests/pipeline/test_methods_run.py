@@ -218,6 +218,7 @@ def test_the_identity_of_a_full_run_does_not_hang_on_other_methods(tuned: Toy) -
             "`terms` is for bias terms, which `head` does not choose; take `bitfit`",
         ),
         (["bitfit", "bitfit"], "two methods are called bitfit; give one of them a `name`"),
+        (True, "found True; write a method's name, such as full or bitfit"),
         ([], "found no method; name one, such as full or bitfit"),
         ({"method": "bitfit", "layers": "5-2"}, "found '5-2'; write the lower layer first: 2-5"),
         ({"method": "bitfit", "terms": "query", "within": 1}, "`terms` names one term, query; name more, or all"),

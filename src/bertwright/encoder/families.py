@@ -94,6 +94,8 @@ def load(folder: Path, *, add_missing: bool = False) -> Loaded:
         notes.append(f"{len(unused)} tensors of the folder are not used: {', '.join(unused[:5])}")
     if added:
         notes.append(f"{added} biases that the folder lacks were added, as zeros")
+    elif add_missing:
+        notes.append("`add_missing` changed nothing: the folder has all biases")
     return Loaded(config, encoder, head, pooler, classifier, labels, tuple(notes))
 
 

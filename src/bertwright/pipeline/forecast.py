@@ -223,15 +223,20 @@ class _Forecaster:
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""
         (choice,) = (one for one in self.recipe.tasks if one.name == stage.options["task"]["name"])
-        settings = [one for trial in trials_of(self.recipe, choice, resolve_task(choice)) for one in trial.settings]
+        trials = trials_of(self.recipe, choice, resolve_task(choice))
+        # The run's label ends in its method's, where a task has several.
+        own = [trial for trial in trials if trial.alone or f"-{trial.method.label}/" in stage.name] or trials
+        settings = [one for trial in own for one in trial.settings]
         return {**stage.options, **max(settings, key=lambda one: float(one["epochs"]))}
 
     def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:
         task = stage.options["task"]
         sizes = [
-            self._size(task, path, stage.options["max_length"], label.removeprefix("set "))
+            self._size(
+                task, path, stage.options["max_length"], None if label == "train" else label.removeprefix("set ")
+            )
             for label, path in stage.paths.items()
-            if label != "train"
+            if label != "train" or stage.options["score_train"]
         ]
         length = max(size.length for size in sizes)
         cost, memory = self._step("finetune", self._config(), 32, length)
