@@ -11,7 +11,7 @@ demo: $(READY) ## the whole road on a made-up language: text, encoder, tasks, re
 	$(BIN)/bertwright demo build/demo
 
 test: $(READY) ## all tests but the long ones
-	$(BIN)/python -m pytest -n auto -m "not long"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
 
 test-long: $(READY) ## the long tests: twenty kills, shipped recipes
 	$(BIN)/python -m pytest -m long --timeout=3600
