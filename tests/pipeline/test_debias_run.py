@@ -23,6 +23,7 @@ from bertwright.reading import to_yaml
 from bertwright.reports.debias_tables import debias_tables
 from bertwright.stages import debiasing
 from bertwright.stages import expert as expert_stage
+from bertwright.stages import measure
 from bertwright.tasks import readers
 from conftest import WORDS, sentence
 
@@ -347,6 +348,20 @@ def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_fold
     found = result.stages["evaluate/facts"].record["results"]
     assert {"dev", "odd"} == set(found["experts"][0]["sets"])
     assert "given-full" not in [one["variant"] for one in found["variants"]]
+
+
+def test_a_forecast_takes_an_expert_for_as_long_as_what_it_reads(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim alone, and not the pair: a step of fewer tokens is measured for it."""
+    lengths: list[int] = []
+    real = measure.measure_finetuning
+
+    def watch(*given: Any, length: int, **rest: Any) -> Any:
+        lengths.append(length)
+        return real(*given, length=length, **rest)
+
+    monkeypatch.setattr(measure, "measure_finetuning", watch)
+    bertwright.check(pairs(poe()))
+    assert min(lengths) < 0.7 * max(lengths)
 
 
 def test_shortcuts_are_searched_before_any_training(pairs: Toy, capsys: pytest.CaptureFixture[str]) -> None:
