@@ -21,9 +21,8 @@ from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.reading import to_yaml
 from bertwright.reports.debias_tables import debias_tables
-from bertwright.stages import debiasing
+from bertwright.stages import debiasing, measure
 from bertwright.stages import expert as expert_stage
-from bertwright.stages import measure
 from bertwright.tasks import readers
 from conftest import WORDS, sentence
 

@@ -106,9 +106,8 @@ def joined(path: Path, rows: Rows, names: Sequence[str]) -> Signals:
 def _aligned(model: Path, expert: Signals, about: Learning, looking: Attributing) -> Aligned:
     """Lay an expert's saliency beside the main model's tokens, whatever the tokenizer of each."""
     config = about.model.encoder.config
-    separators = 2 if config.family == "roberta" else 1
     length = min(about.max_length, config.positions)
-    main = locate(about.rows.texts, about.tokenizer, max_length=length, separators=separators)
+    main = locate(about.rows.texts, about.tokenizer, max_length=length, separators=config.separators)
     made, places = expert.about, expert.about["places"]
     texts = [tuple(row[place] for place in places) for row in about.rows.texts]
     own = locate(texts, Tokenizer.load(model), max_length=made["max_length"], separators=made["separators"])

@@ -91,7 +91,7 @@ def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signa
         "expert": options["expert"],
         "places": list(places),
         "max_length": min(options["max_length"], config.positions),
-        "separators": 2 if config.family == "roberta" else 1,
+        "separators": config.separators,
         "looked_at": options["looked_at"],
         "folds": options["folds"],
     }
