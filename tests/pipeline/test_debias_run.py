@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import bertwright
 from bertwright.cli import call
@@ -20,6 +21,7 @@ from bertwright.pipeline.check import check
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.reading import to_yaml
+from bertwright.reports.closer_tables import settings_tables
 from bertwright.reports.debias_tables import debias_tables
 from bertwright.stages import debiasing, measure
 from bertwright.stages import expert as expert_stage
@@ -191,9 +193,74 @@ def test_the_sets_are_not_opened_before_the_scores(pairs: Toy, monkeypatch: pyte
     assert {"train.jsonl", "dev.jsonl", "odd.jsonl"} == {name for at, name in opened if at == "evaluate"}
 
 
+def test_alpha_and_beta_are_chosen_on_rows_kept_back(pairs: Toy) -> None:
+    """By the mean of what is right where the expert is right and where it is wrong; the run has what was chosen."""
+    swept = poe(loss="guided", grid={"alpha": [0.1, 2], "beta": 0.3})
+    result = bertwright.run(pairs(["full", swept], select_by="both-sides", holdout=0.4))
+    chosen = result.stages["choose/facts/given-full-guided"].record["results"]
+    assert (["alpha"], "both-sides", 2) == (chosen["varied"], chosen["select_by"], chosen["tried"])
+    signals = debiasing.signals.read(result.stages["expert/facts/given/claim-only"].folder / "signals.parquet")
+    gold = np.array([("no", "yes").index(("no", "yes")[n % 2]) for n in range(48)])
+    known = signals.logits.argmax(-1) == gold[[int(one) - 1 for one in signals.ids]]
+    for row in chosen["table"]:
+        sides = row["sides"]
+        assert chosen["rows"] == sum(side["rows"] for side in sides.values())
+        assert 0 < sides["expert_wrong"]["rows"] <= int((~known).sum())
+        assert row["score"] == pytest.approx(np.mean([side["accuracy"] for side in sides.values()]))
+    assert chosen["table"][0]["score"] >= chosen["table"][1]["score"]
+    best = chosen["table"][0]["alpha"]
+    run = result.stages["finetune/facts/given-full-guided/seed-0"].record["results"]
+    assert (best, 0.3) == (run["settings"]["alpha"], run["settings"]["beta"])
+    assert (best, best) == (
+        run["against"]["alpha"],
+        result.stages["evaluate/facts"].record["results"]["figure"]["alpha"],
+    )
+    variant = result.stages["evaluate/facts"].record["results"]["variants"][1]
+    assert "by the mean of accuracies where the expert is right and where it is wrong" in variant["protocol"]
+    (table,) = settings_tables(result.records, "facts")
+    assert ("alpha", "mean of both sides", "accuracy, expert right", "accuracy, expert wrong") == table.columns[:4]
+
+
+def test_the_papers_grid_has_a_name(pairs: Toy) -> None:
+    """Guide the Learner's six alphas and four betas, as 24 settings; written down, it reads back to the same."""
+    recipe = bertwright.load_recipe(pairs([poe(loss="guide-the-learner-fever", grid="guide-the-learner")]))
+    losses = [one.options["loss"] for one in plan(recipe) if one.kind == "search"]
+    assert {(a, b) for a in (0.01, 0.1, 0.2, 0.3, 0.5, 1.0) for b in (0.1, 0.3, 0.5, 1.0)} == {
+        (one["alpha"], one["beta"]) for one in losses
+    }
+    assert 24 == len(losses)
+    assert recipe.finetune == type(recipe.finetune).model_validate(recipe.finetune.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("methods", "fields", "told"),
+    [
+        (["full"], {"learning_rate": None, "grid": {"learning_rate": [1e-3, 1e-2]}}, "the method has no expert"),
+        ([poe(grid={"learning_rate": [1e-3, 1e-2]})], {"select_on": "dev"}, "on dev, whose rows the expert has not"),
+    ],
+)
+def test_both_sides_need_an_expert_that_scored_the_rows(pairs: Toy, methods: Any, fields: Any, told: str) -> None:
+    """A method without one, and rows of another set, are refused before any work."""
+    path = pairs(methods, CLAIM if "expert" in methods[0] else {}, select_by="both-sides", **fields)
+    document = yaml.safe_load(path.read_text())
+    document["finetune"] = {key: value for key, value in document["finetune"].items() if value is not None}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError, match=told):
+        plan(bertwright.load_recipe(path))
+
+
 @pytest.mark.parametrize(
     ("method", "experts", "told"),
     [
+        (poe(grid={"alpha": [0.1, 1]}), CLAIM, r"the grid: found the option alpha with the loss poe, which does not"),
+        (poe(loss="guided", grid={"alpha": [0.1, 101]}), CLAIM, r"the grid: alpha: found 101.0, expected a number"),
+        (poe(loss="guided", grid="guide-the-lerner"), CLAIM, r"found the grid 'guide-the-lerner'; there are guide-the"),
+        (
+            poe(loss={"name": "guided", "beta": 1}, grid={"beta": [0.1, 1]}),
+            CLAIM,
+            r"the loss has beta 1, and the grid tries several; remove one of the two",
+        ),
+        ({"method": "full", "grid": {"alpha": [0.1, 1]}}, {}, r"the grid tries `alpha`, and cross entropy has none"),
         (poe(loss={"name": "guided", "alpha": -1}), CLAIM, r"alpha: found -1.0, expected a number from 0 to 100"),
         (poe(loss={"name": "guided", "beta": 101}), CLAIM, r"beta: found 101.0, expected a number from 0 to 100"),
         (poe(loss={"name": "poe", "alpha": 1}), CLAIM, r"the option alpha with the loss poe, which does not use it"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,16 @@ def _against_main(judged: tuple[np.ndarray, np.ndarray], main: float) -> list[st
     return [one for one in beside if one not in alone]
 
 
-def figure_of(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the curves of Figure 1 of Guide the Learner at the first guided variant's settings."""
-    guided = [one["loss"] for one in variants.values() if one.get("loss", {}).get("method") == "guided"]
+def figure_of(work: Work) -> dict[str, Any] | None:
+    """Return the curves of Figure 1 of Guide the Learner at the settings that the first guided variant was run at."""
+    variants = work.options["variants"]
+    guided = [name for name, one in variants.items() if one.get("loss", {}).get("method") == "guided"]
     if not guided:
         return None
-    settings = Settings(**guided[0])
+    # A grid may have chosen alpha and beta: the plan does not know them, the run does.
+    folder = next(folder for role, folder in work.inputs.items() if role.rpartition("/")[0] == guided[0])
+    told = files.read_json(folder / RECORD)["results"]["against"]
+    settings = Settings(**{one.name: told[one.name] for one in fields(Settings)})
     lines = curves(settings)
     return {
         "alpha": settings.alpha,
