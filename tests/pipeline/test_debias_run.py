@@ -87,6 +87,8 @@ def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
         table.column_names
     )
     assert told["losses"]["loss"] == pytest.approx(np.mean(table["loss"].to_numpy()), rel=1e-5)
+    for name in ("given-full-guided", "given-full-poe", "given-full-poe-e2e"):
+        _check_words(runs[name].record["results"]["against"], of_expert=name != "given-full-poe-e2e")
     for name in ("given-full-poe-e2e", "given-full-guided"):
         assert (runs[name].folder / "model" / "config.json").is_file()
     assert (runs["given-bitfit-dfl-e2e"].folder / "task.pack").is_file()
@@ -95,6 +97,19 @@ def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
     assert ("given/claim-only", "partial-input", "claim", "3") == titles["Experts: facts"].rows[0][:4]
     assert titles["Examples that count least: facts"].rows
     assert (result.folder / "figures" / "guidance.png").is_file()
+    assert '<span class="word" style="--main: 1.00' in (result.folder / "report.html").read_text()
+
+
+def _check_words(told: dict[str, Any], *, of_expert: bool) -> None:
+    """Both columns' words have the model's share, and the claim's alone the expert's; one of each row has the most."""
+    for one in (*told["down_weighted"], *told["rescued"]):
+        shown = {column: [one["text"][column][a:b] for c, a, b, *_ in one["words"] if c == column] for column in (0, 1)}
+        assert shown == {column: one["text"][column].split() for column in (0, 1)}
+        main, claim = ([word[place] for word in one["words"]] for place in (3, 4))
+        assert 1.0 == max(share for share in main if share is not None)
+        read = [share for (column, *_), share in zip(one["words"], claim, strict=True) if column == 1]
+        assert claim.count(None) == len(claim) - len(read) * of_expert
+        assert not of_expert or 1.0 == max(read)
 
 
 def test_plain_cross_entropy_is_what_it_was(pairs: Toy) -> None:
