@@ -23,7 +23,7 @@ from bertwright.pipeline.smoke import smoke
 from bertwright.reading import to_yaml
 from bertwright.reports.closer_tables import settings_tables
 from bertwright.reports.debias_tables import debias_tables
-from bertwright.stages import debiasing, measure
+from bertwright.stages import debiasing, expert_scores, measure
 from bertwright.stages import expert as expert_stage
 from bertwright.tasks import readers
 from conftest import WORDS, sentence
@@ -86,6 +86,11 @@ def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
     assert {"id", "text", "gold", "p_main", "p_expert", "rho", "weight", "loss", "loss_poe", "loss_ce"} <= set(
         table.column_names
     )
+    own, expert, rho = (table[name].to_numpy() for name in ("p_main", "p_expert", "rho"))
+    product = own * expert / (own * expert + (1 - own) * (1 - expert))
+    weight = rho**product
+    by_hand = -weight * np.log(product) - (1 - weight) * np.log(own)
+    assert by_hand == pytest.approx(table["loss"].to_numpy(), abs=1e-5)
     assert told["losses"]["loss"] == pytest.approx(np.mean(table["loss"].to_numpy()), rel=1e-5)
     for name in ("given-full-guided", "given-full-poe", "given-full-poe-e2e"):
         _check_words(runs[name].record["results"]["against"], of_expert=name != "given-full-poe-e2e")
@@ -404,7 +409,9 @@ def test_rows_that_changed_since_the_signals_are_refused(pairs: Toy) -> None:
         debiasing.joined(path, replace(rows, ids=("new", *rows.ids[1:])), ("no", "yes"))
 
 
-def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_folder: Path) -> None:
+def test_small_and_weak_experts_and_methods_of_one_task(
+    pairs: Toy, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A drawn small model, a folder's, one on few rows; a task with methods of its own; classes that weigh; a pack."""
     experts = {
         "drawn": {"kind": "small-model", "layers": 1, "width": 8, "inner": 16, "folds": 2},
@@ -421,6 +428,8 @@ def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_fold
     again = path.with_name("again.yaml")
     again.write_text(to_yaml(recipe))
     assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
+    told = lambda home, reached: f"{home} of {[(name, one.rows) for name, one in sorted(reached.items())]}"  # noqa: E731
+    monkeypatch.setattr(expert_scores, "not_biased", told)
     result = bertwright.run(path)
     records = {name.split("/")[-1]: one.record["results"] for name, one in result.stages.items() if "expert/" in name}
     assert {"drawn", "folder", "few"} == set(records)
@@ -428,6 +437,7 @@ def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_fold
     assert any("scored by the model that was fitted on it" in note for note in records["folder"]["notes"])
     found = result.stages["evaluate/facts"].record["results"]
     assert {"dev", "odd"} == set(found["experts"][0]["sets"])
+    assert "expert given/drawn: dev of [('dev', 24), ('odd', 24)]" in found["notes"]
     assert "given-full" not in [one["variant"] for one in found["variants"]]
 
 

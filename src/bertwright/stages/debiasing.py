@@ -15,9 +15,10 @@ from bertwright.debias import signals
 from bertwright.debias.alignment import Aligned, Located, align, locate
 from bertwright.debias.batches import SignalBatches
 from bertwright.debias.bias_head import BiasHead, WithBiasHead
-from bertwright.debias.experts import mean_weight, partial
+from bertwright.debias.experts import partial
 from bertwright.debias.losses import METHODS
 from bertwright.debias.objective import objective
+from bertwright.debias.quality import mean_weight
 from bertwright.debias.signals import Signals
 from bertwright.debias_settings import Attributing, Settings
 from bertwright.encoder.models import Classifier

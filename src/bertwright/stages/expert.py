@@ -16,7 +16,8 @@ import numpy as np
 from bertwright import files
 from bertwright.debias import signals
 from bertwright.debias.attribution import attribute
-from bertwright.debias.experts import folds, partial, quality
+from bertwright.debias.experts import folds, partial
+from bertwright.debias.quality import quality
 from bertwright.debias_settings import Attributing
 from bertwright.encoder import families
 from bertwright.errors import InputError

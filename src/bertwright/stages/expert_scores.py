@@ -11,8 +11,9 @@ import numpy as np
 
 from bertwright import files
 from bertwright.debias import signals
-from bertwright.debias.experts import partial, quality
+from bertwright.debias.experts import partial
 from bertwright.debias.figure import curves
+from bertwright.debias.quality import Reached, not_biased, quality
 from bertwright.debias_settings import Settings
 from bertwright.stages.expert_file import golds_of
 from bertwright.stages.fine_tuned import answering
@@ -52,6 +53,8 @@ def measured_experts(
             golds = np.array([place[name] for name in golds_of(rows)])
             of_sets, judged = {}, (own.logits, golds)
         warnings = _against_main(judged, known[0]) if known and judged is not None else []
+        reached = {name: _reached(sets[name], one["score"]) for name, one in of_sets.items() if _is_accuracy(one)}
+        warnings += [said] if (said := not_biased(headline, reached)) else []
         name = role.removeprefix(EXPERT_OF)
         about = {key: record[key] for key in ("kind", "columns", "folds", "train")}
         found.append({"expert": name, **about, "sets": of_sets, "warnings": warnings})
@@ -81,6 +84,15 @@ def _on_sets(
             judged = (logits, golds) if name == headline else judged
         found[name] = score
     return found, judged
+
+
+def _is_accuracy(score: Mapping[str, Any]) -> bool:
+    return score["metric"] == "accuracy" and score["score"] is not None
+
+
+def _reached(one: ScoredSet, accuracy: float) -> Reached:
+    _, counts = np.unique(one.gold, return_counts=True)
+    return Reached(accuracy, float(counts.max() / counts.sum()), int(counts.sum()))
 
 
 def _against_main(judged: tuple[np.ndarray, np.ndarray], main: float) -> list[str]:
