@@ -66,6 +66,12 @@ PUBLISHED: Mapping[str, Published] = {
 """Settings by the name of what was published."""
 
 
+GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
+    "guide-the-learner": {"alpha": (0.01, 0.1, 0.2, 0.3, 0.5, 1.0), "beta": (0.1, 0.3, 0.5, 1.0)},
+}
+"""What a paper searched its loss's settings in, by the paper's name."""
+
+
 def published(name: str) -> Published:
     """Return published settings; ``InputError`` lists the names there are."""
     if name not in PUBLISHED:

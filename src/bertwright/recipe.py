@@ -315,6 +315,9 @@ class Finetune(Optimization):
     select_on: Literal["holdout", "dev"] | None = None
     """What the best setting is chosen on: rows kept back from train, or the set `dev`; off: as the protocol says, and
     without one the rows kept back."""
+    select_by: Literal["score", "both-sides"] = "score"
+    """What makes a setting the best: the task's score, or the mean of the accuracies on rows that the method's expert
+    has right and on those that it has wrong (`both-sides`), as where a shortcut does not help."""
     holdout: Annotated[Share, Field(gt=0, lt=1)] = 0.1
     """Share of the training rows that is kept back while settings are tried; at least 200 rows where there are."""
     halving: bool = False
@@ -350,6 +353,14 @@ class Finetune(Optimization):
     baseline: bool = False
     """Also fine-tune the untrained encoder of the same shape, by the first method, and where a folder is continued the
     folder as it is."""
+
+    @model_validator(mode="after")
+    def _grid_of_a_loss_is_its_methods(self) -> Self:
+        if self.grid is not None and (tried := self.grid.of_loss):
+            raise ValueError(
+                f"`grid` tries {', '.join(tried)}, which a loss has; put that into the method's own `grid`"
+            )
+        return self
 
 
 class Recipe(Section):

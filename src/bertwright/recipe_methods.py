@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_serializer, model_validator
 
 from bertwright.bias_terms import CHOICES, names_in
+from bertwright.debias_published import GRIDS
+from bertwright.debias_settings import Settings
 from bertwright.errors import InputError
 from bertwright.fields import Counts, Positive, Rates, Section, Share, one_or_more
 from bertwright.recipe_debias import LossChoice
@@ -24,6 +26,10 @@ class Grid(Section):
     """Passes over the training rows."""
     weight_decay: Rates = ()
     """Weight decays."""
+    alpha: Rates = ()
+    """Weights of the cross-entropy part of a method's loss against a shortcut."""
+    beta: Rates = ()
+    """Betas of the loss `guided`."""
 
     @model_validator(mode="after")
     def _has_something(self) -> Self:
@@ -34,13 +40,29 @@ class Grid(Section):
             raise ValueError(f"a value stands twice in the grid's {', '.join(twice)}; keep one")
         return self
 
+    @property
+    def of_loss(self) -> dict[str, tuple[float, ...]]:
+        """Return what is tried of a loss's own settings."""
+        return {name: values for name in LOSS_SETTINGS if (values := getattr(self, name))}
 
+
+LOSS_SETTINGS = ("alpha", "beta")
+"""Fields of a grid that are a loss's own, and no run's."""
 LARGE_RATE = 1e-3
 """Learning rate of methods that train few numbers, where the recipe names none (BitFit's code)."""
 LOW_RATE = 1e-4
 """Below it such methods hardly move (Ben Zaken et al. 2021)."""
 PACK_METHODS = ("bitfit", "head")
 """Methods that leave a pack: what they change is biases and a head."""
+
+
+def _grid(value: Any) -> Any:
+    """Take the name of a paper for the grid that it searched."""
+    if not isinstance(value, str):
+        return value
+    if value not in GRIDS:
+        raise ValueError(f"found the grid {value!r}; there are {', '.join(GRIDS)}, or write one: {{alpha: [0.3, 1]}}")
+    return {name: list(values) for name, values in GRIDS[value].items()}
 
 
 def _span(value: Any) -> Any:
@@ -84,8 +106,9 @@ class Method(Section):
     """Share of the budget in which the learning rate rises; off: as elsewhere in the recipe."""
     schedule: Literal["esd", "linear", "cosine", "polynomial", "wsd", "constant"] | None = None
     """How the learning rate falls; off: as elsewhere in the recipe."""
-    grid: Grid | None = None
-    """Settings to try; off: as elsewhere in the recipe."""
+    grid: Annotated[Grid | None, BeforeValidator(_grid)] = None
+    """Settings to try, or the name of a paper that searched some: `guide-the-learner`; off: as elsewhere in the
+    recipe."""
     loss: LossChoice | None = None
     """What is learnt: a loss against a shortcut, by name or with choices of its own (see Loss); off: cross entropy, or
     the squared error of numbers."""
@@ -122,6 +145,20 @@ class Method(Section):
         if self.expert is not None and not needs:
             said = "cross entropy" if self.loss is None else f"the loss {self.loss.name}"
             raise ValueError(f"found the expert {self.expert!r}, and {said} uses none; remove it, or name a `loss`")
+        return self
+
+    @model_validator(mode="after")
+    def _grid_goes_with_the_loss(self) -> Self:
+        for name, values in (self.grid.of_loss if self.grid else {}).items():
+            if self.loss is None or self.against is None:
+                raise ValueError(f"the grid tries `{name}`, and cross entropy has none; remove it, or name a `loss`")
+            if (own := getattr(self.loss, name)) is not None:
+                raise ValueError(f"the loss has {name} {own:g}, and the grid tries several; remove one of the two")
+            for value in values:
+                try:
+                    Settings.of(self.loss.method, {name: value})
+                except InputError as error:
+                    raise ValueError(f"the grid: {error}") from error
         return self
 
     @property

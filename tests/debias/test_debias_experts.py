@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bertwright.debias.experts import folds, mean_weight, partial, quality, read_expert
+from bertwright.debias.experts import folds, partial, read_expert
 from bertwright.debias.intervals import wilson
+from bertwright.debias.quality import Reached, mean_weight, not_biased, quality
 from bertwright.errors import DataError, InputError
 
 LABELS = ("REFUTES", "SUPPORTS")
@@ -89,6 +90,27 @@ def test_what_speaks_against_an_expert_is_said(logits: list[list[float]], main: 
     """No shortcut at all, better than the main model, and surer than right: a sentence each, with what to do."""
     found = quality(np.array(logits), np.tile([0, 1], 20), main_accuracy=main)
     assert any(re.search(message, warning) for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (Reached(0.74, 0.5, 700), True),
+        (Reached(0.40, 0.5, 700), False),
+        # As right as at home where one class is 70 % of the rows: that is next to nothing.
+        (Reached(0.74, 0.7, 700), False),
+        (Reached(0.74, 0.5, 60), False),
+    ],
+)
+def test_an_expert_that_is_not_biased_is_said_to_be_so(odd: Reached, said: bool) -> None:
+    """Above the largest class no worse on any other set than at home; few rows tell nothing."""
+    reached = {"dev": Reached(0.76, 0.5, 1500), "odd": odd}
+    found = not_biased("dev", reached)
+    assert said == (found is not None)
+    assert not said or "right on 76.0 % of dev and on 74.0 % of odd" in found  # type: ignore[operator]
+    assert not_biased("dev", {**reached, "broken": Reached(0.4, 0.5, 700)}) is None
+    assert not_biased("dev", {"dev": reached["dev"]}) is None
+    assert not_biased("dev", {"dev": Reached(0.51, 0.5, 1500), "odd": Reached(0.5, 0.5, 700)}) is None
 
 
 def written(folder: Path, name: str, rows: list[dict[str, object]]) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import bertwright
 from bertwright.cli import call
@@ -20,8 +21,9 @@ from bertwright.pipeline.check import check
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.reading import to_yaml
+from bertwright.reports.closer_tables import settings_tables
 from bertwright.reports.debias_tables import debias_tables
-from bertwright.stages import debiasing
+from bertwright.stages import debiasing, expert_scores, measure
 from bertwright.stages import expert as expert_stage
 from bertwright.tasks import readers
 from conftest import WORDS, sentence
@@ -84,7 +86,14 @@ def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
     assert {"id", "text", "gold", "p_main", "p_expert", "rho", "weight", "loss", "loss_poe", "loss_ce"} <= set(
         table.column_names
     )
+    own, expert, rho = (table[name].to_numpy() for name in ("p_main", "p_expert", "rho"))
+    product = own * expert / (own * expert + (1 - own) * (1 - expert))
+    weight = rho**product
+    by_hand = -weight * np.log(product) - (1 - weight) * np.log(own)
+    assert by_hand == pytest.approx(table["loss"].to_numpy(), abs=1e-5)
     assert told["losses"]["loss"] == pytest.approx(np.mean(table["loss"].to_numpy()), rel=1e-5)
+    for name in ("given-full-guided", "given-full-poe", "given-full-poe-e2e"):
+        _check_words(runs[name].record["results"]["against"], of_expert=name != "given-full-poe-e2e")
     for name in ("given-full-poe-e2e", "given-full-guided"):
         assert (runs[name].folder / "model" / "config.json").is_file()
     assert (runs["given-bitfit-dfl-e2e"].folder / "task.pack").is_file()
@@ -93,6 +102,19 @@ def test_every_loss_goes_all_the_way(pairs: Toy) -> None:
     assert ("given/claim-only", "partial-input", "claim", "3") == titles["Experts: facts"].rows[0][:4]
     assert titles["Examples that count least: facts"].rows
     assert (result.folder / "figures" / "guidance.png").is_file()
+    assert '<span class="word" style="--main: 1.00' in (result.folder / "report.html").read_text()
+
+
+def _check_words(told: dict[str, Any], *, of_expert: bool) -> None:
+    """Both columns' words have the model's share, and the claim's alone the expert's; one of each row has the most."""
+    for one in (*told["down_weighted"], *told["rescued"]):
+        shown = {column: [one["text"][column][a:b] for c, a, b, *_ in one["words"] if c == column] for column in (0, 1)}
+        assert shown == {column: one["text"][column].split() for column in (0, 1)}
+        main, claim = ([word[place] for word in one["words"]] for place in (3, 4))
+        assert 1.0 == max(share for share in main if share is not None)
+        read = [share for (column, *_), share in zip(one["words"], claim, strict=True) if column == 1]
+        assert claim.count(None) == len(claim) - len(read) * of_expert
+        assert not of_expert or 1.0 == max(read)
 
 
 def test_plain_cross_entropy_is_what_it_was(pairs: Toy) -> None:
@@ -191,9 +213,74 @@ def test_the_sets_are_not_opened_before_the_scores(pairs: Toy, monkeypatch: pyte
     assert {"train.jsonl", "dev.jsonl", "odd.jsonl"} == {name for at, name in opened if at == "evaluate"}
 
 
+def test_alpha_and_beta_are_chosen_on_rows_kept_back(pairs: Toy) -> None:
+    """By the mean of what is right where the expert is right and where it is wrong; the run has what was chosen."""
+    swept = poe(loss="guided", grid={"alpha": [0.1, 2], "beta": 0.3})
+    result = bertwright.run(pairs(["full", swept], select_by="both-sides", holdout=0.4))
+    chosen = result.stages["choose/facts/given-full-guided"].record["results"]
+    assert (["alpha"], "both-sides", 2) == (chosen["varied"], chosen["select_by"], chosen["tried"])
+    signals = debiasing.signals.read(result.stages["expert/facts/given/claim-only"].folder / "signals.parquet")
+    gold = np.array([("no", "yes").index(("no", "yes")[n % 2]) for n in range(48)])
+    known = signals.logits.argmax(-1) == gold[[int(one) - 1 for one in signals.ids]]
+    for row in chosen["table"]:
+        sides = row["sides"]
+        assert chosen["rows"] == sum(side["rows"] for side in sides.values())
+        assert 0 < sides["expert_wrong"]["rows"] <= int((~known).sum())
+        assert row["score"] == pytest.approx(np.mean([side["accuracy"] for side in sides.values()]))
+    assert chosen["table"][0]["score"] >= chosen["table"][1]["score"]
+    best = chosen["table"][0]["alpha"]
+    run = result.stages["finetune/facts/given-full-guided/seed-0"].record["results"]
+    assert (best, 0.3) == (run["settings"]["alpha"], run["settings"]["beta"])
+    assert (best, best) == (
+        run["against"]["alpha"],
+        result.stages["evaluate/facts"].record["results"]["figure"]["alpha"],
+    )
+    variant = result.stages["evaluate/facts"].record["results"]["variants"][1]
+    assert "by the mean of accuracies where the expert is right and where it is wrong" in variant["protocol"]
+    (table,) = settings_tables(result.records, "facts")
+    assert ("alpha", "mean of both sides", "accuracy, expert right", "accuracy, expert wrong") == table.columns[:4]
+
+
+def test_the_papers_grid_has_a_name(pairs: Toy) -> None:
+    """Guide the Learner's six alphas and four betas, as 24 settings; written down, it reads back to the same."""
+    recipe = bertwright.load_recipe(pairs([poe(loss="guide-the-learner-fever", grid="guide-the-learner")]))
+    losses = [one.options["loss"] for one in plan(recipe) if one.kind == "search"]
+    assert {(a, b) for a in (0.01, 0.1, 0.2, 0.3, 0.5, 1.0) for b in (0.1, 0.3, 0.5, 1.0)} == {
+        (one["alpha"], one["beta"]) for one in losses
+    }
+    assert 24 == len(losses)
+    assert recipe.finetune == type(recipe.finetune).model_validate(recipe.finetune.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("methods", "fields", "told"),
+    [
+        (["full"], {"learning_rate": None, "grid": {"learning_rate": [1e-3, 1e-2]}}, "the method has no expert"),
+        ([poe(grid={"learning_rate": [1e-3, 1e-2]})], {"select_on": "dev"}, "on dev, whose rows the expert has not"),
+    ],
+)
+def test_both_sides_need_an_expert_that_scored_the_rows(pairs: Toy, methods: Any, fields: Any, told: str) -> None:
+    """A method without one, and rows of another set, are refused before any work."""
+    path = pairs(methods, CLAIM if "expert" in methods[0] else {}, select_by="both-sides", **fields)
+    document = yaml.safe_load(path.read_text())
+    document["finetune"] = {key: value for key, value in document["finetune"].items() if value is not None}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError, match=told):
+        plan(bertwright.load_recipe(path))
+
+
 @pytest.mark.parametrize(
     ("method", "experts", "told"),
     [
+        (poe(grid={"alpha": [0.1, 1]}), CLAIM, r"the grid: found the option alpha with the loss poe, which does not"),
+        (poe(loss="guided", grid={"alpha": [0.1, 101]}), CLAIM, r"the grid: alpha: found 101.0, expected a number"),
+        (poe(loss="guided", grid="guide-the-lerner"), CLAIM, r"found the grid 'guide-the-lerner'; there are guide-the"),
+        (
+            poe(loss={"name": "guided", "beta": 1}, grid={"beta": [0.1, 1]}),
+            CLAIM,
+            r"the loss has beta 1, and the grid tries several; remove one of the two",
+        ),
+        ({"method": "full", "grid": {"alpha": [0.1, 1]}}, {}, r"the grid tries `alpha`, and cross entropy has none"),
         (poe(loss={"name": "guided", "alpha": -1}), CLAIM, r"alpha: found -1.0, expected a number from 0 to 100"),
         (poe(loss={"name": "guided", "beta": 101}), CLAIM, r"beta: found 101.0, expected a number from 0 to 100"),
         (poe(loss={"name": "poe", "alpha": 1}), CLAIM, r"the option alpha with the loss poe, which does not use it"),
@@ -322,7 +409,9 @@ def test_rows_that_changed_since_the_signals_are_refused(pairs: Toy) -> None:
         debiasing.joined(path, replace(rows, ids=("new", *rows.ids[1:])), ("no", "yes"))
 
 
-def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_folder: Path) -> None:
+def test_small_and_weak_experts_and_methods_of_one_task(
+    pairs: Toy, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A drawn small model, a folder's, one on few rows; a task with methods of its own; classes that weigh; a pack."""
     experts = {
         "drawn": {"kind": "small-model", "layers": 1, "width": 8, "inner": 16, "folds": 2},
@@ -339,6 +428,8 @@ def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_fold
     again = path.with_name("again.yaml")
     again.write_text(to_yaml(recipe))
     assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
+    told = lambda home, reached: f"{home} of {[(name, one.rows) for name, one in sorted(reached.items())]}"  # noqa: E731
+    monkeypatch.setattr(expert_scores, "not_biased", told)
     result = bertwright.run(path)
     records = {name.split("/")[-1]: one.record["results"] for name, one in result.stages.items() if "expert/" in name}
     assert {"drawn", "folder", "few"} == set(records)
@@ -346,7 +437,22 @@ def test_small_and_weak_experts_and_methods_of_one_task(pairs: Toy, encoder_fold
     assert any("scored by the model that was fitted on it" in note for note in records["folder"]["notes"])
     found = result.stages["evaluate/facts"].record["results"]
     assert {"dev", "odd"} == set(found["experts"][0]["sets"])
+    assert "expert given/drawn: dev of [('dev', 24), ('odd', 24)]" in found["notes"]
     assert "given-full" not in [one["variant"] for one in found["variants"]]
+
+
+def test_a_forecast_takes_an_expert_for_as_long_as_what_it_reads(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim alone, and not the pair: a step of fewer tokens is measured for it."""
+    lengths: list[int] = []
+    real = measure.measure_finetuning
+
+    def watch(*given: Any, length: int, **rest: Any) -> Any:
+        lengths.append(length)
+        return real(*given, length=length, **rest)
+
+    monkeypatch.setattr(measure, "measure_finetuning", watch)
+    bertwright.check(pairs(poe()))
+    assert min(lengths) < 0.7 * max(lengths)
 
 
 def test_shortcuts_are_searched_before_any_training(pairs: Toy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,8 @@ from bertwright.tasks.batches import fit, room_of
 Whole = npt.NDArray[np.int64]
 Real = npt.NDArray[np.float32]
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+WORD = re.compile(r"\w+|[^\w\s]")
+"""A run of letters and digits, or one other sign."""
 _SPECIAL = -1
 
 
@@ -94,7 +95,7 @@ def by_words(located: Located, texts: Sequence[str], column: int) -> Entries:
     belong to none and take nothing; a token without any character in a word is left out.
     """
     offsets = np.cumsum([0, *(len(text) + 1 for text in texts)])
-    words = [[match.span() for match in _WORD.finditer(text)] for text in texts]
+    words = [[match.span() for match in WORD.finditer(text)] for text in texts]
     unit_row = np.repeat(np.arange(len(texts)), [len(row) for row in words])
     spans = list(itertools.chain.from_iterable(words))
     begin, end = (np.array(spans, dtype=np.int64).reshape(-1, 2) + offsets[unit_row][:, None]).T

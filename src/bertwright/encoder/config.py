@@ -70,6 +70,11 @@ class EncoderConfig:
         return self.family in ("bert-preln", "modern")
 
     @property
+    def separators(self) -> int:
+        """Separators between the two texts of a pair: RoBERTa's family has two."""
+        return 2 if self.family == "roberta" else 1
+
+    @property
     def position_rows(self) -> int:
         """Rows of the position table: RoBERTa's positions start behind the padding id, RoPE has no table."""
         return {"modern": 0, "roberta": self.positions + self.pad_id + 1}.get(self.family, self.positions)

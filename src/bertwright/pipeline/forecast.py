@@ -197,11 +197,12 @@ class _Forecaster:
             return Prediction(3.0, _now(), 5_000_000)
         options = stage.options
         choice = Finetune.model_validate({k: v for k, v in options.items() if k in Finetune.model_fields})
-        sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
+        # It reads its own columns alone, which may be a claim of eight words beside evidence of fifty.
+        read = {**options["task"], "text": options["columns"]}
+        sizes = self._size(read, stage.paths["train"], choice.max_length)
         others = sizes.rows - sizes.rows // options["folds"] if options["folds"] > 1 else sizes.rows
         learnt = min(others, options["rows_to_learn"] or others)
         rows = min(choice.batch, stage.settings.get("micro_batch") or choice.batch)
-        # Columns that it does not read are counted along: the forecast is of the longest that it can be.
         cost, memory = self._step("finetune", self._config_of(stage), rows, sizes.length)
         steps = max(1, round(choice.epochs * learnt / choice.batch)) * options["folds"]
         fitting = steps * (cost.micro_batch * -(-choice.batch // rows) + cost.update)

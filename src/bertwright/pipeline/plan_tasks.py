@@ -42,6 +42,11 @@ def _label(variant: Variant, trial: Trial) -> str:
     return variant.name if trial.alone else f"{variant.name}-{trial.method.label}"
 
 
+def _other_than_score(trial: Trial) -> dict[str, Any]:
+    """Return what makes a setting the best, where it is another thing than the score."""
+    return {} if trial.select_by == "score" else {"select_by": trial.select_by}
+
+
 def _in_order(trials: Mapping[str, Trial]) -> list[str]:
     """Return names of tasks, each behind the one that it starts from."""
     order: list[str] = []
@@ -162,6 +167,7 @@ class _Tasks:
             "positive": self.tasks[name].positive,
             "kept_back": choice.holdout if trial.select_on == "holdout" else None,
             "keep_weights": choice.keep == "all",
+            **_other_than_score(trial),
         }
         stem = f"{name}/{learner.label}"
         owns: Sequence[Mapping[str, Any]] = trial.settings
@@ -208,6 +214,7 @@ class _Tasks:
             "select_on": trial.select_on,
             "varied": list(trial.varied) if within is None else ["terms"],
             "share": share,
+            **_other_than_score(trial),
             **({} if within is None else {"within": within}),
         }
         before = {"before": inputs["chosen"]} if "chosen" in inputs else {}

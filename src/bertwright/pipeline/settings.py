@@ -11,14 +11,14 @@ from bertwright.errors import InputError
 from bertwright.recipe import Finetune, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_debias import Expert
-from bertwright.recipe_methods import LARGE_RATE, Method
+from bertwright.recipe_methods import LARGE_RATE, LOSS_SETTINGS, Method
 from bertwright.tasks.protocols import Plan, Setting, protocol
 from bertwright.tasks.task import Task
 
 # Fields that say what is tried, and not how one run learns.
 _ABOUT_RUNS = {
     *("seeds", "baseline", "at_checkpoints"),
-    *("protocol", "grid", "select_on", "holdout", "halving", "keep"),
+    *("protocol", "grid", "select_on", "select_by", "holdout", "halving", "keep"),
     *("trainable", "pack", "score_train", "experts", "shortcuts"),
 }
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
@@ -39,6 +39,7 @@ class Trial:
     varied: tuple[str, ...]
     """Fields in which the settings differ."""
     select_on: str
+    select_by: str
     seeds: tuple[int, ...]
     start: str | None
     """Name of the task whose run is started from."""
@@ -63,6 +64,8 @@ class Trial:
                 f"{self.protocol}: the fewest bias terms within {self.method.within:g} points of all, of {self.tried} "
                 f"settings on {where}; the weights of the last epoch"
             )
+        if self.select_by == "both-sides":
+            where += ", by the mean of accuracies where the expert is right and where it is wrong"
         return f"{self.protocol}: the best of {len(self.settings)} settings on {where}; the weights of the last epoch"
 
     @property
@@ -108,15 +111,20 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
     usual = {} if method.method == "full" else {"learning_rate": LARGE_RATE}
     base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **usual}
     own = {name: value for name, value in explicit.items() if name not in plan.grid} | method.settings
-    settings = [{**base, **setting, **own, **_trained(finetune, method)} for setting in plan.settings()]
+    learnt = _trained(finetune, method)
+    settings = [{**base, **_run_of(setting), **own, **_with_tried(learnt, setting)} for setting in plan.settings()]
     select_on = finetune.select_on or plan.select_on
     if select_on == "dev" and (len(settings) > 1 or method.within is not None):
         _need_dev(task)
+    by_sides = finetune.select_by == "both-sides" and len(settings) > 1
+    if by_sides:
+        _need_expert(task, method, select_on)
     return Trial(
         method=method,
         settings=tuple(settings),
         varied=tuple(name for name, values in plan.grid.items() if len(values) > 1),
         select_on=select_on,
+        select_by=finetune.select_by if by_sides else "score",
         seeds=_seeds(recipe, plan),
         start=_start(recipe, choice, plan),
         start_setting=plan.start_setting if choice.start_from is None else None,
@@ -134,6 +142,17 @@ def _trained(finetune: Finetune, method: Method) -> Setting:
         return {"trainable": "full", **loss}
     layers = None if method.layers is None else list(method.layers)
     return {"trainable": method.method, "terms": method.terms, "layers": layers, "pack": finetune.pack, **loss}
+
+
+def _run_of(setting: Setting) -> Setting:
+    """Return what of a setting is a run's own."""
+    return {name: value for name, value in setting.items() if name not in LOSS_SETTINGS}
+
+
+def _with_tried(learnt: Setting, setting: Setting) -> Setting:
+    """Put what a grid tries of a loss into the loss."""
+    tried = {name: setting[name] for name in LOSS_SETTINGS if name in setting}
+    return {**learnt, "loss": {**learnt["loss"], **tried}} if tried else learnt
 
 
 def loss_options(method: Method) -> Setting:
@@ -198,6 +217,21 @@ def _need_dev(task: Task) -> None:
         raise InputError(
             f"task {task.name}: the best setting is to be chosen on {name}, whose rows are those of {other}, another "
             "task; take `finetune.select_on: holdout`"
+        )
+
+
+def _need_expert(task: Task, method: Method, select_on: str) -> None:
+    """Refuse a choice by both sides where no expert says which side a row is on."""
+    who = f"task {task.name}: the best setting of {method.label} is to be chosen by `both-sides`"
+    if method.against is None or not method.against.needs_expert:
+        raise InputError(
+            f"{who}, and the method has no expert whose answers would part the rows; set one learning rate for it, or "
+            "take `finetune.select_by: score`"
+        )
+    if select_on == "dev":
+        raise InputError(
+            f"{who} on dev, whose rows the expert has not scored; take `finetune.select_on: holdout`, or "
+            "`finetune.select_by: score`"
         )
 
 

@@ -105,7 +105,17 @@ def _finetune(choice: Finetune, column: tuple[str, ...] | None) -> Finetune:
     small["experts"] = {name: _expert(one, column) for name, one in choice.experts.items()}
     if choice.protocol is None and choice.grid is None:
         return choice.model_copy(update=small)
-    same = ("select_on", "halving", "keep", "baseline", "at_checkpoints", "pack", "score_train", "shortcuts")
+    same = (
+        "select_on",
+        "select_by",
+        "halving",
+        "keep",
+        "baseline",
+        "at_checkpoints",
+        "pack",
+        "score_train",
+        "shortcuts",
+    )
     kept = {name: getattr(choice, name) for name in same}
     return Finetune(**small, **kept, grid=Grid(learning_rate=_RATES))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bertwright.reports.records import RunRecords
 from bertwright.reports.tables import Table
-from bertwright.reports.words import metric_text, score_text, seconds_text
+from bertwright.reports.words import ABSENT, count_text, metric_text, score_text, seconds_text
 
 _LONGEST = 120
 
@@ -24,11 +24,20 @@ def settings_tables(run: RunRecords, task: str) -> list[Table]:
 
 def _settings(found: Mapping[str, Any]) -> Table:
     varied, metric = found["varied"], found["metric"]
-    columns = (*(name.replace("_", " ") for name in varied), metric_text(metric), "epochs run", "time", "what happened")
+    by_sides, sides = found.get("select_by") == "both-sides", any("sides" in row for row in found["table"])
+    columns = (
+        *(name.replace("_", " ") for name in varied),
+        "mean of both sides" if by_sides else metric_text(metric),
+        *(("accuracy, expert right", "accuracy, expert wrong") if sides else ()),
+        "epochs run",
+        "time",
+        "what happened",
+    )
     cells = tuple(
         (
             *(row[name] if isinstance(row[name], str) else f"{row[name]:g}" for name in varied),
             score_text(row["score"], metric),
+            *(_side(row, name) for name in ("expert_right", "expert_wrong") if sides),
             f"{row['epochs']:g}",
             seconds_text(row["seconds"]),
             row["failed"] or row["note"] or "",
@@ -52,6 +61,12 @@ def _settings(found: Mapping[str, Any]) -> Table:
     title = f"Settings tried for {found['task']}, {found['variant']}"
     title += "" if found["share"] == 1 else f", for {found['share']:.0%} of their epochs"
     return Table(title, columns, cells, caption, frozenset(columns[:-1]), frozenset({0}))
+
+
+def _side(row: Mapping[str, Any], name: str) -> str:
+    """Return the accuracy on the rows that the expert has right, or wrong, and how many they are."""
+    one = row.get("sides", {}).get(name)
+    return ABSENT if one is None else f"{score_text(one['accuracy'], 'accuracy')} of {count_text(one['rows'])}"
 
 
 def _insights(run: RunRecords, task: str) -> Iterator[Table]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.reports.marked_text import marked
 from bertwright.reports.methods_tables import runs_by_label
 from bertwright.reports.records import RunRecords
 from bertwright.reports.tables import Table
 from bertwright.reports.words import count_text, metric_text, score_text, spread_text
 
 _ABSENT = "–"
-_LONGEST = 160  # letters of an example's text
+_LONGEST = 600  # letters of an example's text
 _PARTS = ("rho", "weight", "empty")
 
 
@@ -127,18 +128,22 @@ def _examples(title: str, learnt: Mapping[str, Sequence[Mapping[str, Any]]], key
     rows = []
     for label, runs in learnt.items():
         for one in runs[0]["against"][key][:3]:
-            text = " | ".join(one["text"])
+            text = marked(one["text"], one.get("words", ()), _LONGEST)
             rows.append(
                 (
                     label,
-                    text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…",
+                    text,
                     one["gold"],
                     f"{one['answer']} ({one['p_main']:.2f})",
                     f"{one['expert_answer']} ({one['p_expert']:.2f})",
                     *(f"{one[name]:.2f}" if name in one else _ABSENT for name in ("rho", "weight")),
                 )
             )
-    caption += " In brackets: the probability of the gold label. More are in each run's examples.parquet."
+    caption += (
+        " In brackets: the probability of the gold label. The stronger the colour behind a word, the more of the "
+        "model's answer hangs on it; the thicker the line below, the more of the expert's (shares of a row's largest). "
+        "More examples are in each run's examples.parquet."
+    )
     return Table(title, columns, tuple(rows), caption, frozenset(columns[5:]))
 
 

@@ -38,10 +38,13 @@ def choose(work: Work) -> dict[str, Any]:
     files.write_json(work.folder / SETTINGS, [one["setting"] for one in good])
     files.write_json(work.folder / _MOVED, moved_most(good[0].get("changes", [])))
     ran = [one for one in tried if one["run"] != ALL_TERMS]
-    keys = ("run", "score", "seconds", "epochs", "failed", "note")
-    table = [{**_varied(one["setting"], work.options), **{key: one[key] for key in keys}} for one in tried]
+    keys = ("run", "score", "seconds", "epochs", "failed", "note", "sides")
+    table = [
+        {**_varied(one["setting"], work.options), **{key: one[key] for key in keys if key in one}} for one in tried
+    ]
     return {
         **{key: work.options[key] for key in ("task", "variant", "metric", "select_on", "varied", "share")},
+        "select_by": work.options.get("select_by", "score"),
         "setting": good[0]["setting"],
         "changes": good[0].get("changes", []),
         **({} if within is None else {"within": within, "of_all_terms": found["before"]["table"][0]["score"]}),
@@ -100,7 +103,8 @@ def setting_of(work: Work) -> dict[str, Any] | None:
 
 
 def _varied(setting: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: setting[name] for name in options["varied"]}
+    flat = {**setting, **setting.get("loss", {})}
+    return {name: flat[name] for name in options["varied"]}
 
 
 def _spared(before: Mapping[str, Any] | None, tried: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from bertwright.debias import signals
-from bertwright.debias.alignment import Aligned, align, locate
+from bertwright.debias.alignment import Aligned, Located, align, locate
 from bertwright.debias.batches import SignalBatches
 from bertwright.debias.bias_head import BiasHead, WithBiasHead
-from bertwright.debias.experts import mean_weight, partial
+from bertwright.debias.experts import partial
 from bertwright.debias.losses import METHODS
 from bertwright.debias.objective import objective
+from bertwright.debias.quality import mean_weight
 from bertwright.debias.signals import Signals
 from bertwright.debias_settings import Attributing, Settings
 from bertwright.encoder.models import Classifier
@@ -34,6 +35,25 @@ from bertwright.training.losses import Loss
 
 
 @dataclass(frozen=True)
+class Inside:
+    """What an expert that was fitted saw of each row: its signals, in the order of the rows, and its tokenizer."""
+
+    signals: Signals
+    tokenizer: Tokenizer
+
+    @property
+    def columns(self) -> Sequence[int]:
+        """Return which of the rows' columns it reads."""
+        places: Sequence[int] = self.signals.about["places"]
+        return places
+
+    def located(self, texts: Sequence[tuple[str, ...]]) -> Located:
+        """Return where the tokens of rows stand as it read them."""
+        own, made = [tuple(row[place] for place in self.columns) for row in texts], self.signals.about
+        return locate(own, self.tokenizer, max_length=made["max_length"], separators=made["separators"])
+
+
+@dataclass(frozen=True)
 class Guide:
     """A loss with the batches that it needs, and what learns: the model, or the model with a bias head."""
 
@@ -44,6 +64,9 @@ class Guide:
     learner: nn.Module
     lost_units: int
     """Words, or tokens, that only one of the two models saw, because the other cut the text."""
+    about: Learning
+    inside: Inside | None = None
+    """What the expert saw; ``None`` where a file of logits, or a bias head, is the expert."""
 
     def around(self, model: Classifier) -> nn.Module:
         """Return a model with the bias head, where there is one."""
@@ -80,7 +103,10 @@ def guide(
     found = {role: joined(inputs[role] / SIGNALS, about.rows, names) for role in ("expert", TEACHER) if role in needs}
     if settings.method == "reweight" and settings.scale == "set":
         settings = replace(settings, mean_weight=mean_weight(found["expert"].logits, about.encoded.labels))
-    aligned = _aligned(inputs["expert"] / MODEL, found["expert"], about, looking) if looking else None
+    inside = None
+    if "expert" in found and found["expert"].saliency is not None:
+        inside = Inside(found["expert"], Tokenizer.load(inputs["expert"] / MODEL))
+    aligned = _aligned(inside, about, looking) if looking and inside else None
     part = None
     learner: nn.Module = about.model
     if "bias" in needs:
@@ -92,7 +118,7 @@ def guide(
     label_weights = None if weights is None else torch.tensor(weights).float()
     loss = objective(settings, looking, label_weights=label_weights)
     lost = 0 if aligned is None else int(aligned.lost.sum())
-    return Guide(settings, looking, loss, given, learner, lost)
+    return Guide(settings, looking, loss, given, learner, lost, about, inside)
 
 
 def joined(path: Path, rows: Rows, names: Sequence[str]) -> Signals:
@@ -103,18 +129,23 @@ def joined(path: Path, rows: Rows, names: Sequence[str]) -> Signals:
     return signals.join(part, rows.ids, rows.texts, golds_of(rows), names, source=path)
 
 
-def _aligned(model: Path, expert: Signals, about: Learning, looking: Attributing) -> Aligned:
-    """Lay an expert's saliency beside the main model's tokens, whatever the tokenizer of each."""
+def located(texts: Sequence[tuple[str, ...]], about: Learning) -> Located:
+    """Return where the tokens of rows stand as the main model reads them."""
     config = about.model.encoder.config
-    separators = 2 if config.family == "roberta" else 1
     length = min(about.max_length, config.positions)
-    main = locate(about.rows.texts, about.tokenizer, max_length=length, separators=separators)
-    made, places = expert.about, expert.about["places"]
-    texts = [tuple(row[place] for place in places) for row in about.rows.texts]
-    own = locate(texts, Tokenizer.load(model), max_length=made["max_length"], separators=made["separators"])
-    saliency = np.zeros(0) if expert.saliency is None else expert.saliency.astype(np.float32)
+    return locate(texts, about.tokenizer, max_length=length, separators=config.separators)
+
+
+def _aligned(inside: Inside, about: Learning, looking: Attributing) -> Aligned:
+    """Lay an expert's saliency beside the main model's tokens, whatever the tokenizer of each."""
+    texts, saliency = about.rows.texts, inside.signals.saliency
     return align(
-        main, own, saliency, about.rows.texts, columns=places, compare=looking.compare, specials=looking.specials
+        *(located(texts, about), inside.located(texts)),
+        np.zeros(0) if saliency is None else saliency.astype(np.float32),
+        texts,
+        columns=inside.columns,
+        compare=looking.compare,
+        specials=looking.specials,
     )
 
 

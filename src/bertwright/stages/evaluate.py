@@ -104,7 +104,7 @@ def _against_shortcuts(
         if "loss" not in one:
             plain.setdefault(one["encoder"], float(np.mean(right)))
     experts = measured_experts(work, task, labels, learnt_from, sets, headline, plain)
-    return {"experts": experts, "figure": figure_of(variants)}
+    return {"experts": experts, "figure": figure_of(work)}
 
 
 def _of_rows(task: Task) -> Task:

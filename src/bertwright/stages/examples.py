@@ -20,6 +20,7 @@ from bertwright.debias.attribution import attribute, similarity
 from bertwright.debias.bias_head import WithBiasHead
 from bertwright.debias.losses import RowLosses, row_losses
 from bertwright.stages.debiasing import Guide
+from bertwright.stages.example_words import words_of_examples
 from bertwright.stages.learning import Learnt
 from bertwright.tasks.batches import collate
 from bertwright.tasks.labels import LabelMap
@@ -29,7 +30,7 @@ from bertwright.training.feed import on_device
 EXAMPLES = "examples.parquet"
 _MOST = 5000
 _BATCH = 64
-_SHOWN = 6
+_SHOWN = 3
 _NO_LOSS = ("rho", "weight", "empty")
 
 
@@ -52,6 +53,10 @@ def write_examples(
     }
     with files.writing(folder / EXAMPLES) as stream:
         pq.write_table(pa.table(table), stream)
+    down, rescued = _down_weighted(columns, gold, said), _rescued(columns, gold, said)
+    told = np.unique(np.concatenate([down, rescued])).astype(np.int64)
+    words = words_of_examples(learnt, guide, chosen[told]) if len(told) else {}
+    table["words"] = {place: words[int(chosen[place])] for place in told.tolist()}
     means = {name: float(values.mean()) for name, values in columns.items()}
     return {
         **asdict(guide.settings),
@@ -59,8 +64,8 @@ def write_examples(
         **{name: means[name] for name in _NO_LOSS if name in means},
         "losses": {name.removeprefix("loss_"): value for name, value in means.items() if name.startswith("loss")},
         "lost_units": guide.lost_units,
-        "down_weighted": _told(table, _down_weighted(columns, gold, said)),
-        "rescued": _told(table, _rescued(columns, gold, said)),
+        "down_weighted": _told(table, down),
+        "rescued": _told(table, rescued),
     }
 
 
@@ -127,7 +132,7 @@ def _rescued(columns: dict[str, np.ndarray], gold: Sequence[str], said: dict[str
 
 
 def _told(table: dict[str, Any], places: np.ndarray) -> list[dict[str, Any]]:
-    names = ("id", "text", "gold", "answer", "expert_answer")
+    names = ("id", "text", "words", "gold", "answer", "expert_answer")
     numbers = [name for name in ("p_main", "p_expert", "rho", "weight", "loss") if name in table]
     return [
         {**{name: table[name][place] for name in names}, **{name: float(table[name][place]) for name in numbers}}

@@ -16,7 +16,8 @@ import numpy as np
 from bertwright import files
 from bertwright.debias import signals
 from bertwright.debias.attribution import attribute
-from bertwright.debias.experts import folds, partial, quality
+from bertwright.debias.experts import folds, partial
+from bertwright.debias.quality import quality
 from bertwright.debias_settings import Attributing
 from bertwright.encoder import families
 from bertwright.errors import InputError
@@ -91,7 +92,7 @@ def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signa
         "expert": options["expert"],
         "places": list(places),
         "max_length": min(options["max_length"], config.positions),
-        "separators": 2 if config.family == "roberta" else 1,
+        "separators": config.separators,
         "looked_at": options["looked_at"],
         "folds": options["folds"],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from bertwright import files
 from bertwright.debias import signals
-from bertwright.debias.experts import partial, quality
+from bertwright.debias.experts import partial
 from bertwright.debias.figure import curves
+from bertwright.debias.quality import Reached, not_biased, quality
 from bertwright.debias_settings import Settings
 from bertwright.stages.expert_file import golds_of
 from bertwright.stages.fine_tuned import answering
@@ -52,6 +53,8 @@ def measured_experts(
             golds = np.array([place[name] for name in golds_of(rows)])
             of_sets, judged = {}, (own.logits, golds)
         warnings = _against_main(judged, known[0]) if known and judged is not None else []
+        reached = {name: _reached(sets[name], one["score"]) for name, one in of_sets.items() if _is_accuracy(one)}
+        warnings += [said] if (said := not_biased(headline, reached)) else []
         name = role.removeprefix(EXPERT_OF)
         about = {key: record[key] for key in ("kind", "columns", "folds", "train")}
         found.append({"expert": name, **about, "sets": of_sets, "warnings": warnings})
@@ -83,17 +86,30 @@ def _on_sets(
     return found, judged
 
 
+def _is_accuracy(score: Mapping[str, Any]) -> bool:
+    return score["metric"] == "accuracy" and score["score"] is not None
+
+
+def _reached(one: ScoredSet, accuracy: float) -> Reached:
+    _, counts = np.unique(one.gold, return_counts=True)
+    return Reached(accuracy, float(counts.max() / counts.sum()), int(counts.sum()))
+
+
 def _against_main(judged: tuple[np.ndarray, np.ndarray], main: float) -> list[str]:
     alone, beside = (quality(*judged, main_accuracy=given).warnings for given in (None, main))
     return [one for one in beside if one not in alone]
 
 
-def figure_of(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the curves of Figure 1 of Guide the Learner at the first guided variant's settings."""
-    guided = [one["loss"] for one in variants.values() if one.get("loss", {}).get("method") == "guided"]
+def figure_of(work: Work) -> dict[str, Any] | None:
+    """Return the curves of Figure 1 of Guide the Learner at the settings that the first guided variant was run at."""
+    variants = work.options["variants"]
+    guided = [name for name, one in variants.items() if one.get("loss", {}).get("method") == "guided"]
     if not guided:
         return None
-    settings = Settings(**guided[0])
+    # A grid may have chosen alpha and beta: the plan does not know them, the run does.
+    folder = next(folder for role, folder in work.inputs.items() if role.rpartition("/")[0] == guided[0])
+    told = files.read_json(folder / RECORD)["results"]["against"]
+    settings = Settings(**{one.name: told[one.name] for one in fields(Settings)})
     lines = curves(settings)
     return {
         "alpha": settings.alpha,

@@ -151,7 +151,7 @@ def lay_out(
 
     Longer ones are cut, or become windows that begin ``stride`` tokens apart.
     """
-    length, separators = min(max_length, config.positions), 2 if config.family == "roberta" else 1
+    length, separators = min(max_length, config.positions), config.separators
     if stride is None:
         return encode(texts, labels, tokenizer, max_length=length, separators=separators)
     return encode_windows(texts, labels, tokenizer, max_length=length, stride=stride, separators=separators)

@@ -51,7 +51,10 @@ def finetune(work: Work) -> dict[str, Any]:
         "variant": options["variant"],
         "seed": options["seed"],
         "method": options["trainable"],
-        "settings": {key: options[key] for key in ("epochs", "batch", "learning_rate", "max_length", "schedule")},
+        "settings": {
+            **{key: options[key] for key in ("epochs", "batch", "learning_rate", "max_length", "schedule")},
+            **{key: value for key, value in options.get("loss", {}).items() if key in ("alpha", "beta")},
+        },
         "precision": learnt.precision.name,
         "steps": outcome.steps,
         "epochs": options["epochs"],

@@ -6,17 +6,20 @@ Sealed: the score, ``metrics.jsonl`` and, where all weights are kept, ``model/``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bertwright.errors import DataError, Diverged
 from bertwright.stages.choose import setting_of
+from bertwright.stages.debiasing import joined
 from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import answer_rows, lay_out
 from bertwright.stages.finetune import save_run
 from bertwright.stages.learning import Learnt, learn
-from bertwright.stages.work import Work
+from bertwright.stages.work import SIGNALS, Work
 from bertwright.tasks.holdout import hold_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score, decide
@@ -62,13 +65,19 @@ def search(work: Work) -> dict[str, Any]:
     }
     try:
         learnt = learn(work, options, task, kept, labels, epochs=epochs)
-        score = _score(learnt, task, labels, scored, options)
+        logits = _logits(learnt, task, labels, scored, options)
     except Diverged as error:
         return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
     if work.settings["keep_weights"]:
         save_run(work, options, task, labels, learnt)
+    score, sides = _score(logits, task, labels, scored, options), {}
+    if "expert" in work.inputs and options["chosen_on"] != "dev":
+        sides = _sides(work.inputs["expert"] / SIGNALS, logits, labels, scored)
+        if options.get("select_by") == "both-sides":
+            score = _mean_of(sides)
     return {
         **found,
+        **({"sides": sides} if sides else {}),
         "score": score.value,
         "note": score.note,
         "failed": None,
@@ -78,12 +87,45 @@ def search(work: Work) -> dict[str, Any]:
     }
 
 
-def _score(learnt: Learnt, task: Task, labels: LabelMap, rows: Rows, options: Mapping[str, Any]) -> Score:
-    """Return the metric that decides, on rows that were not learnt from."""
-    gold = labels.numbers(rows)
+def _logits(
+    learnt: Learnt, task: Task, labels: LabelMap, rows: Rows, options: Mapping[str, Any]
+) -> npt.NDArray[np.float32]:
+    """Return a run's logits of rows that were not learnt from."""
     encoded = lay_out(
-        rows.texts, gold, learnt.tokenizer, learnt.model.encoder.config, options["max_length"], task.window_stride
+        rows.texts,
+        labels.numbers(rows),
+        learnt.tokenizer,
+        learnt.model.encoder.config,
+        options["max_length"],
+        task.window_stride,
     )
-    logits = answer_rows(learnt.model, encoded, learnt.precision.device)
+    return answer_rows(learnt.model, encoded, learnt.precision.device)
+
+
+def _score(logits: np.ndarray, task: Task, labels: LabelMap, rows: Rows, options: Mapping[str, Any]) -> Score:
+    """Return the metric that decides."""
     positive = labels.names.index(options["positive"]) if labels.names and options["positive"] else None
-    return METRICS[options["metric"]].compute(np.asarray(gold), decide(logits, task.kind), positive)
+    gold = np.asarray(labels.numbers(rows))
+    return METRICS[options["metric"]].compute(gold, decide(logits, task.kind), positive)
+
+
+def _sides(signals: Path, logits: np.ndarray, labels: LabelMap, rows: Rows) -> dict[str, dict[str, Any]]:
+    """Return the accuracy on rows that the expert has right, and on rows that it has wrong, with how many they are.
+
+    Each row was scored by an expert that did not see it, or by the one there is (``folds: 1``).
+    """
+    gold = np.asarray(labels.numbers(rows))
+    right = logits.argmax(-1) == gold
+    of_expert = joined(signals, rows, labels.names or ()).logits.argmax(-1) == gold
+    return {
+        side: {"rows": int(own.sum()), "accuracy": float(right[own].mean()) if own.any() else None}
+        for side, own in (("expert_right", of_expert), ("expert_wrong", ~of_expert))
+    }
+
+
+def _mean_of(sides: Mapping[str, Mapping[str, Any]]) -> Score:
+    """Return the mean of both sides' accuracies, undefined where one has no rows."""
+    found = [one["accuracy"] for one in sides.values()]
+    if None in found:
+        return Score(None, "the expert has all of these rows right, or all wrong: there is one side alone")
+    return Score(float(np.mean(found)))
