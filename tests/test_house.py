@@ -14,11 +14,11 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["bias_terms", "debias_settings", "files", "processes", "units"],
-    ["debias_published", "fields", "pack", "store", "demo", "first_recipe", "presets"],
+    ["debias_published", "fields", "pack", "store", "demo", "presets"],
     ["pack_pairs", "recipe_debias", "recipe_text"],
     ["recipe_methods"],
     ["recipe"],
-    ["reading", "text"],
+    ["reading", "schema", "text"],
     ["encoder", "training", "tasks"],
     ["debias", "exits"],
     ["stages"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 
@@ -40,18 +40,29 @@ def one_or_more(value: Any) -> Any:
 
 
 _as_text = PlainSerializer(str, return_type=str)
-Work = Annotated[Amount, BeforeValidator(parse_amount), _as_text]
-Size = Annotated[int, BeforeValidator(parse_bytes)]
-Share = Annotated[float, BeforeValidator(parse_share)]
-Shares = Annotated[tuple[Share, ...], BeforeValidator(one_or_more)]
-Location = Annotated[Path, BeforeValidator(_resolve), _as_text]
-Existing = Annotated[Path, BeforeValidator(existing), _as_text]
-SourcePath = Annotated[Path, BeforeValidator(_source_path), _as_text]
-Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
-TrackerNames = Annotated[tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], BeforeValidator(one_or_more)]
+# What is written in a file, where that is another type than what is read from it: for the schema.
+_Number: TypeAlias = float | str
+_Off: TypeAlias = Literal[False] | None
+Work = Annotated[Amount, BeforeValidator(parse_amount, json_schema_input_type=str), _as_text]
+Size = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=_Number)]
+Share = Annotated[float, BeforeValidator(parse_share, json_schema_input_type=_Number)]
+Shares = Annotated[
+    tuple[Share, ...], BeforeValidator(one_or_more, json_schema_input_type=_Number | list[_Number] | _Off)
+]
+Location = Annotated[Path, BeforeValidator(_resolve, json_schema_input_type=str), _as_text]
+Existing = Annotated[Path, BeforeValidator(existing, json_schema_input_type=str), _as_text]
+SourcePath = Annotated[Path, BeforeValidator(_source_path, json_schema_input_type=str), _as_text]
+Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str] | _Off)]
+_Tracker: TypeAlias = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+TrackerNames = Annotated[
+    tuple[_Tracker, ...], BeforeValidator(one_or_more, json_schema_input_type=_Tracker | list[_Tracker] | _Off)
+]
 Positive = Annotated[int, Field(gt=0)]
-Counts = Annotated[tuple[Positive, ...], BeforeValidator(one_or_more)]
-Rates = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(one_or_more)]
+Counts = Annotated[
+    tuple[Positive, ...], BeforeValidator(one_or_more, json_schema_input_type=Positive | list[Positive] | _Off)
+]
+_Rate: TypeAlias = Annotated[float, Field(ge=0)]
+Rates = Annotated[tuple[_Rate, ...], BeforeValidator(one_or_more, json_schema_input_type=_Rate | list[_Rate] | _Off)]
 
 
 class Section(BaseModel):

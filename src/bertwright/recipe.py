@@ -238,7 +238,7 @@ class Task(Section):
     """Folder of a known task's files, under the names that its publishers give them."""
     train: Existing | None = None
     """File of training rows: csv, tsv, jsonl or parquet."""
-    sets: dict[str, Annotated[LabelledSet, BeforeValidator(_as_set)]] = {}  # noqa: RUF012  (pydantic copies it)
+    sets: dict[str, Annotated[LabelledSet, BeforeValidator(_as_set, json_schema_input_type=str | LabelledSet)]] = {}  # noqa: RUF012  (pydantic copies it)
     """Files to score on, by name; `dev` and `test` are the usual ones. Those of a known task's folder come beside."""
     kind: Literal["classification", "multi-label", "regression"] = "classification"
     """What is predicted."""

@@ -135,7 +135,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-LossChoice = Annotated[Loss, BeforeValidator(_named)]
+LossChoice = Annotated[Loss, BeforeValidator(_named, json_schema_input_type=str | Loss)]
 
 
 class Expert(Section):

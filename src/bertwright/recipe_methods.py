@@ -89,7 +89,9 @@ class Method(Section):
     terms: str = "all"
     """Bias terms that learn: `all`, `published` (without the pooler's), `as-code`, or names joined by `+`, such as
     `query+intermediate`."""
-    layers: Annotated[tuple[int, int], BeforeValidator(_span)] | None = None
+    layers: Annotated[tuple[int, int], BeforeValidator(_span, json_schema_input_type=str | int | list[int])] | None = (
+        None
+    )
     """Layers whose terms learn, such as `4-11`, numbered from 0; off: all, and the terms outside layers."""
     within: Annotated[float, Field(ge=0)] | None = None
     """Points that the smallest subset of terms may lose against all of them, on the rows that settings are chosen on;
@@ -106,7 +108,7 @@ class Method(Section):
     """Share of the budget in which the learning rate rises; off: as elsewhere in the recipe."""
     schedule: Literal["esd", "linear", "cosine", "polynomial", "wsd", "constant"] | None = None
     """How the learning rate falls; off: as elsewhere in the recipe."""
-    grid: Annotated[Grid | None, BeforeValidator(_grid)] = None
+    grid: Annotated[Grid | None, BeforeValidator(_grid, json_schema_input_type=str | Grid | None)] = None
     """Settings to try, or the name of a paper that searched some: `guide-the-learner`; off: as elsewhere in the
     recipe."""
     loss: LossChoice | None = None
@@ -212,4 +214,8 @@ def _apart(methods: tuple[Method, ...]) -> tuple[Method, ...]:
     return methods
 
 
-Methods = Annotated[tuple[Method, ...], BeforeValidator(_methods), AfterValidator(_apart)]
+Methods = Annotated[
+    tuple[Method, ...],
+    BeforeValidator(_methods, json_schema_input_type=str | Method | list[str | Method]),
+    AfterValidator(_apart),
+]

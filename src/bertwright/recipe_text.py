@@ -53,7 +53,9 @@ def _sources(value: Any) -> Any:
 class Prepare(Section):
     """Raw text to rows of tokens."""
 
-    sources: Annotated[tuple[Source, ...], BeforeValidator(_sources)] = ()
+    sources: Annotated[
+        tuple[Source, ...], BeforeValidator(_sources, json_schema_input_type=str | Source | list[str | Source])
+    ] = ()
     """Where the text is: paths, or entries with `path`, `column`, `boundary`."""
     ready: Existing | None = None
     """A prepared folder from another machine, taken as it is in place of `sources`."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import RecipeError
-from bertwright.first_recipe import FIRST_RECIPE
 from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
 
@@ -169,13 +168,6 @@ def test_python_sections_give_the_same_recipe_as_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, "prepare:\n  sources: [texts]\npretrain:\n  budget: 1 min\n")
     python = default_recipe("recipe", folder=tmp_path, prepare={"sources": ["texts"]}, pretrain={"budget": "1 min"})
     assert load_recipe(path) == python
-
-
-def test_the_first_recipe_needs_only_the_users_folders(tmp_path: Path) -> None:
-    """`init` writes a recipe whose only faults are the folders that the user has to fill in."""
-    (tmp_path / "recipe.yaml").write_text(FIRST_RECIPE)
-    keys = {key for key, _, _ in faults(tmp_path / "recipe.yaml")}
-    assert {"prepare.sources.0.path", "tasks.0.train", "tasks.0.sets.dev"} == keys
 
 
 @pytest.mark.parametrize(
