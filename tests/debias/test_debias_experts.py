@@ -150,7 +150,12 @@ def test_columns_of_other_names_are_told(tmp_path: Path) -> None:
     path = written(tmp_path, "e.csv", [{"id": 1, "label_0": 3.0, "label_1": 4.0}])
     found = read_expert(path, LABELS, columns={"SUPPORTS": "label_0", "REFUTES": "label_1"})
     assert [[4.0, 3.0]] == found.logits.tolist()
-    with pytest.raises(DataError, match="no column 'REFUTES'.*found: id, label_0, label_1"):
+    assert () == found.notes
+    more = written(tmp_path, "m.csv", [{"id": 1, "SUPPORTS": 3.0, "REFUTES": 4.0, "NOT ENOUGH INFO": 9.0}])
+    assert ("m.csv: found NOT ENOUGH INFO beside the task's labels, which is not read",) == read_expert(
+        more, LABELS
+    ).notes
+    with pytest.raises(DataError, match="columns id, label_0, label_1, and .*REFUTES.* is missing; .* `names`"):
         read_expert(path, LABELS)
     with pytest.raises(InputError, match="found the label 'NEI', expected some of REFUTES, SUPPORTS"):
         read_expert(path, LABELS, columns={"NEI": "label_2"})

@@ -353,9 +353,9 @@ ALL = list(range(1, 49))
 @pytest.mark.parametrize(
     ("ids", "labels", "told"),
     [
-        (ALL[1:], ("no", "yes"), r"1 row\(s\) have no signals \(ids 1\)"),
+        (ALL[1:], ("no", "yes"), r"1 row\(s\) have no signals \(ids 1\).*: write the file anew"),
         ([*ALL, 77], ("no", "yes"), r"1 row\(s\) are not in the training set \(ids 77\)"),
-        (ALL, ("no", "maybe"), "no column 'yes'|yes"),
+        (ALL, ("no", "maybe"), r"found the columns id, no, maybe, and yes is missing; expected a row"),
     ],
 )
 def test_a_file_of_logits_has_every_row_and_label(
@@ -369,6 +369,35 @@ def test_a_file_of_logits_has_every_row_and_label(
     with pytest.raises(RecipeError, match=told):
         check(path)
     assert [] == list((tmp_path / "bertwright-store" / "stages").glob("*"))
+
+
+def test_more_folds_than_claims_are_told_before_any_work(pairs: Toy) -> None:
+    """The rows of one claim are one group, so that there are fewer groups than rows."""
+    path = pairs(poe(), {"claim-only": {"kind": "partial-input", "columns": ["claim"], "folds": 40}})
+    rows = [json.loads(line) for line in (path.parent / "train.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["claim"] = rows[number - number % 4]["claim"]
+    (path.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = r"the expert's `folds`: found 40 folds for 12 rows, or groups of them"
+    with pytest.raises(RecipeError, match=told):
+        check(path)
+    with pytest.raises(InputError, match=told):
+        bertwright.run(path)
+
+
+def test_rows_with_nothing_to_compare_are_told_of(pairs: Toy) -> None:
+    """A claim that is empty in some rows has similarity 0 there, and the run says in how many."""
+    path = pairs(poe(loss="guided"))
+    rows = [json.loads(line) for line in (path.parent / "train.jsonl").read_text().splitlines()]
+    for row in rows[:8]:
+        row["claim"] = ""
+    (path.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = bertwright.run(path, until="finetune")
+    run = result.stages["finetune/facts/given/seed-0"].record["results"]
+    assert pytest.approx(8 / 48) == run["against"]["empty"]
+    first, second = run["notes"]
+    assert first.startswith("8 of 48 rows looked at have nothing that both models look at")
+    assert second == f"{run['against']['lost_units']} words were cut from one model's text alone, and are not compared"
 
 
 def test_an_expert_that_is_better_than_the_model_is_told_of(pairs: Toy, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import xxhash
 from bertwright.debias.signals import label_order
 from bertwright.errors import DataError, InputError
 from bertwright.tasks.cells import Heading, rows_in
+from bertwright.tasks.readers import Rows
 
 _LEAST_PROBABILITY = 1e-6
 _EXAMPLE = "a row: id, and a logit for each label under the label's name"
@@ -42,6 +43,24 @@ def folds(
     # Classes one behind the other, each in drawn order, dealt like cards: no fold has two more than another.
     fold = {key: place % k for place, key in enumerate(sorted(drawn, key=drawn.__getitem__))}
     return np.array([fold[key] for key in keys], dtype=np.int64)
+
+
+def dealt(rows: Rows, golds: np.ndarray, k: int, *, seed: int, whole: bool) -> np.ndarray:
+    """Return the fold of each row, (n,), all 0 for one; where the texts are not ``whole`` rows, equal ones go together.
+
+    ``InputError`` as ``folds`` has it.
+    """
+    if k == 1:
+        return np.zeros(len(rows), dtype=np.int64)
+    groups = None
+    if not whole:
+        # An empty part is no text that could be learnt by heart: such rows would all be one fold.
+        parts = ["\x1f".join(text) for text in rows.texts]
+        groups = [part if part.strip("\x1f \t") else f"\x1e{own}" for part, own in zip(parts, rows.ids, strict=True)]
+    try:
+        return folds(rows.ids, golds, k, seed=seed, groups=groups)
+    except InputError as error:
+        raise InputError(f"the expert's `folds`: {error}") from error
 
 
 def partial(
@@ -81,7 +100,11 @@ def read_expert(
         raise InputError(f"values: found {values!r}, expected logits or probabilities")
     if not path.is_file():
         raise DataError(f"{path} is not there; name a file with {_EXAMPLE}")
-    ids, found = _npz(path, labels) if path.suffix == ".npz" else _table(path, labels, columns or {})
+    others: list[str] = []
+    if path.suffix == ".npz":
+        ids, found = _npz(path, labels)
+    else:
+        ids, found, others = _table(path, labels, columns or {})
     if len(set(ids)) < len(ids):
         raise DataError(f"{path}: {len(ids) - len(set(ids)):,} id(s) stand there twice; expected each row once")
     if not np.isfinite(found).all():
@@ -89,6 +112,9 @@ def read_expert(
         raise DataError(
             f"{path}, row with id {ids[row]}: found {found[row].tolist()}, expected finite numbers; correct the file"
         )
+    notes = []
+    if others:
+        notes.append(f"{path.name}: found {', '.join(others)} beside the task's labels, which is not read")
     looks = bool((found >= 0).all() and np.allclose(found.sum(axis=1), 1.0, atol=1e-3))
     if values == "logits":
         if looks and len(labels) > 1:
@@ -96,24 +122,33 @@ def read_expert(
                 f"{path}: the numbers of every row lie within 0 and 1 and sum to 1, as probabilities do, and logits "
                 "were expected; set values: probabilities"
             )
-        return ExpertFile(ids, found.astype(np.float32))
+        return ExpertFile(ids, found.astype(np.float32), tuple(notes))
     if not looks:
         raise DataError(
             f"{path}: values: probabilities was asked for, and not every row's numbers lie within 0 and 1 and sum to "
             "1; set values: logits, or correct the file"
         )
     raised = int((found < _LEAST_PROBABILITY).sum())
-    notes = (f"{path.name}: {raised:,} probabilities below {_LEAST_PROBABILITY:g} were taken to be that",)
+    if raised:
+        notes.append(f"{path.name}: {raised:,} probabilities below {_LEAST_PROBABILITY:g} were taken to be that")
     logits = np.log(np.maximum(found, _LEAST_PROBABILITY)).astype(np.float32)
-    return ExpertFile(ids, logits, notes if raised else ())
+    return ExpertFile(ids, logits, tuple(notes))
 
 
-def _table(path: Path, labels: Sequence[str], columns: Mapping[str, str]) -> tuple[tuple[str, ...], np.ndarray]:
+def _table(
+    path: Path, labels: Sequence[str], columns: Mapping[str, str]
+) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+    """Return ids, logits, and the columns that are neither."""
     if wrong := [name for name in columns if name not in labels]:
         raise InputError(f"columns: found the label {wrong[0]!r}, expected some of {', '.join(labels)}")
     names = [columns.get(label, label) for label in labels]
-    ids, rows = [], []
-    for number, row in rows_in(path, Heading(("id", *names))):
+    ids, rows, heading = [], [], Heading((), every=True)
+    for number, row in rows_in(path, heading):
+        if missing := [name for name in ("id", *names) if name not in row]:
+            raise DataError(
+                f"{path}, row {number}: found the columns {', '.join(row)}, and {', '.join(missing)} is missing; "
+                f"expected {_EXAMPLE}, or the column of a label in the expert's `names`"
+            )
         ids.append(str(row["id"]))
         try:
             rows.append([float(row[name]) for name in names])
@@ -122,7 +157,8 @@ def _table(path: Path, labels: Sequence[str], columns: Mapping[str, str]) -> tup
             raise DataError(f"{path}, row {number}: found {shown}, expected a number for each label") from None
     if not ids:
         raise DataError(f"{path} has no rows; expected {_EXAMPLE}")
-    return tuple(ids), np.array(rows, dtype=np.float64)
+    others = [name for name in heading.names if name not in ("id", *names)]
+    return tuple(ids), np.array(rows, dtype=np.float64), others
 
 
 def _npz(path: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -147,11 +147,12 @@ def join(
     labels: Sequence[str],
     *,
     source: Path | str = "the signals",
+    mend: str = _AGAIN,
 ) -> Signals:
     """Return signals in the order of a training set's rows, their logits in the order of its ``labels``.
 
     ``DataError`` where a row is missing, is there too much, or has another text or gold label than the expert read, or
-    where the labels are others; in another order they are matched by name.
+    where the labels are others; in another order they are matched by name. ``mend`` is what messages tell to do.
     """
     order = label_order(signals.labels, labels, source)
     for name, own in (("the signals", signals.ids), ("the rows", ids)):
@@ -165,13 +166,13 @@ def join(
         if some:
             raise DataError(
                 f"{source}: {len(some):,} row(s) {fault} (ids {_few(some)}); found signals of {len(place):,} rows for "
-                f"{len(ids):,}: {_AGAIN}"
+                f"{len(ids):,}: {mend}"
             )
     found = signals.some(np.array([place[one] for one in ids], dtype=np.int64))
     if changed := np.flatnonzero(found.content != content_of(texts, golds)).tolist():
         raise DataError(
             f"{source}: {len(changed):,} row(s) have another text or label than the expert read (ids "
-            f"{_few([ids[row] for row in changed])}); {_AGAIN}"
+            f"{_few([ids[row] for row in changed])}); {mend}"
         )
     return Signals(
         found.ids, found.content, tuple(labels), found.logits[:, order], found.saliency, found.bounds, found.about

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from bertwright.debias.experts import dealt, partial
 from bertwright.recipe import Finetune
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_text import Prepare
@@ -54,10 +57,10 @@ def look_into_source(source: Source, prepare: Prepare, notes: list[str]) -> None
 
 
 def look_into_experts(task: Task, choice: TaskChoice, finetune: Finetune, notes: list[str]) -> None:
-    """Hold the files of logits that a task's methods name against its training rows."""
+    """Hold the files of logits that a task's methods name, and the folds of experts, against its training rows."""
     methods = choice.trainable or finetune.trainable
     used = {one.expert: expert for one in methods if (expert := finetune.experts.get(one.expert or "")) is not None}
-    if task.kind != "classification" or not any(expert.kind == "file" for expert in used.values()):
+    if task.kind != "classification" or not used:
         return
     rows = with_own_ids(read_rows(task, task.train))
     labels = LabelMap.from_rows(rows, task.kind)
@@ -65,6 +68,10 @@ def look_into_experts(task: Task, choice: TaskChoice, finetune: Finetune, notes:
         if expert.file is not None:
             _, told = signals_in_file(expert.file, rows, labels, values=expert.values, names=expert.names)
             notes += [f"note: task {task.name}, expert {name}: {note}" for note in told]
+            continue
+        texts, places = partial(rows.texts, task.text, expert.columns or task.text)
+        whole = len(places) == len(task.text)
+        dealt(replace(rows, texts=tuple(texts)), labels.numbers(rows), expert.folds, seed=0, whole=whole)
 
 
 def look_into_task(task: Task, notes: list[str]) -> None:

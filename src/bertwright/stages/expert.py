@@ -16,11 +16,10 @@ import numpy as np
 from bertwright import files
 from bertwright.debias import signals
 from bertwright.debias.attribution import attribute
-from bertwright.debias.experts import folds, partial
+from bertwright.debias.experts import dealt, partial
 from bertwright.debias.quality import quality
 from bertwright.debias_settings import Attributing
 from bertwright.encoder import families
-from bertwright.errors import InputError
 from bertwright.stages.expert_file import golds_of, signals_in_file, with_own_ids
 from bertwright.stages.fine_tuned import lay_out, write_task
 from bertwright.stages.learning import Learnt, learn
@@ -83,7 +82,8 @@ def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signa
     # Plain cross entropy: what the shortcut says of a label is wanted, at the rate at which labels come.
     own = replace(task, text=tuple(options["columns"]), class_weights=None, forms={})
     seen = replace(rows, texts=tuple(texts))
-    fold = _folds(seen, labels, options, whole=len(places) == len(task.text))
+    whole = len(places) == len(task.text)
+    fold = dealt(seen, labels.numbers(rows), options["folds"], seed=options["seed"], whole=whole)
     said = [_fold(work, own, seen, labels, fold, number) for number in range(options["folds"])]
     order = np.argsort(np.concatenate([one.rows for one in said]), kind="stable")
     saliency = [one.saliency[a:b] for one in said for a, b in zip(one.bounds[:-1], one.bounds[1:], strict=True)]
@@ -114,21 +114,6 @@ def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signa
         "notes": [_SAME_ROWS] if options["folds"] == 1 else [],
     }
     return found, facts
-
-
-def _folds(rows: Rows, labels: LabelMap, options: Mapping[str, Any], *, whole: bool) -> np.ndarray:
-    """Return the fold of each row, (n,); rows whose part of the text is the same go together."""
-    if options["folds"] == 1:
-        return np.zeros(len(rows), dtype=np.int64)
-    groups = None
-    if not whole:
-        # An empty part is no text that could be learnt by heart: such rows would all be one fold.
-        parts = ["\x1f".join(text) for text in rows.texts]
-        groups = [part if part.strip("\x1f \t") else f"\x1e{own}" for part, own in zip(parts, rows.ids, strict=True)]
-    try:
-        return folds(rows.ids, labels.numbers(rows), options["folds"], seed=options["seed"], groups=groups)
-    except InputError as error:
-        raise InputError(f"the expert's `folds`: {error}") from error
 
 
 def _learnt_from(fold: np.ndarray, number: int, options: Mapping[str, Any]) -> np.ndarray:

@@ -13,6 +13,8 @@ from bertwright.debias.signals import Signals, content_of
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows
 
+_MEND = "write the file anew, with one row for each training row"
+
 
 def with_own_ids(rows: Rows) -> Rows:
     """Return rows whose ids differ: one that comes again has the number of its coming behind it (``7``, ``7#2``).
@@ -54,4 +56,4 @@ def signals_in_file(
     for place, one in enumerate(found.ids):
         content[place] = hashes.get(one, content[place])
     own = Signals(found.ids, content, tuple(known), found.logits, about={"expert": "file", "file": path.name})
-    return signals.join(own, rows.ids, rows.texts, golds, known, source=path), found.notes
+    return signals.join(own, rows.ids, rows.texts, golds, known, source=path, mend=_MEND), found.notes

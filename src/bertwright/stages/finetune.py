@@ -72,7 +72,7 @@ def finetune(work: Work) -> dict[str, Any]:
         "changes": learnt.changes,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "labels": list(names),
-        "notes": [*labels.notes, *rows.notes, *_low_rate(options)],
+        "notes": [*labels.notes, *rows.notes, *_low_rate(options), *_not_compared(against)],
         **against,
         **kept,
     }
@@ -109,6 +109,20 @@ class Sizes:
 
     rows: int
     length: int
+
+
+def _not_compared(against: Mapping[str, Any]) -> list[str]:
+    """Say what a comparison of attributions had to leave out."""
+    told = against.get("against", {})
+    notes = []
+    if (empty := round(told.get("empty", 0.0) * told.get("rows", 0))) > 0:
+        notes.append(
+            f"{empty:,} of {told['rows']:,} rows looked at have nothing that both models look at (an empty column?): "
+            "their similarity is 0, and most of what they teach is alpha times the cross entropy"
+        )
+    if told.get("lost_units"):
+        notes.append(f"{told['lost_units']:,} words were cut from one model's text alone, and are not compared")
+    return notes
 
 
 def sizes_of(
