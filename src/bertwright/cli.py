@@ -17,6 +17,7 @@ import typer
 from bertwright import __version__
 from bertwright.cli_pack import pack_app
 from bertwright.cli_predict import predict_command
+from bertwright.cli_serve import serve_command
 from bertwright.cli_store import store_app
 from bertwright.cli_submit import submit_command
 from bertwright.console import (
@@ -211,6 +212,7 @@ _verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they nee
 _verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")
 app.command("predict")(predict_command)
 app.command("submit")(submit_command)
+app.command("serve")(serve_command)
 
 
 @app.command("report")
