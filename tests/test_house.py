@@ -21,12 +21,13 @@ ORDER = [
     ["reading", "text"],
     ["encoder", "training", "tasks"],
     ["debias", "exits"],
+    ["deploy"],
     ["stages"],
     ["reports"],
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_pack", "cli_predict", "cli_store", "cli_submit"],
+    ["cli_export", "cli_pack", "cli_predict", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]
@@ -92,6 +93,7 @@ def test_files_stay_small(path: Path) -> None:
         "exits.calibration",
         "exits.drift",
         "exits.savings",
+        "deploy.runtime",
         "stages.prepare",
     ],
 )
