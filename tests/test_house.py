@@ -27,7 +27,7 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
+    ["cli_export", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]
@@ -96,6 +96,7 @@ def test_files_stay_small(path: Path) -> None:
         "exits.calibration",
         "exits.drift",
         "exits.savings",
+        "deploy.runtime",
         "stages.prepare",
     ],
 )

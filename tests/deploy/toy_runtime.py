@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.deploy.rows import Row
 from bertwright.errors import DataError, InputError
 from bertwright.pack import Backbone, Pack, PackTask, make, read, write
 
@@ -158,8 +159,6 @@ class ToyRuntime:
 
     def alone(self, text: str, pack: str) -> Answer:
         """Answer one text by itself: what the server's answer has to be."""
-        from bertwright.deploy.messages import Row
-
         flight = self.begin([self.encode(Row((text,), pack))])
         while not flight.finished:
             flight.step()

@@ -1,1 +1,1 @@
-"""Serving on ONNX Runtime: segments, packs as inputs, the batcher and the HTTP server. Serving needs no torch."""
+"""Serving: an encoder cut into ONNX segments, packs as their inputs, rows that leave between them, and HTTP."""

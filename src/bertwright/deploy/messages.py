@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bertwright.deploy.rows import Row
 from bertwright.errors import BertwrightError
 
 Text = Annotated[
@@ -106,14 +107,6 @@ class Refused(BertwrightError):
         super().__init__(f"found {found}; expected {expected}; {following}")
         self.status, self.headers = status, dict(headers or {})
         self.body = {"error": {"found": found, "expected": expected, "next": following}}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row as the runtime takes it: the texts of its columns, and the pack's name."""
-
-    texts: tuple[str, ...]
-    pack: str
 
 
 @dataclass(frozen=True)

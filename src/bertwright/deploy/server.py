@@ -31,7 +31,7 @@ from bertwright.deploy import metrics, pages
 from bertwright.deploy.batcher import Batcher, Closed, Flight, QueueFull
 from bertwright.deploy.exit_watch import ExitWatch
 from bertwright.deploy.guard import FAULT, LOG, Guard, Standing
-from bertwright.deploy.messages import Asked, Refused, Row, answer_out, understood
+from bertwright.deploy.messages import Asked, Refused, answer_out, understood
 from bertwright.deploy.openapi import SCHEMA
 from bertwright.deploy.settings import ServeSettings
 from bertwright.deploy.watch import PackFolder
@@ -173,7 +173,7 @@ class Service:
                 )
 
     def _encoded(self, asked: Asked) -> list[Any]:
-        return [self.runtime.encode(Row(row.texts, row.pack)) for row in asked.rows]
+        return [self.runtime.encode(row) for row in asked.rows]
 
     async def _kept(self, request: Request, promise: Future[list[Any]], until: float) -> list[Any]:
         """Wait for the answers, as long as there is time and the client is there."""
