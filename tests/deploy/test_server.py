@@ -168,6 +168,22 @@ def test_a_full_queue_answers_503_with_a_time(start: Start) -> None:
     assert f'bertwright_refused_total{{why="queue"}} {statuses.count(503)}' in counts
 
 
+def test_more_requests_at_once_than_memory_allows_are_refused(start: Start) -> None:
+    """Slow bodies fill the places: 503 with a time, while probes are answered; a place that is free is given again."""
+    server = start(connections=2, read_timeout=5)
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+    for client in slow:
+        client.sendall(head(100) + b"{")
+    time.sleep(0.2)
+    reply = server.classify({"pack": "mood", "texts": ["a"]})
+    assert (503, "1", "at most 2") == (reply.status, reply.headers["retry-after"], reply.error["expected"])
+    assert 200 == server.ask("GET", "/healthz").status
+    for client in slow:
+        client.close()
+    time.sleep(0.2)
+    assert 200 == server.classify({"pack": "mood", "texts": ["a"]}).status
+
+
 def test_an_answer_that_takes_too_long_is_504(start: Start) -> None:
     """The request's time is over; later requests are answered."""
     server = start(pause=0.4, request_timeout=0.3)

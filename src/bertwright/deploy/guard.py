@@ -25,7 +25,8 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("bertwright.serve")
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_OPEN = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
+_PROBES = frozenset({"/healthz", "/readyz"})
+_OPEN = _PROBES | {"/", "/docs", "/openapi.json"}
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -45,13 +46,17 @@ class Standing:
 
 
 class Guard:
-    """Wraps an ASGI application. ``hosts``: the names that a request may use, any where it is ``None``."""
+    """Wraps an ASGI application. ``hosts``: the names that a request may use, any where it is ``None``.
+
+    ``most`` requests are inside at once; ``paths`` are those that are counted by name.
+    """
 
     def __init__(
         self,
         app: Asgi,
         *,
         paths: Collection[str],
+        most: int,
         token: str | None,
         hosts: Collection[str] | None,
         standing: Standing,
@@ -60,6 +65,7 @@ class Guard:
         self._app, self._paths, self._hosts = app, frozenset(paths), hosts
         self._token = None if token is None else token.encode()
         self._standing, self._metrics = standing, metrics
+        self._most, self._inside = most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -76,6 +82,7 @@ class Guard:
                 message["headers"] = self._with_headers(message.get("headers", []))
             await send(message)
 
+        self._inside += 1
         try:
             self._check(scope)
             await self._app(scope, receive, sending)
@@ -87,6 +94,7 @@ class Guard:
             if status == 499:
                 await respond(FAULT, sending)
         finally:
+            self._inside -= 1
             self._metrics.count("requests_total", (path, str(status)))
             self._metrics.observe("request_seconds", time.monotonic() - begun, (path,))
 
@@ -98,6 +106,16 @@ class Guard:
         return [*given, *more]
 
     def _check(self, scope: Scope) -> None:
+        if self._inside > self._most and scope["path"] not in _PROBES:
+            # Each may hold a body in memory; a queue of them behind the queue would help nobody.
+            self._metrics.count("refused_total", ("connections",))
+            raise Refused(
+                503,
+                f"{self._inside} requests at once",
+                f"at most {self._most}",
+                "send it again in 1 s, or to another",
+                {"retry-after": "1", "connection": "close"},
+            )
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host if host.endswith("]") else host.rpartition(":")[0] or host

@@ -25,6 +25,7 @@ from bertwright.errors import InputError
 
 _LAST_WORDS = 0.2  # seconds between closing the port and the idle connections: what lies in them is read
 _HEAD = 32_768  # bytes of a request's head
+_IDLE = 4  # connections for each request that may be inside
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -59,7 +60,6 @@ class Listener(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=settings.connections,
                 timeout_keep_alive=max(1, round(settings.idle_timeout)),
                 timeout_graceful_shutdown=max(1, round(settings.request_timeout + settings.read_timeout)),
                 h11_max_incomplete_event_size=_HEAD,
@@ -101,6 +101,9 @@ def _protocol(settings: ServeSettings) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            if len(self.connections) > _IDLE * settings.connections:
+                transport.abort()  # idle ones alone can be so many
+                return
             self._time_head()
 
         def data_received(self, data: bytes) -> None:

@@ -257,6 +257,7 @@ def app(service: Service, *, token: str | None = None, hosts: Collection[str] | 
     guard = functools.partial(
         Guard,
         paths=[route.path for route in routes],
+        most=service.settings.connections,
         token=token,
         hosts=hosts,
         standing=service.standing,

@@ -25,9 +25,9 @@ class ServeSettings:
     read_timeout: float = 10.0  # from a request's first byte to its last; then 408, or the connection is closed
     send_timeout: float = 30.0  # for a client to take its answer; then the connection is closed
     idle_timeout: float = 60.0  # of a connection that waits for its next request
-    connections: int = 512  # open at once; more are answered 503
+    connections: int = 512  # requests at once, with bodies that may still be coming; more are answered 503
     drain: float = 2.0  # after SIGTERM: still listening, /readyz says no, so that a balancer looks elsewhere
-    poll: float = 1.0  # between two looks at the folder of packs
+    poll: float = 0.25  # between two looks at the folder of packs
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing could be answered."""
