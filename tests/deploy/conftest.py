@@ -95,7 +95,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         folder: Path | None = None,
         token: str | None = None,
         hosts: Any = None,
-        runtime: ToyRuntime | None = None,
+        runtime: Any = None,
         **limits: Any,
     ) -> Served:
         engine = runtime or ToyRuntime(pause)
