@@ -57,6 +57,13 @@ class Head:
         logits = x @ self.output[0].T + self.output[1]
         return logits, None if self.score is None else expit(x @ self.score[0] + self.score[1][0])
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its tensors by a pack's names."""
+        parts = {"dense": self.dense, "norm": self.norm, "output": self.output}
+        there = {name: pair for name, pair in parts.items() if pair is not None}
+        leaves = {f"{name}.weight": pair[0] for name, pair in there.items()}
+        return leaves | {f"{name}.bias": pair[1] for name, pair in there.items()}
+
 
 def head_of(arrays: Arrays, family: str, eps: float, score: tuple[np.ndarray, np.ndarray] | None = None) -> Head:
     """Return a head of tensors by a pack's names: ``dense.weight``, ``norm.weight``, ``output.weight`` and biases."""

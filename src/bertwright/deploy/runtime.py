@@ -9,6 +9,7 @@ Any number of threads may ask while others add, replace and remove packs: a batc
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +17,9 @@ from types import MappingProxyType
 from bertwright.deploy import manifest as contents
 from bertwright.deploy.bank import Bank, Entry, PackInfo
 from bertwright.deploy.flight import Flight
+from bertwright.deploy.processor import overflows, processors
 from bertwright.deploy.rows import Answer, Encoded, Row, encoded
-from bertwright.deploy.sessions import onnxruntime, processors, sessions
+from bertwright.deploy.sessions import onnxruntime, sessions
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack
@@ -40,6 +42,11 @@ class Runtime:
         if self.threads < 1 or tokens < 1:
             raise InputError(f"{threads} threads and batches of {tokens} tokens: expected whole numbers from 1 on")
         self.manifest = contents.read(self.folder)
+        if self.manifest.precision == "int8" and self.manifest.bits == 8 and overflows():
+            raise InputError(
+                f"{self.folder} was exported with 8 bits for processors with VNNI, and this one has none: sums of "
+                "products would overflow; export the encoder again with --bits 7"
+            )
         self.tokens = tokens
         self.tokenizer = Tokenizer.load(self.folder)
         self.config = EncoderConfig.from_dict(self.manifest.backbone.shape)
@@ -100,6 +107,14 @@ class Runtime:
     def predict_rows(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows of any packs, in their order."""
         return self._answers([self.encode(row) for row in rows])
+
+    def mixed_with(self, other: Runtime, segments: Sequence[int]) -> Runtime:
+        """Return a runtime of which some segments are another's that was cut alike; packs are this one's."""
+        twin = copy.copy(self)
+        twin._parts = list(self._parts)
+        for segment in segments:
+            twin._parts[segment + 1] = other._parts[segment + 1]
+        return twin
 
     def _answers(self, rows: Sequence[Encoded]) -> list[Answer]:
         """Answer rows in batches of like length, the longest first."""

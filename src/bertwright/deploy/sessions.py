@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +78,6 @@ def sessions(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> 
         place = layout.layers(part.layers) if part.layers else layout.of("embedding-norm")
         found.append(Session(folder / part.file, part, place, threads))
     return found
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
