@@ -15,8 +15,10 @@ from typing import Annotated
 import typer
 
 from bertwright import __version__
+from bertwright.cli_export import export_command
 from bertwright.cli_pack import pack_app
 from bertwright.cli_predict import predict_command
+from bertwright.cli_serve import serve_command
 from bertwright.cli_store import store_app
 from bertwright.cli_submit import submit_command
 from bertwright.console import (
@@ -66,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 # What the extra `train` brings; text, plans and reports need none of it.
 _OF_TRAINING = ("torch", "transformers", "accelerate")
 
+# What the extra `export` brings beside it.
+_OF_EXPORT = ("onnx", "onnxruntime")
+
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
@@ -86,8 +91,9 @@ def call(arguments: Sequence[str] | None = None) -> int:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return int(error.exit_code)
-        if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAINING:
-            wanted = 'pip install "bertwright[train]" -c constraints.txt'
+        if isinstance(error, ModuleNotFoundError) and error.name in (*_OF_TRAINING, *_OF_EXPORT):
+            extra = "train" if error.name in _OF_TRAINING else "export"
+            wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
         traceback.print_exc()
         return fail(
@@ -210,7 +216,9 @@ _verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it need
 _verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they need.")
 _verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")
 app.command("predict")(predict_command)
+app.command("export")(export_command)
 app.command("submit")(submit_command)
+app.command("serve")(serve_command)
 
 
 @app.command("report")

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 
 # Batches whose rows are sorted together: enough for rows of like length, few enough that order stays random.
 _POOL = 50
@@ -190,6 +189,8 @@ def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
 
     ``rows`` (B,) are their numbers, for what is joined to them later.
     """
+    import torch  # here: rows are laid out for serving too, where there is none
+
     lengths = [len(rows.ids[row]) for row in chosen]
     shape = (len(chosen), max(lengths))
     ids, segments = np.full(shape, rows.pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)

@@ -1,0 +1,163 @@
+"""Packs made ready to serve: each one's biases in one vector, its head, ramps and policy. Entries never change.
+
+Adding, replacing and removing exchange an entry in a new table, so that a batch in flight keeps what it began with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import xxhash
+
+from bertwright.deploy.heads import Head, head_of
+from bertwright.deploy.layout import Layout, Slice
+from bertwright.errors import DataError, InputError
+from bertwright.exits.policies import Policy, parse
+from bertwright.pack import Backbone, Pack, PackTask, to_bytes
+from bertwright.pack_pairs import check_fit
+from bertwright.tasks.readers import text_columns
+
+BIASES, FINAL_NORM, HEAD = "biases", "final_norm.weight", "head/"
+_RAMP = re.compile(r"(\d+)/(\w+\.(?:weight|bias))")
+
+
+@dataclass(frozen=True)
+class PackInfo:
+    """What a pack answers: labels, kind, the columns of text that a row has, when rows leave, and its file's hash."""
+
+    labels: tuple[str, ...]
+    kind: str
+    columns: tuple[str, ...]
+    policy: str
+    hash: str
+    max_length: int
+    ramps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A pack at work. ``flat`` holds all biases of a row (see ``Layout``); ``ramps`` are by the layers before them.
+
+    ``final_norm`` is the bias of the norm behind the last layer, empty in families without one.
+    """
+
+    name: str
+    task: PackTask
+    info: PackInfo
+    flat: np.ndarray
+    final_norm: np.ndarray
+    head: Head
+    ramps: Mapping[int, Head]
+    policy: Policy
+
+    def biases(self, place: Slice) -> np.ndarray:
+        """Return a part's biases, (1, S), without a copy."""
+        return self.flat[None, place.start : place.stop]
+
+    def leaving_by(self, text: str | None) -> Policy:
+        """Return its own policy, or the one that a text names; ``InputError`` where its ramps do not fit that."""
+        if text is None:
+            return self.policy
+        policy = parse(text, self.task.kind)
+        if policy.thresholds:
+            if not self.ramps:
+                raise InputError(
+                    f"exit policy {text!r}: pack {self.name} has no ramps, so that every row runs through all layers; "
+                    "leave the policy out, or train ramps with `exits:` in the recipe"
+                )
+            scored = next(iter(self.ramps.values())).score is not None
+            policy.check(len(self.ramps), len(self.task.labels), scored=scored)
+        return policy
+
+
+class Bank:
+    """The encoder's own arrays, and how a pack becomes an entry."""
+
+    def __init__(self, backbone: Backbone, arrays: Mapping[str, np.ndarray], cuts: frozenset[int]) -> None:
+        self.backbone, self.layout = backbone, Layout(backbone)
+        self._arrays = arrays
+        self._cuts = cuts
+        self._eps = float(backbone.shape["norm_eps"])
+
+    @classmethod
+    def read(cls, path: Path, backbone: Backbone, cuts: frozenset[int]) -> Bank:
+        """Read an exported folder's arrays; ``cuts`` are the layers (from 1) behind which rows can leave."""
+        return cls(backbone, safetensors.numpy.load_file(path), cuts)
+
+    @property
+    def final_norm(self) -> np.ndarray | None:
+        """Return the gain of the norm behind the last layer, of families that have one."""
+        return self._arrays.get(FINAL_NORM)
+
+    def entry(self, name: str, pack: Pack) -> Entry:
+        """Return a pack ready to serve; ``DataError`` where it is for another encoder or tokenizer."""
+        check_fit(pack, self.backbone)
+        flat = self._arrays[BIASES].copy()
+        for key, delta in pack.biases.items():
+            place = self.layout.places[key]
+            flat[place.start : place.stop] += delta
+        flat.flags.writeable = False
+        ramps = self._ramps(name, pack)
+        policy = _policy(name, pack, ramps)
+        columns = tuple(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
+        digest = xxhash.xxh3_128(to_bytes(pack)).hexdigest()
+        info = PackInfo(
+            pack.task.labels, pack.task.kind, columns, policy.text, digest, pack.task.max_length, tuple(ramps)
+        )
+        final = self.layout.of("final-norm") or Slice(0, 0)
+        return Entry(name, pack.task, info, flat, flat[final.start : final.stop], self._head(pack, flat), ramps, policy)
+
+    def _head(self, pack: Pack, flat: np.ndarray) -> Head:
+        """Return a pack's head: matrices that came with the encoder are shared, their biases are terms."""
+        arrays: dict[str, np.ndarray] = {
+            name.removeprefix(HEAD): value for name, value in self._arrays.items() if name.startswith(HEAD)
+        }
+        for term, name in (("pooler", "dense.bias"), ("pooler-norm", "norm.bias")):
+            place = self.layout.of(term)
+            if place is not None:
+                arrays[name] = flat[place.start : place.stop]
+        arrays |= {name: value.astype(np.float32) for name, value in pack.head.items()}
+        return head_of(arrays, self.backbone.family, self._eps)
+
+    def _ramps(self, name: str, pack: Pack) -> dict[int, Head]:
+        """Return a pack's ramps by the number of layers before them, rising."""
+        parts: dict[int, dict[str, np.ndarray]] = {}
+        for key, value in pack.ramps.items():
+            if found := _RAMP.fullmatch(key):
+                parts.setdefault(int(found[1]), {})[found[2]] = value.astype(np.float32)
+        score = None
+        if "score.weight" in pack.ramps:
+            score = (pack.ramps["score.weight"].astype(np.float32), pack.ramps["score.bias"].astype(np.float32))
+        width, classes = int(self.backbone.shape["width"]), len(pack.task.labels)
+        for layer, arrays in parts.items():
+            shape = arrays["output.weight"].shape if "output.weight" in arrays else None
+            if shape != (classes, width) or "output.bias" not in arrays:
+                raise DataError(
+                    f"pack {name}: the ramp after layer {layer} has an output of shape {shape}, expected "
+                    f"{(classes, width)}; copy the pack once more"
+                )
+            if layer not in self._cuts:
+                raise DataError(
+                    f"pack {name} has a ramp after layer {layer}, and rows can leave this export after layers "
+                    f"{', '.join(map(str, sorted(self._cuts)))}; export the encoder with --segment 1"
+                )
+        return {layer: head_of(parts[layer], self.backbone.family, self._eps, score) for layer in sorted(parts)}
+
+
+def _policy(name: str, pack: Pack, ramps: Mapping[int, Head]) -> Policy:
+    """Return when a pack's rows leave: as its header says, else never."""
+    told: Any = (pack.policy or {}).get("policy", "never")
+    if not isinstance(told, str):
+        raise DataError(f"pack {name}: the header's policy is {told!r}; expected a text such as entropy:0.2")
+    policy = parse(told, pack.task.kind)
+    if policy.thresholds and not ramps:
+        raise DataError(f"pack {name}: the header's policy is {told}, and it has no ramps; train its ramps again")
+    scored = any(ramp.score is not None for ramp in ramps.values())
+    policy.check(len(ramps), len(pack.task.labels), scored=scored)
+    return policy

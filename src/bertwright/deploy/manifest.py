@@ -1,0 +1,115 @@
+"""The table of contents of an exported folder: what it was made from, its files with their checksums, its proof.
+
+DIR/export.json          this
+DIR/embeddings.onnx      ids to states; large tensors lie beside, in embeddings.weights
+DIR/segment-00.onnx ...  layers, in order
+DIR/backbone.safetensors the encoder's own biases, the head's dense layer that came with it, the final norm
+DIR/tokenizer.json ...   the tokenizer
+DIR/packs/NAME.pack      packs that were exported with it
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from bertwright import files
+from bertwright.errors import DataError, InputError
+from bertwright.pack import Backbone
+
+FORMAT = 1
+NAME = "export.json"
+PACKS = "packs"
+ARRAYS = "backbone.safetensors"
+_AGAIN = "copy the folder once more, or export it again"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model file, its layers (numbered from 0; none: the embeddings), and in which numbers each is computed."""
+
+    file: str
+    layers: tuple[int, ...]
+    precision: tuple[Literal["fp32", "int8"], ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an exported folder holds. ``files`` has a checksum for every file but this one.
+
+    ``bits`` are those of a matrix's numbers in int8. ``proof`` is what the export measured against torch.
+    """
+
+    format: int
+    version: str
+    precision: Literal["fp32", "int8"]
+    bits: int
+    backbone: Backbone
+    parts: tuple[Part, ...]
+    files: dict[str, str]
+    made_with: dict[str, str] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder."""
+    files.write_json(folder / NAME, manifest.as_dict())
+
+
+def read(folder: Path) -> Manifest:
+    """Read a folder's manifest and hold every file against it; ``DataError`` says what is damaged or missing."""
+    path = folder / NAME
+    if not path.is_file():
+        what = "is no exported folder (it has no export.json)" if folder.is_dir() else "is not there"
+        raise InputError(f"{folder} {what}; make one with `bertwright export ENCODER --to onnx -o DIR`")
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: written in format {content.get('format')!r} by bertwright {content.get('version')!r}, and "
+                f"this one reads format {FORMAT}; export the encoder again with this version"
+            )
+        found = _MANIFEST.validate_json(text)
+    except ValidationError as error:
+        one = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, one["loc"]))
+        raise DataError(f"{path}: {where}: found {str(one['input'])[:80]!r}; {one['msg']}; {_AGAIN}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); {_AGAIN}") from error
+    _check(folder, found)
+    return found
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Return the checksum of every file in a folder but the manifest, by its path from there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
+    return {path.relative_to(folder).as_posix(): files.checksum(path) for path in paths}
+
+
+def _check(folder: Path, manifest: Manifest) -> None:
+    root = folder.resolve()
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(root):
+            raise DataError(f"{folder / NAME}: names {name!r}, which lies outside of the folder; export it again")
+        if not path.is_file():
+            raise DataError(f"{path} is missing, and {NAME} names it; {_AGAIN}")
+        if (found := files.checksum(path)) != expected:
+            size = path.stat().st_size
+            raise DataError(
+                f"{path} is damaged: found {size:,} bytes with checksum {found}, expected {expected}; {_AGAIN}"
+            )
+    if missing := [part.file for part in manifest.parts if part.file not in manifest.files]:
+        raise DataError(f"{folder / NAME}: the part {missing[0]} has no checksum; {_AGAIN}")

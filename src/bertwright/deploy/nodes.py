@@ -1,0 +1,107 @@
+"""An ONNX graph under construction: constants, nodes, and the model file they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+MICROSOFT = "com.microsoft"
+# Gelu is an operator from 20 on; runtimes of 2024 read it.
+OPSET = 20
+_IR = 9
+_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
+# Tensors from this size on lie in the weights' file, which processes share.
+_OUTSIDE = 1024
+
+
+class Graph:
+    """Nodes and constants in the order in which they were asked for. Tensors are known by their names."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._scalars: dict[tuple[str, bytes], str] = {}
+        self._count = 0
+
+    def constant(self, value: Any) -> str:
+        """Return the name of a constant; small ones that are alike are stored once."""
+        array = np.asarray(value)
+        key = (f"{array.dtype}{array.shape}", array.tobytes()) if array.nbytes <= 64 else None
+        if key in self._scalars:
+            return self._scalars[key]
+        name = self._next("constant")
+        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        if key is not None:
+            self._scalars[key] = name
+        return name
+
+    def node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node of one output and return that output's name; an absent input is an empty name."""
+        return self.nodes(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def nodes(self, kind: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
+        """Add a node of several outputs and return their names."""
+        names = [self._next(kind.lower()) for _ in range(outputs)]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
+        return names
+
+    def split(self, x: str, sizes: Sequence[int], axis: int = -1) -> list[str]:
+        """Cut a tensor into parts of these sizes along an axis."""
+        if len(sizes) == 1:
+            return [x]
+        return self.nodes("Split", x, self.constant(np.array(sizes, dtype=np.int64)), outputs=len(sizes), axis=axis)
+
+    def name(self, x: str, output: str) -> None:
+        """Give a tensor the name of an output."""
+        self._nodes.append(helper.make_node("Identity", [x], [output]))
+
+    def model(
+        self, name: str, inputs: Mapping[str, tuple[str, Sequence[Any]]], outputs: Mapping[str, Sequence[Any]]
+    ) -> onnx.ModelProto:
+        """Return the model; ``inputs`` are types and shapes, of which those that no node takes are left out."""
+        taken = {one for node in self._nodes for one in node.input}
+        there = [
+            helper.make_tensor_value_info(one, _TYPES[kind], shape)
+            for one, (kind, shape) in inputs.items()
+            if one in taken
+        ]
+        given = [helper.make_tensor_value_info(one, TensorProto.FLOAT, shape) for one, shape in outputs.items()]
+        own = any(node.domain == MICROSOFT for node in self._nodes)
+        domains = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid(MICROSOFT, 1)] if own else [])
+        graph = helper.make_graph(self._nodes, name, there, given, list(self._constants.values()))
+        return helper.make_model(graph, opset_imports=domains, ir_version=_IR, producer_name="bertwright")
+
+    def _next(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count}"
+
+
+def write(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """Write a model with its large tensors in a file beside it, and return what was written.
+
+    ONNX Runtime maps that file, so that processes on one machine share its pages.
+    """
+    data = path.with_suffix(".weights")
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=data.name,
+        size_threshold=_OUTSIDE,
+    )
+    if not data.exists():
+        return (path,)
+    # The library leaves it to its owner alone.
+    data.chmod(path.stat().st_mode)
+    return (path, data)
+
+
+def write_whole(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model as one file."""
+    onnx.save_model(model, str(path))

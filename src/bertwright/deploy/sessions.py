@@ -1,0 +1,87 @@
+"""ONNX Runtime's sessions over an exported folder's parts. Shapes: B rows, T positions, H width, S biases of a part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright.deploy.layout import Layout, Slice
+from bertwright.deploy.manifest import Manifest, Part
+from bertwright.errors import DataError, InputError
+
+FIRST, STATES = "first", "states"
+
+
+def onnxruntime() -> Any:
+    """Return the module; ``InputError`` says what installs it."""
+    try:
+        import onnxruntime as module
+    except ImportError as error:
+        raise InputError(
+            "this needs onnxruntime, which is not installed here; `pip install 'bertwright[serve]'` brings it"
+        ) from error
+    return module
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What a part gave: the states (B, T, H), kept where they are, and the first token's (B, H), where there is one."""
+
+    states: Any
+    first: np.ndarray | None
+
+
+class Session:
+    """One part at work, for any number of callers at once."""
+
+    def __init__(self, path: Path, part: Part, place: Slice | None, threads: int) -> None:
+        runtime = onnxruntime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        # A part's threads must not spin while the next part's work.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Graphs are written as they are fastest; joining a sum with the norm behind it makes both slower.
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the library raises its own kinds, without a common base
+            raise DataError(f"{path} cannot be opened ({error}); export the encoder again") from error
+        self.layers, self.place = part.layers, place
+        self._inputs = [one.name for one in self._session.get_inputs()]
+        self._outputs = [one.name for one in self._session.get_outputs()]
+        self._value = runtime.OrtValue.ortvalue_from_numpy
+
+    def run(self, given: Mapping[str, np.ndarray], states: Any = None, *, look: bool = True) -> Stepped:
+        """Run the part on inputs by name, and on states from the part before; ``look``: the first token is wanted."""
+        feeds = {name: self._value(given[name]) for name in self._inputs if name in given}
+        if states is not None:
+            feeds[f"{STATES}_in"] = states
+        wanted = [name for name in self._outputs if look or name != FIRST]
+        found = dict(zip(wanted, self._session.run_with_ort_values(wanted, feeds), strict=True))
+        first = found.get(FIRST)
+        return Stepped(found.get(STATES), None if first is None else first.numpy())
+
+    def value(self, states: np.ndarray) -> Any:
+        """Return states that were changed in between, as the next part takes them."""
+        return self._value(states)
+
+
+def sessions(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> list[Session]:
+    """Open all parts of a folder, the embeddings first."""
+    found = []
+    for part in manifest.parts:
+        place = layout.layers(part.layers) if part.layers else layout.of("embedding-norm")
+        found.append(Session(folder / part.file, part, place, threads))
+    return found
+
+
+def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the biases of rows, each (1, S), as (B, 1, S); of rows that are all of one pack, as (1, 1, S)."""
+    if all(row.base is rows[0].base and row.base is not None for row in rows):
+        return rows[0][None]
+    return np.stack(rows)

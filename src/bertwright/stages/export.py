@@ -1,0 +1,277 @@
+"""An encoder or a fine-tuned model, and packs, written as a folder for ONNX Runtime, and proved against torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bertwright import files
+from bertwright import pack as packs
+from bertwright.deploy import manifest as contents
+from bertwright.deploy.export import Form, note_proof, write_export
+from bertwright.deploy.manifest import Manifest
+from bertwright.deploy.proof import Compared, Expected, Probe, ask, check_same, compare, drawn, expected
+from bertwright.deploy.runtime import Runtime
+from bertwright.deploy.sensitivity import Scan
+from bertwright.deploy.sources import Deployable, deployable
+from bertwright.encoder import families
+from bertwright.encoder.families import Loaded
+from bertwright.encoder.packed import backbone_of
+from bertwright.errors import InputError
+from bertwright.pack import SUFFIX, Pack, PackTask, Score
+from bertwright.pack_pairs import check_fit
+from bertwright.stages.fine_tuned import TASK, find
+from bertwright.stages.packs import encoder_of
+from bertwright.tasks.readers import text_columns
+from bertwright.tasks.tables import open_table, windows
+from bertwright.text.tokenizer import Tokenizer
+
+MODEL = "model"
+_ROWS = 256
+_KINDS = {problem: kind for kind, problem in families.PROBLEMS.items()}
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an export is made from and held against.
+
+    ``rows`` are files of the user's own rows by pack (``""``: all others), ``label`` their column of gold labels.
+    ``most_changed`` is the share of answers that int8 may change: segments stay fp32 until that holds.
+    """
+
+    sources: tuple[Path, ...]
+    form: Form = field(default_factory=Form)
+    encoder: Path | None = None
+    rows: Mapping[str, Path] = field(default_factory=dict)
+    label: str | None = None
+    most_changed: float | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: its folder, packs, layers that stayed fp32, the proof, and bytes in all."""
+
+    folder: Path
+    packs: tuple[str, ...]
+    kept_fp32: tuple[int, ...]
+    proof: dict[str, Any]
+    lines: tuple[str, ...]
+    size: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        kept = {"kept_fp32": list(self.kept_fp32), "bytes": self.size}
+        return {"folder": str(self.folder), "packs": list(self.packs), **kept, "proof": self.proof}
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+def export(asked: Asked, out: Path, tell: Tell = _silent) -> Exported:
+    """Write a folder that serves an encoder with its packs; it is there when it is whole and proved, or not at all.
+
+    ``ProofFailed`` where ONNX Runtime's fp32 answers differ from torch's. ``InputError`` where something is at ``out``.
+    """
+    if out.exists():
+        raise InputError(f"{out} is there already; name another folder, or remove it first")
+    found = gather(asked.sources, asked.encoder)
+    unknown = sorted(set(asked.rows) - set(found.packs) - {""})
+    if unknown:
+        there = ", ".join(found.packs) or "none"
+        raise InputError(f"--rows names {unknown[0]!r}, which is no pack of this export; its packs are {there}")
+    probes = [_probe(asked, name, pack, found.tokenizer) for name, pack in found.packs.items()]
+    asked.form.numbers(found.loaded.config.layers)
+    made = deployable(found.loaded, found.tokenizer.identity())
+    with files.writing_folder(out) as folder:
+        return _Export(asked, found, made, probes, tell).write(folder, out)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """An encoder, its tokenizer, and the packs that go with it by name."""
+
+    loaded: Loaded
+    tokenizer: Tokenizer
+    packs: dict[str, Pack]
+
+
+def gather(sources: Sequence[Path], encoder: Path | None = None) -> Gathered:
+    """Return the encoder and the packs that folders and files name.
+
+    A fine-tuned model is its encoder and one pack, ``model``. ``InputError`` where they do not make one export.
+    """
+    paths: dict[str, Path] = {}
+    folders: list[Path] = [] if encoder is None else [encoder]
+    for source in sources:
+        if source.suffix != SUFFIX and (source / "config.json").is_file():
+            folders.append(source)
+            continue
+        model, task = find(source)
+        if model.suffix != SUFFIX:
+            folders.append(model)
+        elif (name := source.stem if source.suffix == SUFFIX else task.task) in paths:
+            raise InputError(f"{source} and {paths[name]} are both called {name}; give one file another name")
+        else:
+            paths[name] = model
+    folders = list(dict.fromkeys(folders))
+    if len(folders) > 1:
+        named = ", ".join(map(str, folders))
+        raise InputError(f"an export holds one encoder, and {len(folders)} were named: {named}; export each by itself")
+    folder = folders[0] if folders else encoder_of(next(iter(paths.values())))
+    loaded, tokenizer = families.load(folder), Tokenizer.load(folder)
+    found = {name: packs.read(path) for name, path in paths.items()}
+    backbone = backbone_of(loaded, tokenizer.identity())
+    for pack in found.values():
+        check_fit(pack, backbone)
+    if loaded.classifier is not None and not found:
+        found[MODEL] = _model_pack(folder, loaded, tokenizer)
+    return Gathered(loaded, tokenizer, found)
+
+
+def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
+    """Return a fine-tuned model's output layer as a pack: all else of it is the encoder's own."""
+    head = loaded.classifier
+    if head is None or loaded.labels is None:
+        raise InputError(f"{folder}: the model has no labels; expected the folder of a fine-tuned run")
+    output = {f"output.{name}": value.detach().numpy() for name, value in head.output.state_dict().items()}
+    if (folder / TASK).is_file():
+        told = find(folder)[1]
+        task = PackTask(
+            told.task,
+            _kind(told.kind),
+            told.text,
+            loaded.labels,
+            told.max_length,
+            told.none_label,
+            told.label_separator,
+            told.window_stride,
+            told.brackets,
+        )
+    else:
+        problem = files.read_json(folder / "config.json").get("problem_type")
+        kind = _KINDS.get(problem, "regression" if len(loaded.labels) == 1 else "classification")
+        task = PackTask(MODEL, _kind(kind), ("text",), loaded.labels, loaded.config.positions)
+    return packs.make(
+        backbone=backbone_of(loaded, tokenizer.identity()),
+        task=task,
+        method="all",
+        terms=None,
+        biases={},
+        head=output,
+        of=sum(parameter.numel() for parameter in loaded.encoder.parameters()),
+        dtype="fp32",
+    )
+
+
+def _kind(kind: str) -> Any:
+    return kind
+
+
+def _probe(asked: Asked, name: str, pack: Pack, tokenizer: Tokenizer) -> Probe:
+    """Return the rows that a pack is proved on: the first of the user's file, or drawn ones."""
+    columns = tuple(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
+    path = asked.rows.get(name, asked.rows.get(""))
+    if path is None:
+        return drawn(name, len(columns), tokenizer)
+    label = (asked.label,) if asked.label and pack.task.kind == "classification" else ()
+    table = open_table(path, (*columns, *label))
+    cells = tuple(islice((row for window in windows(table) for row in window.texts), _ROWS))
+    if not cells:
+        raise InputError(f"{path} holds no rows; name a file with some rows of pack {name}")
+    texts = tuple(row[: len(columns)] for row in cells)
+    return Probe(name, path.name, texts, tuple(row[-1] for row in cells) if label else None)
+
+
+class _Export:
+    """One export at work."""
+
+    def __init__(self, asked: Asked, found: Gathered, made: Deployable, probes: Sequence[Probe], tell: Tell) -> None:
+        self._asked, self._found, self._made, self._probes, self._tell = asked, found, made, probes, tell
+        self._lines: list[str] = []
+
+    def write(self, folder: Path, out: Path) -> Exported:
+        form = self._asked.form
+        want = [self._expected(probe) for probe in self._probes]
+        manifest = self._written(folder, form)
+        fp32, kept = folder, form.keep_fp32
+        scan: dict[str, Any] = {}
+        if form.precision == "int8":
+            fp32 = folder.with_name(f"{folder.name}.fp32")
+            files.remove(fp32)
+            fp32.mkdir()
+            self._written(fp32, replace(form, precision="fp32", keep_fp32=()))
+        try:
+            exact = self._prove(fp32, want)
+            if form.precision == "int8" and self._asked.most_changed is not None:
+                kept, scan = self._keep(fp32, folder)
+                form = replace(form, keep_fp32=kept)
+                manifest = self._again(folder, form) if kept else manifest
+        finally:
+            if fp32 != folder:
+                files.remove(fp32)
+        small = self._compared(folder, want) if form.precision == "int8" else []
+        proof = {"fp32": [one.as_dict() for one in exact], "int8": [one.as_dict() for one in small], **scan}
+        rewritten = self._score(folder, small)
+        note_proof(folder, manifest, proof, rewritten)
+        self._lines += [f"{form.precision}: {one.line()}" for one in small or exact]
+        names, size = tuple(self._found.packs), files.folder_size(folder)
+        return Exported(out, names, kept, proof, tuple(self._lines), size)
+
+    def _written(self, folder: Path, form: Form) -> Manifest:
+        self._tell(f"writes {form.precision} segments")
+        return write_export(folder, self._made, self._found.tokenizer, form, self._found.packs)
+
+    def _again(self, folder: Path, form: Form) -> Manifest:
+        for path in folder.iterdir():
+            files.remove(path)
+        return self._written(folder, form)
+
+    def _expected(self, probe: Probe) -> Expected:
+        self._tell(f"answers {len(probe.cells)} rows of {probe.pack} with torch")
+        return expected(self._found.loaded, self._found.packs[probe.pack], self._found.tokenizer, probe)
+
+    def _prove(self, folder: Path, want: Sequence[Expected]) -> list[Compared]:
+        runtime = Runtime(folder)
+        for probe, own in zip(self._probes, want, strict=True):
+            self._tell(f"proves fp32 on {probe.pack}")
+            check_same(probe, own, ask(runtime, probe))
+        return self._compared(folder, want)
+
+    def _compared(self, folder: Path, want: Sequence[Expected]) -> list[Compared]:
+        runtime, found = Runtime(folder), []
+        for probe, own in zip(self._probes, want, strict=True):
+            task = self._found.packs[probe.pack].task
+            found.append(compare(probe, task.kind, task.labels, own, ask(runtime, probe)))
+        return found
+
+    def _keep(self, fp32: Path, int8: Path) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Return the layers that stay fp32, and the scan that found them."""
+        most = self._asked.most_changed
+        if most is None or not self._probes:
+            return (), {}
+        self._tell("scans which layers lose in int8")
+        scan = Scan(Runtime(fp32), Runtime(int8), self._probes)
+        harms = scan.harms()
+        chosen = scan.choose(harms, most)
+        kept = tuple(layer for harm in harms if harm.segment in chosen.segments for layer in harm.layers)
+        stay = f"layers {', '.join(map(str, kept))} stay fp32" if kept else "no layer has to stay fp32"
+        self._lines.append(f"int8 changes {chosen.other_answer:.2%} of answers, at most {most:.2%} asked for; {stay}")
+        return kept, {"scan": [harm.as_dict() for harm in harms]}
+
+    def _score(self, folder: Path, compared: Sequence[Compared]) -> list[str]:
+        """Write into each pack how well it keeps its answers in int8; return the files that changed."""
+        rewritten = []
+        for one in compared:
+            values = {"same_answers": 1 - one.other_answer}
+            values |= {} if one.right is None else {"accuracy": one.right}
+            scores = [Score(one.basis, name, value, 0, "int8", "export") for name, value in values.items()]
+            pack = self._found.packs[one.pack]
+            name = f"{contents.PACKS}/{one.pack}{SUFFIX}"
+            packs.write(folder / name, replace(pack, scores=(*pack.scores, *scores)))
+            rewritten.append(name)
+        return rewritten
