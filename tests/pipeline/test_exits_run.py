@@ -1,0 +1,158 @@
+"""Early exits through the whole road: ramps of all kinds of runs, thresholds, packs, records, what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bertwright
+from bertwright import pack
+from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.models import build_masked_lm
+from bertwright.errors import BertwrightError
+from bertwright.pipeline.plan import plan
+from bertwright.reading import to_yaml
+from bertwright.stages.exiting import read_calibration
+from bertwright.stages.model_folder import save_model
+from bertwright.tasks.readers import read_kept_back, read_rows
+from bertwright.tasks.task import Task
+from bertwright.text.tokenizer import train_tokenizer
+from conftest import sentence
+
+Toy = Callable[..., Path]
+RATES = {"baseline": False, "seeds": 1, "epochs": 2, "learning_rate": 5e-3, "batch": 8}
+RAMPS = {"epochs": 3, "timed_rows": 3}
+
+
+@pytest.fixture(scope="session")
+def deep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn encoder of three layers, with a tokenizer of the toy words."""
+    draw = random.Random(1)
+    words = [sentence(draw, 0, 48) for _ in range(400)]
+    tokenizer = train_tokenizer(words, kind="wordpiece", vocabulary=90, lowercase=True)
+    shape = {"width": 16, "layers": 3, "heads": 2, "inner": 32, "positions": 32}
+    config = EncoderConfig(family="bert", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id, **shape)
+    folder = tmp_path_factory.mktemp("deep")
+    save_model(folder, build_masked_lm(config, seed=0), tokenizer)
+    return folder
+
+
+@pytest.fixture
+def deep(toy: Toy, deep_folder: Path, tmp_path: Path) -> Toy:
+    """As ``toy``, on an encoder of three layers; the set ``odd`` has labels that do not follow from the words."""
+    draw = random.Random(7)
+    rows = [{"text": sentence(draw, 0, 48), "label": draw.choice(("high", "low"))} for _ in range(24)]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(**changes: Any) -> Path:
+        sets = {"dev": "dev.jsonl", "odd": "odd.jsonl"}
+        task = {"name": "height", "train": "train.jsonl", "sets": sets, "text": "text", **changes.pop("task", {})}
+        finetune = {**RATES, **changes.pop("finetune", {})}
+        off = {"prepare": None, "tokenizer": None, "pretrain": None}
+        return toy(**{**off, "encoder": None, "tasks": [task], "finetune": finetune, **changes})
+
+    def with_folder(**changes: Any) -> Path:
+        path = write(**changes)
+        path.write_text(path.read_text() + f"encoder: {{folder: {deep_folder}}}\n")
+        return path
+
+    return with_folder
+
+
+def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
+    """Two-stage on a whole model and on a pack, three ways of joint training: records, files, packs with ramps."""
+    methods = [
+        {"method": "full", "exits": RAMPS},
+        {"method": "bitfit", "exits": {**RAMPS, "form": "linear", "layers": [1]}},
+        {"method": "full", "exits": {"training": "joint", "timed_rows": 3}},
+        {"method": "bitfit", "exits": {"settings": "berxit", "timed_rows": 3}},
+        {"method": "full", "exits": {"settings": "pabee", "policy": "patience", "timed_rows": 3}},
+    ]
+    result = bertwright.run(deep(finetune={"trainable": methods}))
+    records = {n.split("/")[2]: s.record["results"] for n, s in result.stages.items() if n.startswith("ramps/")}
+    assert 5 == len(records)
+    for name, one in records.items():
+        exits = [1, 3] if name == "given-bitfit-two-stage" else [1, 2, 3]
+        assert exits == one["layers"]
+        assert {"dev", "odd"} == set(one["sets"])
+        assert len(exits) == len(one["sets"]["dev"]["scores"]) == len(one["exit_seconds"])
+        assert 24 == sum(one["sets"]["dev"]["chosen"][0]["counts"])
+        assert one["calibration_rows"] == one["promises"][0]["rows"] == 24
+        assert {1, 32} == {two["batch"] for two in one["measured"]}
+        assert any("not enough data" in note for note in one["notes"])
+    scored = result.stages["evaluate/height"].record["results"]["variants"]
+    for variant in scored:
+        last = records[variant["variant"]]["sets"]["dev"]["scores"][-1]
+        assert variant["scores"]["dev"]["accuracy"]["values"][0] == pytest.approx(last)
+    kept = pack.read(result.folder / "tasks" / "height" / "given-bitfit-berxit" / "seed-0.pack")
+    assert "score.weight" in kept.ramps
+    assert kept.scores
+    assert kept.policy is not None
+    assert kept.policy["policy"].startswith("learned:")
+    run = result.folder / "exits" / "height" / "given-full-two-stage" / "seed-0"
+    assert {"ramps.safetensors", "exits.json", "calibration.safetensors", "model.safetensors"} <= {
+        path.name for path in run.iterdir()
+    }
+
+
+def test_calibration_rows_take_part_in_nothing_else(deep: Toy) -> None:
+    """They are in no row that the run, its search or its ramps learn from; without exits nothing is kept back."""
+    tried = {"method": "full", "grid": {"learning_rate": [1e-3, 5e-3]}}
+    path = deep(finetune={"exits": {**RAMPS, "keep_back": "25 %"}, "trainable": tried})
+    recipe = bertwright.load_recipe(path)
+    stages = {one.name: one for one in plan(recipe)}
+    for name in ("search/height/given/01", "finetune/height/given/seed-0", "ramps/height/given/seed-0"):
+        assert 0.25 == stages[name].options["task"]["keep_back"], name
+    task = Task.from_options(stages["ramps/height/given/seed-0"].options["task"], path.with_name("train.jsonl"), {})
+    learnt, kept = read_rows(task, task.train), read_kept_back(task)
+    assert (24, 24) == (len(learnt), len(kept))
+    assert set() == set(learnt.ids) & set(kept.ids)
+    result = bertwright.run(recipe)
+    every, gold = read_calibration(
+        result.folder / "exits" / "height" / "given" / "seed-0" / "calibration.safetensors", "classification"
+    )
+    assert (3, 24, 2) == every.logits.shape
+    assert [("high", "low").index(str(label)) for label in kept.labels] == gold.tolist()
+    assert 24 == result.stages["finetune/height/given/seed-0"].record["results"]["rows"]
+    plain = {one.name: one for one in plan(bertwright.load_recipe(deep()))}
+    assert not {"keep_back", "exits"} & {*plain["finetune/height/given/seed-0"].options["task"]}
+
+
+def test_thresholds_do_not_train_a_run_again(deep: Toy) -> None:
+    """Two-stage exits leave a run what it is, whatever ramps and thresholds; joint ones are part of it."""
+
+    def identity(exits: Any) -> str:
+        stages = {one.name: one for one in plan(bertwright.load_recipe(deep(finetune={"exits": exits})))}
+        return stages["finetune/height/given/seed-0"].identity
+
+    assert identity(True) == identity("deebert") == identity({"max_drop": "2 %", "form": "linear"})
+    assert identity({"training": "joint"}) == identity({"training": "joint", "max_drop": "2 %"}) != identity(True)
+    recipe = bertwright.load_recipe(deep(finetune={"exits": {"settings": "berxit", "max_drop": ["1 %", "2 %"]}}))
+    again = recipe.store.parent / "again.yaml"
+    again.write_text(to_yaml(recipe))
+    assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
+
+
+@pytest.mark.parametrize(
+    ("finetune", "task", "told"),
+    [
+        ({"exits": "deeber"}, {}, r"found the settings 'deeber'; .*; did you mean deebert\?"),
+        ({"exits": {"layers": [1, 2, 3]}}, {}, r"ramps after the layers 1, 2, 3 of 3; expected numbers from 1 to 2"),
+        ({"exits": {"calibrate_on": "tset"}}, {}, r"on the set 'tset', and there are dev, odd; name one of these"),
+        ({"exits": True}, {"window_stride": 8}, r"are of whole rows, and `window_stride` cuts long ones into windows"),
+        ({"exits": {"training": "joint", "epochs": 3}}, {}, r"`epochs` is of a training of its own"),
+        ({"exits": {"form": "linear", "start": "tuned"}}, {}, r"a linear ramp has none; remove it"),
+        ({"exits": {"tolerance": 0.1}}, {}, r"`tolerance` is of the policy patience, and this is entropy"),
+        ({"exits": {"max_drop": 1.5}}, {}, r"found the drops \[1.5\]; write shares between 0 and 1"),
+        ({"exits": {"calibrate_on": "dev", "keep_back": 0.2}}, {}, r"kept back for `calibrate_on: holdout`"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(deep: Toy, finetune: Any, task: Any, told: str) -> None:
+    """Each fault says what was found and what to write."""
+    with pytest.raises(BertwrightError, match=told):
+        bertwright.run(deep(finetune=finetune, task=task))
