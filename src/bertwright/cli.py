@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bertwright import __version__
+from bertwright.cli_exits import exits_app
 from bertwright.cli_pack import pack_app
 from bertwright.cli_predict import predict_command
 from bertwright.cli_store import store_app
@@ -43,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(exits_app, name="exits")
 app.add_typer(pack_app, name="pack")
 app.add_typer(store_app, name="store")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,56 +10,15 @@ import pytest
 
 import bertwright
 from bertwright import pack
-from bertwright.encoder.config import EncoderConfig
-from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import BertwrightError
 from bertwright.pipeline.plan import plan
 from bertwright.reading import to_yaml
 from bertwright.stages.exiting import read_calibration
-from bertwright.stages.model_folder import save_model
 from bertwright.tasks.readers import read_kept_back, read_rows
 from bertwright.tasks.task import Task
-from bertwright.text.tokenizer import train_tokenizer
-from conftest import sentence
 
 Toy = Callable[..., Path]
-RATES = {"baseline": False, "seeds": 1, "epochs": 2, "learning_rate": 5e-3, "batch": 8}
 RAMPS = {"epochs": 3, "timed_rows": 3}
-
-
-@pytest.fixture(scope="session")
-def deep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn encoder of three layers, with a tokenizer of the toy words."""
-    draw = random.Random(1)
-    words = [sentence(draw, 0, 48) for _ in range(400)]
-    tokenizer = train_tokenizer(words, kind="wordpiece", vocabulary=90, lowercase=True)
-    shape = {"width": 16, "layers": 3, "heads": 2, "inner": 32, "positions": 32}
-    config = EncoderConfig(family="bert", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id, **shape)
-    folder = tmp_path_factory.mktemp("deep")
-    save_model(folder, build_masked_lm(config, seed=0), tokenizer)
-    return folder
-
-
-@pytest.fixture
-def deep(toy: Toy, deep_folder: Path, tmp_path: Path) -> Toy:
-    """As ``toy``, on an encoder of three layers; the set ``odd`` has labels that do not follow from the words."""
-    draw = random.Random(7)
-    rows = [{"text": sentence(draw, 0, 48), "label": draw.choice(("high", "low"))} for _ in range(24)]
-    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def write(**changes: Any) -> Path:
-        sets = {"dev": "dev.jsonl", "odd": "odd.jsonl"}
-        task = {"name": "height", "train": "train.jsonl", "sets": sets, "text": "text", **changes.pop("task", {})}
-        finetune = {**RATES, **changes.pop("finetune", {})}
-        off = {"prepare": None, "tokenizer": None, "pretrain": None}
-        return toy(**{**off, "encoder": None, "tasks": [task], "finetune": finetune, **changes})
-
-    def with_folder(**changes: Any) -> Path:
-        path = write(**changes)
-        path.write_text(path.read_text() + f"encoder: {{folder: {deep_folder}}}\n")
-        return path
-
-    return with_folder
 
 
 def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
