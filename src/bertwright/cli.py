@@ -54,6 +54,12 @@ Smoke = Annotated[
 ]
 
 
+AsPublished = Annotated[
+    bool,
+    typer.Option("--as-published", help="Choose exit thresholds by score alone, at three drops, and time every row."),
+]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     code = call(arguments)
@@ -105,7 +111,15 @@ def _system(error: OSError) -> str:
     return f"{place}the system refused ({why}). What was finished is kept; mend it and give the same command again."
 
 
-def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0, toy: bool = False) -> None:
+def _carry_out(
+    path: Path,
+    overrides: list[str] | None,
+    until: str,
+    inspect: int = 0,
+    toy: bool = False,
+    published: bool = False,
+) -> None:
+    from bertwright.pipeline.as_published import as_published
     from bertwright.pipeline.run import run
     from bertwright.pipeline.smoke import smoke, stand_ins
     from bertwright.reading import load_recipe
@@ -113,6 +127,7 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
+    recipe = as_published(recipe) if published else recipe
     for sentence in stand_ins(recipe) if toy else ():
         print(f"note: {sentence}", file=sys.stderr)
     recipe = smoke(recipe) if toy else recipe
@@ -150,13 +165,14 @@ def run_command(
     recipe: RecipePath,
     overrides: Overrides = None,
     smoke: Smoke = False,
+    published: AsPublished = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
     ask(as_json, quiet, verbose)
-    _carry_out(recipe, overrides, "evaluate", toy=smoke)
+    _carry_out(recipe, overrides, "evaluate", toy=smoke, published=published)
 
 
 def _verb(name: str, until: str, text: str) -> Callable[..., None]:

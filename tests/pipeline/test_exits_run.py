@@ -11,8 +11,12 @@ import pytest
 import bertwright
 from bertwright import pack
 from bertwright.errors import BertwrightError
+from bertwright.pipeline.as_published import as_published
 from bertwright.pipeline.plan import plan
+from bertwright.pipeline.smoke import smoke
 from bertwright.reading import to_yaml
+from bertwright.reports.exits_tables import exits_tables
+from bertwright.reports.words import ABSENT, score_text
 from bertwright.stages.exiting import read_calibration
 from bertwright.tasks.readers import read_kept_back, read_rows
 from bertwright.tasks.task import Task
@@ -28,7 +32,10 @@ def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
         {"method": "bitfit", "exits": {**RAMPS, "form": "linear", "layers": [1]}},
         {"method": "full", "exits": {"training": "joint", "timed_rows": 3}},
         {"method": "bitfit", "exits": {"settings": "berxit", "timed_rows": 3}},
-        {"method": "full", "exits": {"settings": "pabee", "policy": "patience", "timed_rows": 3}},
+        {
+            "method": "full",
+            "exits": {"settings": "pabee", "timed_rows": 3, "choose": "by-score", "calibrate_on": "dev"},
+        },
     ]
     result = bertwright.run(deep(finetune={"trainable": methods}))
     records = {n.split("/")[2]: s.record["results"] for n, s in result.stages.items() if n.startswith("ramps/")}
@@ -41,7 +48,8 @@ def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
         assert 24 == sum(one["sets"]["dev"]["chosen"][0]["counts"])
         assert one["calibration_rows"] == one["promises"][0]["rows"] == 24
         assert {1, 32} == {two["batch"] for two in one["measured"]}
-        assert any("not enough data" in note for note in one["notes"])
+        told = "Nothing is promised of other rows" if name == "given-full-pabee" else "not enough data"
+        assert any(told in note for note in one["notes"])
     scored = result.stages["evaluate/height"].record["results"]["variants"]
     for variant in scored:
         last = records[variant["variant"]]["sets"]["dev"]["scores"][-1]
@@ -51,6 +59,19 @@ def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
     assert kept.scores
     assert kept.policy is not None
     assert kept.policy["policy"].startswith("learned:")
+    tables = {table.title: table for table in exits_tables(result.records, "height")}
+    assert 4 == len(tables)
+    chosen = tables["Early exits: height"].rows
+    assert 10 == len(chosen)  # five runs on two sets
+    one = records["given-full-two-stage"]
+    dev = one["sets"]["dev"]
+    whole, early = (score_text(value, "accuracy") for value in (dev["scores"][-1], dev["chosen"][0]["score"]))
+    assert ("given-full-two-stage", "dev (accuracy)", "0.50%") == chosen[0][:3]
+    assert (one["promises"][0]["policy"], "uncertified", whole, early) == chosen[0][3:7]
+    layers = {row[0]: row for row in tables["Score of each layer: height"].rows}
+    assert ABSENT == layers["given-bitfit-two-stage"][3]  # it has no ramp after the second layer
+    for picture in ("exits", "exit_layers", "exit_shares", "exit_times"):
+        assert (result.folder / "figures" / f"{picture}.png").is_file()
     run = result.folder / "exits" / "height" / "given-full-two-stage" / "seed-0"
     assert {"ramps.safetensors", "exits.json", "calibration.safetensors", "model.safetensors"} <= {
         path.name for path in run.iterdir()
@@ -113,3 +134,28 @@ def test_what_cannot_be_is_refused_before_any_work(deep: Toy, finetune: Any, tas
     """Each fault says what was found and what to write."""
     with pytest.raises(BertwrightError, match=told):
         bertwright.run(deep(finetune=finetune, task=task))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", ["sst2", "mnli"])
+def test_the_papers_table_goes_all_the_way_at_toy_size(task: str, tmp_path: Path) -> None:
+    """With nothing of what it names; as published, three thresholds chosen by score, rows timed one by one."""
+    path = Path(__file__).parents[2] / "recipes" / "papers" / "deebert-table1.yaml"
+    recipe = bertwright.load_recipe(path, [f"store={tmp_path / 's'}", "system.threads=1"], stand_ins=True)
+    small = smoke(as_published(recipe))
+    assert {"sst2", "mrpc", "qnli", "rte", "qqp", "mnli"} == {one.name for one in small.tasks}
+    (own,) = (one for one in small.tasks if one.name == task)
+    result = bertwright.run(small.model_copy(update={"tasks": (own,)}))
+    (record,) = (s.record["results"] for name, s in result.stages.items() if name.startswith("ramps/"))
+    assert "deebert-table1-as-published-smoke" == result.folder.name
+    assert ["by-score"] * 3 == [one["basis"] for one in record["promises"]]
+    assert [0.005, 0.015, 0.04] == [one["max_drop"] for one in record["promises"]]
+    for one in record["promises"]:
+        assert "Nothing is promised of other rows." in one["sentence"]
+    assert 3 == len(record["sets"]["dev"]["chosen"])
+
+
+def test_without_exits_nothing_is_as_published(deep: Toy) -> None:
+    """The option says what it is for."""
+    with pytest.raises(BertwrightError, match="the recipe has no `exits`, so leave it out"):
+        as_published(bertwright.load_recipe(deep()))
