@@ -34,10 +34,10 @@ from bertwright.encoder.models import Classifier, build_classifier
 from bertwright.exits.compaction import ExitingClassifier
 from bertwright.exits.losses import exits_loss
 from bertwright.exits.policies import State, parse
-from bertwright.exits.published import ramp_settings
 from bertwright.exits.ramps import RampedClassifier, Ramps, build_ramps
 from bertwright.exits.savings import exit_counts, expected_saving
 from bertwright.exits.two_stage import learn_ramps, pooled_states
+from bertwright.exits_settings import ramp_settings
 from bertwright.tasks.batches import Encoded, collate
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import DTYPES, choose

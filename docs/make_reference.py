@@ -16,6 +16,7 @@ from bertwright.cli import app
 from bertwright.fields import Section
 from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
 from bertwright.recipe_debias import Expert, Loss
+from bertwright.recipe_exits import Exits
 from bertwright.recipe_methods import Grid, Method
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 
@@ -32,6 +33,7 @@ SECTIONS: list[tuple[str, type[Section]]] = [
     ("finetune.trainable", Method),
     ("finetune.trainable.loss", Loss),
     ("finetune.experts", Expert),
+    ("finetune.exits", Exits),
     ("finetune.grid", Grid),
     ("tasks", Task),
     ("tasks.sets", LabelledSet),

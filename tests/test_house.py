@@ -13,9 +13,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 # A room may import what stands on an earlier line, never a neighbour on its own line.
 ORDER = [
     ["errors"],
-    ["bias_terms", "debias_settings", "files", "processes", "units"],
+    ["bias_terms", "debias_settings", "exits_settings", "files", "processes", "units"],
     ["debias_published", "fields", "pack", "store", "demo", "presets"],
-    ["pack_pairs", "recipe_debias", "recipe_text"],
+    ["pack_pairs", "recipe_debias", "recipe_exits", "recipe_text"],
     ["recipe_methods"],
     ["recipe"],
     ["reading", "schema", "text"],
@@ -27,7 +27,7 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_export", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
+    ["cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]

@@ -15,7 +15,9 @@ from typing import Annotated
 import typer
 
 from bertwright import __version__
+from bertwright.cli_exits import exits_app
 from bertwright.cli_export import export_command
+from bertwright.cli_init import init_command, schema_command
 from bertwright.cli_pack import pack_app
 from bertwright.cli_predict import predict_command
 from bertwright.cli_serve import serve_command
@@ -45,12 +47,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(exits_app, name="exits")
 app.add_typer(pack_app, name="pack")
 app.add_typer(store_app, name="store")
 
 
 Smoke = Annotated[
     bool, typer.Option("--smoke", help="Take the same way at toy size; made-up text stands in for what is not there.")
+]
+
+
+AsPublished = Annotated[
+    bool,
+    typer.Option("--as-published", help="Choose exit thresholds by score alone, at three drops, and time every row."),
 ]
 
 
@@ -109,7 +118,15 @@ def _system(error: OSError) -> str:
     return f"{place}the system refused ({why}). What was finished is kept; mend it and give the same command again."
 
 
-def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int = 0, toy: bool = False) -> None:
+def _carry_out(
+    path: Path,
+    overrides: list[str] | None,
+    until: str,
+    inspect: int = 0,
+    toy: bool = False,
+    published: bool = False,
+) -> None:
+    from bertwright.pipeline.as_published import as_published
     from bertwright.pipeline.run import run
     from bertwright.pipeline.smoke import smoke, stand_ins
     from bertwright.reading import load_recipe
@@ -117,6 +134,7 @@ def _carry_out(path: Path, overrides: list[str] | None, until: str, inspect: int
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
+    recipe = as_published(recipe) if published else recipe
     for sentence in stand_ins(recipe) if toy else ():
         print(f"note: {sentence}", file=sys.stderr)
     recipe = smoke(recipe) if toy else recipe
@@ -154,13 +172,14 @@ def run_command(
     recipe: RecipePath,
     overrides: Overrides = None,
     smoke: Smoke = False,
+    published: AsPublished = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
     ask(as_json, quiet, verbose)
-    _carry_out(recipe, overrides, "evaluate", toy=smoke)
+    _carry_out(recipe, overrides, "evaluate", toy=smoke, published=published)
 
 
 def _verb(name: str, until: str, text: str) -> Callable[..., None]:
@@ -325,55 +344,8 @@ def tasks_command(
         show(listing_lines(), {"tasks": listing()})
 
 
-@app.command("init")
-def init_command(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
-    text: Annotated[
-        list[Path] | None, typer.Option("--text", help="A file or folder of text to pretrain on; may be repeated.")
-    ] = None,
-    task: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--task", metavar="FILE", help="Labelled rows to train on, which are looked into; may be repeated."
-        ),
-    ] = None,
-    encoder: Annotated[
-        Path | None, typer.Option("--encoder", metavar="FOLDER", help="A model folder to start from.")
-    ] = None,
-    budget: Annotated[str, typer.Option("--budget", help="How long to pretrain, such as `20 min`.")] = "20 min",
-    from_extremebert: Annotated[
-        Path | None,
-        typer.Option("--from-extremebert", metavar="CONFIG", help="Turn a configuration of ExtremeBERT into it."),
-    ] = None,
-) -> None:
-    """Write a first recipe, with a comment at each choice; for your own files, if they are named."""
-    from bertwright import files
-    from bertwright.pipeline.from_extremebert import from_extremebert as converted
-    from bertwright.pipeline.new_recipe import new_recipe
-
-    if path.exists():
-        raise InputError(f"{path} is there already; name another file, or remove it first")
-    if from_extremebert is not None:
-        if text or task or encoder:
-            raise InputError("--from-extremebert brings text and tasks itself; leave --text, --task and --encoder out")
-        draft = converted(from_extremebert, beside=path.parent)
-    else:
-        draft = new_recipe(path, text=text or (), tasks=task or (), encoder=encoder, budget=budget)
-    files.write_text(path, draft.text)
-    told = "look at it" if text or task or encoder or from_extremebert else "put your own folders in"
-    print(
-        "\n".join([*(f"note: {note}" for note in draft.notes), f"wrote {path}; {told}, then: bertwright check {path}"])
-    )
-
-
-@app.command("schema")
-def schema_command() -> None:
-    """Print the JSON schema of recipes, by which editors complete and check them."""
-    import json
-
-    from bertwright.schema import recipe_schema
-
-    print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
+app.command("init")(init_command)
+app.command("schema")(schema_command)
 
 
 @app.command("env")

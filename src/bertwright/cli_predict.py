@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bertwright.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
+
+if TYPE_CHECKING:
+    from bertwright.stages.predict import Left
 
 
 class _Precision(StrEnum):
@@ -47,6 +50,14 @@ def predict_command(
             "--encoder", metavar="FOLDER", help="The encoder of a pack, where no note beside it says where it is."
         ),
     ] = None,
+    exit_: Annotated[
+        str | None,
+        typer.Option(
+            "--exit",
+            metavar="POLICY",
+            help="Let rows leave early, such as entropy:0.2, or tuned: the calibrated policy; needs ramps.",
+        ),
+    ] = None,
     prefix: Annotated[
         str, typer.Option("--prefix", help="What the names of new columns begin with, such as model_.")
     ] = "",
@@ -69,8 +80,24 @@ def predict_command(
     stop_when_asked()
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         form = {"prefix": prefix, "precision": precision.value}
-        done = predict(model, file, out, text=text or (), encoder=encoder, **form, listen=screen)
+        done = predict(model, file, out, text=text or (), encoder=encoder, exit=exit_, **form, listen=screen)
     earlier = f", {done.earlier:,} of them by an earlier try" if done.earlier else ""
     cut = f"{done.cut:,} of them cut at {done.max_length} tokens" if done.cut else "none cut"
     speed = f"{seconds_text(done.seconds)}, {done.rows_per_second:,.0f} rows/s"
-    show([f"{done.out}: {done.rows:,} rows{earlier}, {cut}; {speed}"], done.as_dict())
+    show([f"{done.out}: {done.rows:,} rows{earlier}, {cut}; {speed}", *_left(done.exits)], done.as_dict())
+
+
+def _left(exits: Left | None) -> list[str]:
+    """Say where rows left, and warn where the text is not like the calibration's."""
+    if exits is None:
+        return []
+    shares = ", ".join(
+        f"{count:,} at layer {layer}" for layer, count in zip(exits.layers, exits.counts, strict=True) if count
+    )
+    lines = [
+        f"{exits.policy}: {shares}; expected saving {exits.saving:.1%}",
+        *(f"note: {one}" for one in exits.cautions),
+    ]
+    if exits.drift is not None:
+        lines.append(f"{'warning' if exits.drifted else 'drift'}: {exits.drift}")
+    return lines

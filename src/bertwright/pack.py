@@ -209,6 +209,11 @@ def make(
     return made
 
 
+def rounded_ramps(ramps: Arrays, dtype: str) -> Arrays:
+    """Return ramps rounded to a pack's dtype, in their canonical order; what fp16 cannot hold is refused."""
+    return {name: _rounded(value, dtype, f"ramps/{name}") for name, value in sorted(ramps.items())}
+
+
 def to_bytes(pack: Pack) -> bytes:
     """Return the content of a pack's file; the same pack gives the same bytes."""
     header = json.dumps(pack.header(), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -143,9 +143,16 @@ def _unset(recipe: Recipe) -> Any:
     tokenizer = {"kind", "vocabulary", "lowercase"} if extended else set()
     # What a recipe sets itself stands before its protocol: written out, the defaults would.
     finetune = recipe.finetune
-    # A value that a method, a grid or a protocol brings must not come back as one that the recipe sets.
-    brings = any(one.method != "full" or one.grid is not None for one in finetune.trainable)
-    tried = brings or finetune.protocol is not None or finetune.grid is not None
+    # A value that a method, a grid, exits or a protocol bring must not come back as one that the recipe sets.
+    methods = [*finetune.trainable, *(one for task in recipe.tasks for one in task.trainable or ())]
+    exits = [finetune.exits, *(task.exits for task in recipe.tasks), *(one.exits for one in methods)]
+    brings = any(one.method != "full" or one.grid is not None for one in methods)
+    tried = (
+        brings
+        or any(one is not None and one.together for one in exits)
+        or finetune.protocol is not None
+        or finetune.grid is not None
+    )
     implied = set(type(finetune).model_fields) - finetune.model_fields_set if tried else set()
     parts = {"encoder": encoder, "tasks": tasks, "tokenizer": tokenizer, "finetune": implied}
     return {"preset": True, **{key: value for key, value in parts.items() if value}}

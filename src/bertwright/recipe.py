@@ -26,6 +26,7 @@ from bertwright.fields import (
     existing,
 )
 from bertwright.recipe_debias import Expert
+from bertwright.recipe_exits import ExitsChoice
 from bertwright.recipe_methods import Grid, Method, Methods
 from bertwright.recipe_text import Prepare, Tokenizer
 from bertwright.units import Amount
@@ -285,6 +286,8 @@ class Task(Section):
     `encoder` is the encoder itself, whatever the protocol says. Off: as the protocol says, else the encoder."""
     trainable: Methods | None = None
     """Methods of this task alone; off: as in `finetune`."""
+    exits: ExitsChoice | None = None
+    """Early exits of this task's runs (see Exits); off: as in `finetune`."""
 
     @model_validator(mode="after")
     def _known_or_own(self) -> Self:
@@ -340,6 +343,9 @@ class Finetune(Optimization):
     trainable: Methods = (Method(),)
     """Which parameters learn, or a list of methods to hold against each other: `full`, `bitfit`, `head`, ... by name,
     or with choices of their own (see Method)."""
+    exits: ExitsChoice | None = None
+    """Early exits of all runs: ramps after inner layers and thresholds, by the name of published settings, `on` for
+    ours, or with choices of their own (see Exits)."""
     experts: dict[str, Expert] = {}  # noqa: RUF012  (pydantic copies it)
     """Models that know a shortcut, by name, for losses against it (see Expert)."""
     shortcuts: bool = False

@@ -13,6 +13,7 @@ from bertwright.debias_settings import Settings
 from bertwright.errors import InputError
 from bertwright.fields import Counts, Positive, Rates, Section, Share, one_or_more
 from bertwright.recipe_debias import LossChoice
+from bertwright.recipe_exits import ExitsChoice
 
 
 class Grid(Section):
@@ -116,6 +117,8 @@ class Method(Section):
     the squared error of numbers."""
     expert: str | None = None
     """Name of the expert in `finetune.experts` that the loss holds the model against."""
+    exits: ExitsChoice | None = None
+    """Early exits of this method's runs (see Exits); off: as of the task, or in `finetune`."""
 
     @field_validator("terms")
     @classmethod
@@ -163,6 +166,15 @@ class Method(Section):
                     raise ValueError(f"the grid: {error}") from error
         return self
 
+    @model_validator(mode="after")
+    def _exits_fit(self) -> Self:
+        if self.exits is not None and self.exits.together and self.against is not None:
+            raise ValueError(
+                f"ramps learn by {self.exits.ramps.routine} together with the model, and the loss {self.against.name} "
+                "is the model's alone; take `training: two-stage`, which ramps a finished model of any loss"
+            )
+        return self
+
     @property
     def against(self) -> LossChoice | None:
         """Return the loss where it is another one than plain cross entropy."""
@@ -175,7 +187,8 @@ class Method(Section):
         layers = "" if self.layers is None else "-layers-{}-{}".format(*self.layers)
         within = "" if self.within is None else "-smallest"
         loss = "" if self.against is None else f"-{self.against.name}"
-        return self.name or f"{self.method}{terms}{layers}{within}{loss}"
+        exits = "" if self.exits is None else f"-{self.exits.label}"
+        return self.name or f"{self.method}{terms}{layers}{within}{loss}{exits}"
 
     @property
     def leaves_a_pack(self) -> bool:

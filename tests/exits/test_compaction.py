@@ -15,7 +15,8 @@ from bertwright.errors import InputError
 from bertwright.exits.answers import EveryExit
 from bertwright.exits.compaction import ExitingClassifier, answer_everywhere, answer_exiting
 from bertwright.exits.costs import Costs, measure
-from bertwright.exits.policies import Policy, State, confidence, entropy, parse
+from bertwright.exits.measures import confidence, entropy
+from bertwright.exits.policies import Policy, State, parse
 from bertwright.exits.ramps import Ramps, build_ramps
 from bertwright.tasks.batches import Encoded
 

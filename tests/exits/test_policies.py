@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bertwright.errors import InputError
-from bertwright.exits.policies import Policy, confidence, entropy, leaving, parse
+from bertwright.exits.measures import confidence, entropy
+from bertwright.exits.policies import Policy, leaving, parse
 
 
 def left(policy: Policy, logits: np.ndarray, scores: np.ndarray | None = None) -> list[list[bool]]:

@@ -18,9 +18,9 @@ from bertwright.encoder.models import build_classifier
 from bertwright.errors import DataError, InputError, RunError
 from bertwright.exits.losses import ROUTINES, Numbered, exit_sums, exits_loss, score_sum
 from bertwright.exits.policies import parse
-from bertwright.exits.published import SETTINGS, ramp_settings
 from bertwright.exits.ramps import RampedClassifier, build_ramps, from_tensors, seen
 from bertwright.exits.two_stage import learn_ramps, pooled_states
+from bertwright.exits_settings import SETTINGS, ramp_settings
 from bertwright.tasks.batches import Encoded, TrainBatches
 from bertwright.training.order import Place
 

@@ -28,6 +28,11 @@ def sentence(draw: random.Random, low: int, high: int) -> str:
 @pytest.fixture
 def toy(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes the recipe, with changed sections if asked, and gives its path."""
+    return toy_in(tmp_path)
+
+
+def toy_in(tmp_path: Path) -> Callable[..., Path]:
+    """Return what ``toy`` returns, for a folder."""
     draw = random.Random(0)
     texts = tmp_path / "texts"
     texts.mkdir()
@@ -88,6 +93,50 @@ def tuned(toy: Callable[..., Path], encoder_folder: Path) -> Callable[..., Path]
         return path
 
     return write
+
+
+_RATES = {"baseline": False, "seeds": 1, "epochs": 2, "learning_rate": 5e-3, "batch": 8}
+
+
+@pytest.fixture(scope="session")
+def deep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn encoder of three layers, with a tokenizer of the toy words."""
+    draw = random.Random(1)
+    words = [sentence(draw, 0, 48) for _ in range(400)]
+    tokenizer = train_tokenizer(words, kind="wordpiece", vocabulary=90, lowercase=True)
+    shape = {"width": 16, "layers": 3, "heads": 2, "inner": 32, "positions": 32}
+    config = EncoderConfig(family="bert", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id, **shape)
+    folder = tmp_path_factory.mktemp("deep")
+    save_model(folder, build_masked_lm(config, seed=0), tokenizer)
+    return folder
+
+
+@pytest.fixture
+def deep(deep_folder: Path, tmp_path: Path) -> Callable[..., Path]:
+    """As ``toy``, on an encoder of three layers; the set ``odd`` has labels that do not follow from the words."""
+    return deep_in(tmp_path, deep_folder)
+
+
+def deep_in(tmp_path: Path, deep_folder: Path) -> Callable[..., Path]:
+    """Return what ``deep`` returns, for a folder."""
+    toy = toy_in(tmp_path)
+    draw = random.Random(7)
+    rows = [{"text": sentence(draw, 0, 48), "label": draw.choice(("high", "low"))} for _ in range(24)]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(**changes: Any) -> Path:
+        sets = {"dev": "dev.jsonl", "odd": "odd.jsonl"}
+        task = {"name": "height", "train": "train.jsonl", "sets": sets, "text": "text", **changes.pop("task", {})}
+        finetune = {**_RATES, **changes.pop("finetune", {})}
+        off = {"prepare": None, "tokenizer": None, "pretrain": None}
+        return toy(**{**off, "encoder": None, "tasks": [task], "finetune": finetune, **changes})
+
+    def with_folder(**changes: Any) -> Path:
+        path = write(**changes)
+        path.write_text(path.read_text() + f"encoder: {{folder: {deep_folder}}}\n")
+        return path
+
+    return with_folder
 
 
 @pytest.fixture

@@ -41,13 +41,13 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, notes: int, torn: bytes = b"") -
     """Have the work die before it notes one more window (or the file's begin); ``torn`` is what it wrote of that."""
     add, left = PartialRows.add, [notes]
 
-    def dying(self: PartialRows, content: bytes, rows: int, cut: int) -> None:
+    def dying(self: PartialRows, content: bytes, rows: int, cut: int, exits: tuple[int, ...] = ()) -> None:
         if not left[0]:
             with (self.folder / "rows").open("ab") as stream:
                 stream.write(torn)
             raise Killed
         left[0] -= 1
-        add(self, content, rows, cut)
+        add(self, content, rows, cut, exits)
 
     monkeypatch.setattr(PartialRows, "add", dying)
 

@@ -80,12 +80,17 @@ tasks:
     sets: {{dev: tasks/inference/dev.jsonl, ood: tasks/inference/ood.jsonl}}
     text: [premise, hypothesis]
     trainable:
-      - full
+      - method: full
+        name: full
+        exits: &exits             # classifiers after inner layers: a row leaves where one is sure enough
+          max_drop: [2 %, 10 %]   # rows that may be right in full and wrong at their exit; tested on rows kept back
       - method: bitfit
         learning_rate: 6.0e-3
       - method: full              # held against the small model: less of its shortcuts is learnt
+        name: full-guided
         loss: {{name: guided, alpha: 0.3, beta: 0.1}}
         expert: shallow
+        exits: *exits             # does leaving early bring the shortcut back?
 """
 
 
@@ -126,7 +131,8 @@ def demo_files(*, seed: int, documents: int) -> dict[str, bytes]:
         contents[f"tasks/topic/{split}.csv"] = _csv(topic_rows(lexicon, seed=seed, split=split, count=count))
         rows = similarity_rows(lexicon, seed=seed, split=split, count=count)
         contents[f"tasks/similarity/{split}.jsonl"] = _json_lines(rows)
-    for split, count in (("train", 1500), ("dev", 400), ("ood", 400)):
+    # 200 of the training rows are kept back for exit thresholds.
+    for split, count in (("train", 1700), ("dev", 400), ("ood", 400)):
         shortcuts = REVERSED if split == "ood" else USUAL
         rows = inference_rows(lexicon, seed=seed, split=split, count=count, shortcuts=shortcuts)
         contents[f"tasks/inference/{split}.jsonl"] = _json_lines(rows)

@@ -18,7 +18,8 @@ import scipy.stats
 
 from bertwright.errors import InputError
 from bertwright.exits.answers import EveryExit, taken
-from bertwright.exits.policies import Policy, least_confidence, most_entropy
+from bertwright.exits.measures import least_confidence, most_entropy
+from bertwright.exits.policies import Policy
 from bertwright.exits.savings import exit_counts, expected_saving
 from bertwright.tasks.metrics import METRICS
 

@@ -13,11 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertwright.errors import InputError
+from bertwright.exits.measures import (
+    confidence,
+    confidence_alone,
+    entropy,
+    entropy_alone,
+    least_confidence,
+    most_entropy,
+)
 
 # Rows whose number lies this near a threshold may leave elsewhere when they stand in another batch.
 NEAR = 1e-5
-# Stands for a logit that overflowed; twice of it is still an fp32 number.
-_HUGE = 1e30
 # Classes up to which plain numbers are quicker than arrays, for one row.
 _FEW = 32
 _LEAVES, _STAYS = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
@@ -176,62 +182,6 @@ def parse(text: str, kind: str = "classification") -> Policy:
     return Policy(name, thresholds, tolerance, kind)
 
 
-def entropy(logits: np.ndarray, kind: str = "classification") -> np.ndarray:
-    """Return the entropy of each row's answer in nats, fp32: (..., C) to (...).
-
-    From log-softmax: H = ln sum exp x - sum x exp x / sum exp x with the largest x at 0, so that nothing overflows and
-    a sure row has 0, not NaN (DeeBERT's code has both faults). Of several labels it is the mean of the labels' binary
-    entropies. A row that holds a NaN counts as knowing nothing.
-    """
-    x = _numbers(logits)
-    if kind == "multi-label":
-        size = np.abs(x)
-        odds = np.exp(-size)
-        return np.asarray((np.log1p(odds) + size * odds / (1 + odds)).mean(axis=-1))
-    x = x - x.max(axis=-1, keepdims=True)
-    weights = np.exp(x)
-    total = weights.sum(axis=-1)
-    return np.asarray(np.log(total) - (x * weights).sum(axis=-1) / total)
-
-
-def confidence(logits: np.ndarray, kind: str = "classification") -> np.ndarray:
-    """Return the probability of each row's answer, fp32: (..., C) to (...); of several labels, the least sure one's."""
-    x = _numbers(logits)
-    if kind == "multi-label":
-        return np.asarray(1 / (1 + np.exp(-np.abs(x).min(axis=-1))))
-    return np.asarray(1 / np.exp(x - x.max(axis=-1, keepdims=True)).sum(axis=-1))
-
-
-def _entropy_alone(row: list[float], kind: str) -> float:
-    """Return ``entropy`` of one row of finite logits."""
-    if kind == "multi-label":
-        odds = [(abs(x), math.exp(-abs(x))) for x in row]
-        return sum(math.log1p(odd) + size * odd / (1 + odd) for size, odd in odds) / len(row)
-    top, total, mixed = max(row), 0.0, 0.0
-    for x in row:
-        weight = math.exp(x - top)
-        total += weight
-        mixed += weight * (x - top)
-    return math.log(total) - mixed / total
-
-
-def _confidence_alone(row: list[float], kind: str) -> float:
-    """Return ``confidence`` of one row of finite logits."""
-    if kind == "multi-label":
-        return 1 / (1 + math.exp(-min(abs(x) for x in row)))
-    top = max(row)
-    return 1 / sum(math.exp(x - top) for x in row)
-
-
-def _numbers(logits: np.ndarray) -> np.ndarray:
-    """Return logits in fp32 without infinities; a row with a NaN becomes zeros."""
-    x = np.asarray(logits, dtype=np.float32)
-    if np.isfinite(x).all():
-        return x
-    unknown = np.isnan(x).any(axis=-1, keepdims=True)
-    return np.asarray(np.nan_to_num(np.where(unknown, np.float32(0), x), posinf=_HUGE, neginf=-_HUGE))
-
-
 def _agreements(policy: Policy, logits: np.ndarray, state: State, _: np.ndarray | None) -> np.ndarray:
     """Return how many exits in a row agreed with the one before, (B,) (Zhou et al. 2020, PABEE)."""
     x = np.asarray(logits, dtype=np.float32)
@@ -291,16 +241,6 @@ _LABELS = ("classification", "multi-label")
 _ALL = (*_LABELS, "regression")
 
 
-def most_entropy(classes: int, kind: str) -> float:
-    """Return the entropy of knowing nothing, in nats."""
-    return math.log(2 if kind == "multi-label" else max(classes, 2))
-
-
-def least_confidence(classes: int, kind: str) -> float:
-    """Return the confidence of knowing nothing."""
-    return 0.5 if kind == "multi-label" else 1 / max(classes, 2)
-
-
 RULES: dict[str, Rule] = {
     "entropy": Rule(
         lambda policy, logits, _state, _scores: entropy(logits, policy.kind),
@@ -310,7 +250,7 @@ RULES: dict[str, Rule] = {
         "leave where the entropy is below S nats (Xin et al. 2020, DeeBERT, algorithm 1)",
         lambda threshold: threshold <= 0,
         lambda threshold, classes, kind: threshold > most_entropy(classes, kind),
-        _entropy_alone,
+        entropy_alone,
     ),
     "confidence": Rule(
         lambda policy, logits, _state, _scores: confidence(logits, policy.kind),
@@ -320,7 +260,7 @@ RULES: dict[str, Rule] = {
         "leave where the answer's probability is above c",
         lambda threshold: threshold >= 1,
         lambda threshold, classes, kind: threshold < least_confidence(classes, kind),
-        _confidence_alone,
+        confidence_alone,
     ),
     "patience": Rule(
         _agreements,

@@ -19,8 +19,8 @@ from torch import Tensor
 from bertwright.encoder.models import Classifier
 from bertwright.errors import InputError
 from bertwright.exits.losses import ramps_loss
-from bertwright.exits.published import RampSettings
 from bertwright.exits.ramps import Ramps, checked_layers, seen
+from bertwright.exits_settings import RampSettings
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.training.budget import Budget
 from bertwright.training.loop import Outcome, train

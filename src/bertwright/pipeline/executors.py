@@ -24,7 +24,7 @@ from bertwright.recipe import Recipe
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 
-SIDE_BY_SIDE = ("shortcuts", "expert", "search", "finetune", "evaluate")
+SIDE_BY_SIDE = ("shortcuts", "expert", "search", "finetune", "ramps", "evaluate")
 """Kinds of stages of which several may work at once."""
 
 
@@ -137,6 +137,7 @@ def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
         "search": ("search", "search"),
         "choose": ("choose", "choose"),
         "finetune": ("finetune", "finetune"),
+        "ramps": ("ramps", "ramps"),
         "evaluate": ("evaluate", "evaluate"),
     }[kind]
     function: Callable[[Work], dict[str, Any]] = getattr(importlib.import_module(f"bertwright.stages.{module}"), name)

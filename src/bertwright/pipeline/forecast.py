@@ -16,6 +16,7 @@ import torch
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.errors import InputError
+from bertwright.exits.ramps import checked_layers
 from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
@@ -38,6 +39,7 @@ _WEIGHT, _CHECKPOINT, _AT_WORK = 4, 12, 18
 _CHECKPOINTS = 3
 _FORWARD = 0.4  # a forward pass, against forward and backward
 _PACK = 1_000_000  # bytes, of a run that leaves one
+_SLOW_PRODUCTS = 2e10  # operations a second of small products in fp32, as ramps learn by
 # What a run's options say of what it trains, where they say nothing.
 _FULL: dict[str, Any] = {"trainable": "full", "terms": "all", "layers": None, "seed": 0}
 
@@ -70,6 +72,7 @@ class _Forecaster:
             "search": self._one_finetune,
             "choose": lambda _stage: Prediction(0.1, _now(), 10_000),
             "finetune": self._one_finetune,
+            "ramps": self._one_ramps,
         }
         runs: dict[str, Prediction] = {}
         for stage in stages:
@@ -209,6 +212,22 @@ class _Forecaster:
         seconds = fitting + sizes.rows / rows * cost.micro_batch + 3.0 * options["folds"]
         kept = cost.parameters * _WEIGHT + sizes.rows * sizes.length * 2
         return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
+
+    def _one_ramps(self, stage: Stage) -> Prediction:
+        """Predict a pass over all rows, the training of the ramps on what it kept, and the time that is measured."""
+        options, config = stage.options, self._config()
+        layers = checked_layers(options["exits"]["layers"] or range(1, config.layers), config.layers)
+        task, places = options["task"], {label.removeprefix("set "): path for label, path in stage.paths.items()}
+        sizes = {
+            name: self._size(task, path, options["max_length"], None if name == "train" else name)
+            for name, path in places.items()
+        }
+        cost, memory = self._step("finetune", config, 32, max(size.length for size in sizes.values()))
+        rows = sum(size.rows for size in sizes.values())
+        states = sizes["train"].rows * len(layers) * config.width * 4
+        products = 6 * (states / 4) * config.width * options["exits"]["epochs"]  # forward and backward, dense layers
+        seconds = rows / 32 * cost.micro_batch * _FORWARD + products / _SLOW_PRODUCTS + 10.0
+        return Prediction(seconds, memory, len(layers) * (config.width + 4) * config.width * 4, states)
 
     def _config_of(self, stage: Stage) -> EncoderConfig:
         """Return the shape of an expert's encoder: the run's, a folder's, or one of its own."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertwright.errors import InputError
+from bertwright.pipeline.plan_exits import plan_ramps
 from bertwright.pipeline.plan_experts import experts_of, plan_experts, plan_shortcuts
 from bertwright.pipeline.settings import SUBSETS, Trial, dev_of, loss_options, trials_of, without_result
+from bertwright.pipeline.settings_exits import keeping_back
 from bertwright.pipeline.stage import Input, Stages, Variant
 from bertwright.recipe import Recipe
 from bertwright.stages.work import MODEL
@@ -23,6 +25,7 @@ def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Var
     """Plan all tasks by name, those that others start from first."""
     choices = {choice.name: choice for choice in recipe.tasks}
     trials = {name: trials_of(recipe, choices[name], task) for name, task in tasks.items()}
+    tasks = {name: keeping_back(task, [trial.exits for trial in trials[name]]) for name, task in tasks.items()}
     planner = _Tasks(recipe, tasks, trials, stages)
     for name in _in_order({name: of_task[0] for name, of_task in trials.items()}):
         if recipe.finetune.shortcuts and tasks[name].kind == "classification":
@@ -78,6 +81,8 @@ class _Tasks:
     trials: Mapping[str, Sequence[Trial]]
     stages: Stages
     runs: dict[str, dict[str, Input]] = field(default_factory=dict)
+    ramped: dict[str, dict[str, Input]] = field(default_factory=dict)
+    """The runs that left a pack, with ramps in it."""
 
     def learn(self, name: str, learner: _Learner) -> None:
         """Plan a task's runs on one encoder: the search for a setting where there are several, then the seeds."""
@@ -93,6 +98,13 @@ class _Tasks:
         for seed in trial.seeds:
             run = self._run(f"finetune/{name}/{learner.label}/seed-{seed}", "finetune", {**base, **own}, seed, inputs)
             self.runs.setdefault(name, {})[f"{learner.label}/{seed}"] = run
+            ramps = self._ramps(name, learner, seed, run)
+            if ramps is not None and trial.method.leaves_a_pack:
+                self.ramped.setdefault(name, {})[f"{learner.label}/{seed}"] = ramps
+
+    def _ramps(self, name: str, learner: _Learner, seed: int, run: Input) -> Input | None:
+        task, trial, precision = self.tasks[name], learner.trial, self.recipe.system.precision
+        return plan_ramps(task, learner.variant, trial, learner.label, seed, run, precision, trial.known, self.stages)
 
     def evaluate(self, name: str, learners: Sequence[_Learner]) -> None:
         """Plan the scores of all of a task's runs; those of packs take their encoder along."""
@@ -119,7 +131,8 @@ class _Tasks:
         backbones = {
             f"encoder of {one.label}": one.variant.encoder for one in learners if one.trial.method.leaves_a_pack
         }
-        inputs = {**self.runs[name], **backbones, **experts_of(self.stages, name)}
+        # A pack is scored with its ramps in it, so that the scored one has them.
+        inputs = {**self.runs[name], **self.ramped.get(name, {}), **backbones, **experts_of(self.stages, name)}
         self.stages.add(f"evaluate/{name}", "evaluate", options, inputs=inputs, paths=paths)
 
     def _base(self, task: Task, variant: Variant) -> dict[str, Any]:

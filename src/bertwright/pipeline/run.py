@@ -144,7 +144,7 @@ def _shed(current: _Run, planned: Sequence[Stage]) -> None:
     }
     for stage in planned:
         used = stage.name in current.done and stage.name not in needed
-        if stage.kind == "finetune" and used and stage.identity not in elsewhere:
+        if stage.kind in ("finetune", "ramps") and used and stage.identity not in elsewhere:
             current.store.shed(stage.kind, stage.identity, MODEL)
 
 
@@ -319,7 +319,7 @@ def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
         if name.startswith(("search/", "choose/")):
             continue  # what came of them is in the report
         human = {"pretrain": "encoder", "prepare": "rows"}.get(name, name)
-        human = human.replace("finetune/", "tasks/").replace("evaluate/", "scores/")
+        human = human.replace("finetune/", "tasks/").replace("ramps/", "exits/").replace("evaluate/", "scores/")
         targets[human] = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
         targets |= {human + saved.name.removeprefix("model"): saved for saved in sealed.folder.glob("model-*")}
         packs = sealed.folder.glob("packs/*/*.pack")

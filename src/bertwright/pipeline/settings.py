@@ -8,9 +8,11 @@ from typing import Any
 
 from bertwright.debias_settings import OPTIONS
 from bertwright.errors import InputError
+from bertwright.pipeline.settings_exits import check_exits, learnt_together
 from bertwright.recipe import Finetune, Recipe
 from bertwright.recipe import Task as TaskChoice
 from bertwright.recipe_debias import Expert
+from bertwright.recipe_exits import Exits
 from bertwright.recipe_methods import LARGE_RATE, LOSS_SETTINGS, Method
 from bertwright.tasks.protocols import Plan, Setting, protocol
 from bertwright.tasks.task import Task
@@ -19,7 +21,7 @@ from bertwright.tasks.task import Task
 _ABOUT_RUNS = {
     *("seeds", "baseline", "at_checkpoints"),
     *("protocol", "grid", "select_on", "select_by", "holdout", "halving", "keep"),
-    *("trainable", "pack", "score_train", "experts", "shortcuts"),
+    *("trainable", "pack", "score_train", "experts", "shortcuts", "exits"),
 }
 # Settings that change how a stage works and not what comes of it: they stay out of its identity.
 _NO_RESULT = ("micro_batch", "checkpoint_every", "keep_weights")
@@ -48,6 +50,8 @@ class Trial:
     known: str | None
     alone: bool
     """Whether the task has no other method."""
+    exits: Exits | None = None
+    """Early exits of its runs."""
 
     def at_place(self, place: int) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
@@ -95,6 +99,9 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
     """
     finetune = recipe.finetune
     _need_classes(task, method)
+    exits = method.exits or choice.exits or finetune.exits
+    if exits is not None:
+        check_exits(task, method, exits)
     plan = protocol(finetune.protocol).plan(choice.known, method.method) if finetune.protocol else Plan()
     grid = method.grid or finetune.grid
     if grid is not None:
@@ -109,7 +116,7 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
             f"{', '.join(f'{value:g}' for value in plan.grid[name])}; remove one of the two"
         )
     usual = {} if method.method == "full" else {"learning_rate": LARGE_RATE}
-    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **usual}
+    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **usual, **learnt_together(exits, task.kind)}
     own = {name: value for name, value in explicit.items() if name not in plan.grid} | method.settings
     learnt = _trained(finetune, method)
     settings = [{**base, **_run_of(setting), **own, **_with_tried(learnt, setting)} for setting in plan.settings()]
@@ -131,6 +138,7 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
         protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
         known=choice.known,
         alone=len(choice.trainable or finetune.trainable) == 1,
+        exits=exits,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from bertwright.demo.write import write_demo
 from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, Task
 from bertwright.recipe_debias import Expert
+from bertwright.recipe_exits import HOLDOUT, Exits
 from bertwright.recipe_methods import Grid, Method
 from bertwright.recipe_text import Prepare, Source, Tokenizer
 from bertwright.tasks import catalogue
@@ -21,6 +22,7 @@ _BATCH = 8
 _RATES = (1e-4, 3e-4)
 _LARGE_RATES = (3e-4, 1e-3)
 _OF_A_TASK = ("epochs", "batch", "learning_rate")
+_EXIT_LAYERS, _TIMED = 3, 4
 _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 
 
@@ -41,7 +43,8 @@ def smoke(recipe: Recipe) -> Recipe:
         elif recipe.tokenizer is not None and recipe.tokenizer.extend is not None:
             changes["tokenizer"] = recipe.tokenizer.model_copy(update={"extend": min(_NEW, recipe.tokenizer.extend)})
     if not given:
-        changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**_SHAPE, "folder": None, "add_missing": False})
+        shape = {**_SHAPE, **({"layers": _EXIT_LAYERS} if _has_exits(recipe) else {})}
+        changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**shape, "folder": None, "add_missing": False})
     if recipe.encoder.folder is not None and not given and recipe.prepare is None:
         text = write_demo(made_up, documents=_DOCUMENTS).parent / "corpus"
         changes["prepare"] = _prepare(None, text)
@@ -78,8 +81,9 @@ def _paths(task: Task) -> list[Path]:
 
 def _task(task: Task, made_up: Path) -> Task:
     """Return a task that is learnt for one epoch; where its files are not there, one of the made-up language."""
+    exits = _exits(task.exits)
     if _is_here(task):
-        return task.model_copy(update=dict.fromkeys(_OF_A_TASK))
+        return task.model_copy(update={**dict.fromkeys(_OF_A_TASK), "exits": exits})
     known = catalogue.known_task(task.known) if task.known else None
     kind, text = (known.kind, known.text) if known else (task.kind, task.text or ())
     name = "similarity" if kind == "regression" else "topic" if len(text) == 1 else "inference"
@@ -95,6 +99,7 @@ def _task(task: Task, made_up: Path) -> Task:
         train_rows=_TRAIN_ROWS,
         start_from=task.start_from,
         trainable=task.trainable,
+        exits=exits,
     )
 
 
@@ -102,6 +107,7 @@ def _finetune(choice: Finetune, column: tuple[str, ...] | None) -> Finetune:
     """Return one epoch of two seeds, and two rates where a protocol or a grid tries more than one setting."""
     small: dict[str, Any] = {"epochs": 1.0, "seeds": min(2, choice.seeds)}
     small["trainable"] = tuple(_method(one, column) for one in choice.trainable)
+    small["exits"] = _exits(choice.exits)
     small["experts"] = {name: _expert(one, column) for name, one in choice.experts.items()}
     if choice.protocol is None and choice.grid is None:
         return choice.model_copy(update=small)
@@ -122,10 +128,23 @@ def _finetune(choice: Finetune, column: tuple[str, ...] | None) -> Finetune:
 
 def _method(choice: Method, column: tuple[str, ...] | None) -> Method:
     """Return a method with settings of its own made small too."""
-    update: dict[str, Any] = {"epochs": None if choice.epochs is None else 1.0}
+    update: dict[str, Any] = {"epochs": None if choice.epochs is None else 1.0, "exits": _exits(choice.exits)}
     if choice.loss is not None and choice.loss.columns and column is not None:
         update["loss"] = choice.loss.model_copy(update={"columns": column})
     return choice.model_copy(update={**update, "grid": choice.grid and Grid(learning_rate=_LARGE_RATES)})
+
+
+def _exits(choice: Exits | None) -> Exits | None:
+    """Return exits after every layer, timed on few rows; rows to calibrate on are kept back from what stands in."""
+    if choice is None:
+        return None
+    own = {"layers": (), "timed_rows": _TIMED, "calibrate_on": HOLDOUT}
+    return choice.model_copy(update=own if choice.together else {**own, "epochs": 1.0})
+
+
+def _has_exits(recipe: Recipe) -> bool:
+    methods = [*recipe.finetune.trainable, *(one for task in recipe.tasks for one in task.trainable or ())]
+    return any([recipe.finetune.exits, *(one.exits for one in recipe.tasks), *(one.exits for one in methods)])
 
 
 def _expert(choice: Expert, column: tuple[str, ...] | None) -> Expert:

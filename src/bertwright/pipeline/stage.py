@@ -24,6 +24,7 @@ KINDS = (
     "search",
     "choose",
     "finetune",
+    "ramps",
     "evaluate",
 )
 """All kinds of stages, in the order in which they run."""

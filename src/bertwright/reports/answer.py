@@ -143,6 +143,9 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
             weights = ", ".join(f"{name} {weight:.3g}" for name, weight in results["class_weights"].items())
             yield f"{results['task']}: labels count in training by the weights {weights}."
         yield from (f"{results['task']}: {note}" for note in results.get("notes") or ())
+    for record in run.of_kind("ramps"):
+        results = record["results"]
+        yield from (f"{results['task']}, {results['label']}, seed {results['seed']}: {n}" for n in results["notes"])
 
 
 def _score_notes(run: RunRecords) -> Iterator[str]:

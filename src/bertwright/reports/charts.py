@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bertwright.reports.drawing import Chart, Draw, chart, plain_axes
+from bertwright.reports.exits_charts import exits_charts
 from bertwright.reports.guidance_chart import guidance_chart
 from bertwright.reports.heat_map import change_chart
 from bertwright.reports.records import RunRecords, ScoreRow, score_rows
@@ -35,7 +36,7 @@ def charts(run: RunRecords) -> list[Chart]:
         found.append(moved)
     if guidance := guidance_chart(run):
         found.append(guidance)
-    return found
+    return [*found, *exits_charts(run)]
 
 
 def curves(rows: Sequence[dict[str, Any]]) -> list[Chart]:

@@ -16,6 +16,7 @@ from bertwright.reports.charts import charts
 from bertwright.reports.closer_tables import closer_tables
 from bertwright.reports.debias_tables import debias_tables
 from bertwright.reports.drawing import Chart
+from bertwright.reports.exits_tables import exits_tables
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.glue_table import glue_table
 from bertwright.reports.methods_tables import methods_tables
@@ -31,6 +32,11 @@ FORMAT = 1
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 # Tasks that get a card on top; the tables hold all of them.
 _CARDS = 3
+# Pictures that stand with the tasks; the others are of the encoder.
+_OF_TASKS = (
+    *("scores", "reliability", "changes", "guidance"),
+    *("exits", "exit_layers", "exit_shares", "exit_times"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawings = {picture.name: picture for picture in pictures}
-    of_tasks = [drawings.pop(name) for name in ("scores", "reliability", "changes", "guidance") if name in drawings]
+    of_tasks = [drawings.pop(name) for name in _OF_TASKS if name in drawings]
     return template.render(
         run=run,
         answer=answer(run),
@@ -94,6 +100,7 @@ def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
     scores, differences = tables.score_table(run, task), tables.difference_table(run, task)
     more = (
         *debias_tables(run, task),
+        *exits_tables(run, task),
         *methods_tables(run, task),
         *closer_tables(run, task),
         tables.training_table(run, task),

@@ -190,7 +190,7 @@ def difference_rows(run: RunRecords) -> list[DifferenceRow]:
 
 
 # Kinds of stages of which a run has many: they are told together.
-_MANY = ("search", "finetune")
+_MANY = ("search", "finetune", "ramps")
 
 
 def stage_rows(run: RunRecords) -> list[StageRow]:

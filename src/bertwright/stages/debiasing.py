@@ -154,8 +154,3 @@ def _bias_head(model: Classifier, classes: int, seed: int) -> BiasHead:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BiasHead(model.encoder.config.width, classes, dropout=model.encoder.config.dropout)
-
-
-def head_names(learner: nn.Module) -> list[str]:
-    """Return the names of a bias head's parameters, where there is one."""
-    return [name for name, _ in learner.named_parameters() if name.startswith("bias_head.")]

@@ -168,6 +168,11 @@ class Answering:
         self._model = model.eval()
         self._model.to(precision.device, precision.dtype)
 
+    @property
+    def model(self) -> Classifier:
+        """Return the classifier, where it works."""
+        return self._model
+
     def encode(self, texts: Sequence[tuple[str, ...]], max_length: int, stride: int | None = None) -> Encoded:
         """Encode rows without labels, as the model was trained on them."""
         return lay_out(texts, np.zeros(len(texts)), self.tokenizer, self.config, max_length, stride)

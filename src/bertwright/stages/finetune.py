@@ -17,12 +17,13 @@ from bertwright.errors import RunError
 from bertwright.recipe_methods import LOW_RATE, PACK_METHODS
 from bertwright.stages.choose import setting_of
 from bertwright.stages.examples import write_examples
+from bertwright.stages.exiting import write_ramps
 from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import described, write_task
 from bertwright.stages.learning import Learnt, learn
 from bertwright.stages.model_folder import save_model
 from bertwright.stages.packs import write_pack
-from bertwright.stages.work import MODEL, Work
+from bertwright.stages.work import MODEL, RAMPS, Work
 from bertwright.tasks.batches import windows_of
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set
@@ -84,6 +85,8 @@ def save_run(work: Work, options: Mapping[str, Any], task: Task, labels: LabelMa
     Returns what there is to tell of it.
     """
     names = labels.names or (task.label,)
+    if learnt.ramps is not None:
+        write_ramps(work.folder / RAMPS, learnt.ramps)
     if options["trainable"] in PACK_METHODS:
         about = asdict(described(task, options["max_length"]))
         return {"pack_bytes": write_pack(work, options, about, names, learnt.model.cpu())}

@@ -17,8 +17,9 @@ from bertwright.bias_terms import Term
 from bertwright.encoder import families
 from bertwright.encoder.biases import locate
 from bertwright.encoder.models import Classifier, build_classifier
+from bertwright.exits.ramps import Ramps
 from bertwright.recipe import Finetune
-from bertwright.stages.debiasing import Guide, Learning, guide, head_names
+from bertwright.stages.debiasing import Guide, Learning, guide
 from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.methods import (
     Counts,
@@ -30,6 +31,7 @@ from bertwright.stages.methods import (
     write,
 )
 from bertwright.stages.packs import with_pack
+from bertwright.stages.ramped import ramped
 from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import PACK, Work
 from bertwright.tasks.batches import Encoded, TrainBatches
@@ -47,6 +49,9 @@ from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import Precision, choose
 from bertwright.training.ranks import Ranks
 from bertwright.training.trainable import Chosen
+
+# Parts of a learner that are beside its model.
+_BESIDE = ("bias_head.", "ramps.")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Learnt:
     """How far each bias term moved; empty where all weights, or none of the biases, learn."""
     guide: Guide | None = None
     """The loss against a shortcut, where it was one."""
+    ramps: Ramps | None = None
+    """Ramps that learnt together with the model, fp32."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +102,18 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
     if "loss" in options:
         about = Learning(task, rows, labels, encoded, tokenizer, model, choice.max_length)
         guided = guide(work.inputs, options, about, plain, weights)
-    # A bias head learns beside the model, and is not kept.
-    learner = model if guided is None else guided.learner
-    learning = {**chosen, **dict.fromkeys(head_names(learner))}
+    together = ramped(model, options, task.kind, plain, weights) if "ramped" in options else None
+    beside = guided or together
+    # A bias head learns beside the model, and is not kept; ramps learn with it, and are.
+    learner = model if beside is None else beside.learner
+    learning = {**chosen, **dict.fromkeys(name for name, _ in learner.named_parameters() if name.startswith(_BESIDE))}
     trainable.freeze_others(learner, learning)
     precision = choose(work.machine.device, work.machine.precision)
     learner.to(precision.device)
     optimizer = _optimizer(learner, choice, learning, precision)
     learner.to(precision.dtype)
     model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
-    batches, loss = (plain, _loss(task, weights)) if guided is None else (guided.batches, guided.loss)
+    batches, loss = (plain, _loss(task, weights)) if beside is None else (beside.batches, beside.loss)
     outcome = _train(work, choice, learner, batches, loss, optimizer, epochs=epochs, seed=options["seed"])
     moved: list[dict[str, Any]] = []
     if options["trainable"] != "full":
@@ -113,7 +122,8 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
         refuse_other_changes(model, start.model, chosen)
         moved = _write_learnt(start.model, optimizer, chosen, chosen_terms(options, config, pooler=start.pooler))
         model = start.model.to(precision.device)
-    return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(chosen), counts, moved, guided)
+    ramps = None if together is None else together.learner.ramps.float()
+    return Learnt(model, tokenizer, encoded, weights, outcome, precision, len(chosen), counts, moved, guided, ramps)
 
 
 def _train(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,15 @@ _STATE, _ROWS, _LOCK = "state.json", "rows", "lock"
 
 @dataclass(frozen=True)
 class Done:
-    """How far the work is: rows finished, how many of them were cut, and the bytes they take."""
+    """How far the work is: rows finished, how many of them were cut, and the bytes they take.
+
+    ``left`` are the rows that left at each exit, where they may leave early.
+    """
 
     rows: int = 0
     cut: int = 0
     bytes: int = 0
+    left: Sequence[int] = ()
 
 
 class PartialRows:
@@ -63,13 +67,15 @@ class PartialRows:
         self._asked, self.done = asked, Done()
         self.add(content, 0, 0)
 
-    def add(self, content: bytes, rows: int, cut: int) -> None:
+    def add(self, content: bytes, rows: int, cut: int, left: Sequence[int] = ()) -> None:
         """Put finished rows behind the others; when this returns they are on the disk."""
         with files.explained(self.folder), (self.folder / _ROWS).open("ab") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        self.done = Done(self.done.rows + rows, self.done.cut + cut, self.done.bytes + len(content))
+        before = self.done.left or (0,) * len(left)
+        both = tuple(earlier + now for earlier, now in zip(before, left, strict=True)) if left else self.done.left
+        self.done = Done(self.done.rows + rows, self.done.cut + cut, self.done.bytes + len(content), both)
         files.write_json(self.folder / _STATE, {"asked": dict(self._asked), "done": asdict(self.done)})
 
     def finish(self, out: Path, make: Callable[[Path, Path], None]) -> None:

@@ -14,7 +14,8 @@ MODEL = "model"
 """Folder of a stage's model."""
 PACK = "task.pack"
 """The file of a run that changed little of its encoder."""
-
+RAMPS = "ramps.safetensors"
+"""The file of classifiers after inner layers."""
 
 SIGNALS = "signals.parquet"
 """The file of an expert's signals."""

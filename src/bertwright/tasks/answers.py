@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from bertwright.errors import InputError
 from bertwright.tasks.metrics import decide
 
 PREDICTION, PROBABILITY, PROBABILITIES = "prediction", "probability", "probabilities"
+EXIT_LAYER = "exit_layer"
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Answers:
     """Answers to n rows: a label, a list of labels or a number each.
 
     But for regression ``probability`` (n,) is that of the answer, ``probabilities`` (n, C) that of each label, fp32.
+    ``layers`` (n,) are those that each row ran through, where rows may leave early.
     """
 
     prediction: Sequence[str] | Sequence[list[str]] | Sequence[float]
     probability: np.ndarray | None = None
     probabilities: np.ndarray | None = None
+    layers: np.ndarray | None = None
 
 
 def answers_of(logits: np.ndarray, kind: str, labels: Sequence[str]) -> Answers:
@@ -53,7 +56,7 @@ def plain(numbers: np.ndarray) -> list[float]:
 
 @dataclass(frozen=True)
 class Columns:
-    """How answers of a kind are named and laid out in columns.
+    """How answers of a kind are named and laid out in columns; with ``exits`` the layer of each row stands last.
 
     Where a cell holds no list, labels are joined by ``separator``, and none of them is ``none_label``.
     """
@@ -63,15 +66,17 @@ class Columns:
     prefix: str = ""
     separator: str = ";"
     none_label: str | None = None
+    exits: bool = False
 
     def names(self, flat: bool) -> tuple[str, ...]:
         """Return the columns' names; ``flat`` has a column for each label."""
+        last = (self.prefix + EXIT_LAYER,) if self.exits else ()
         if self.kind == "regression":
-            return (self.prefix + PREDICTION,)
+            return (self.prefix + PREDICTION, *last)
         both = (self.prefix + PREDICTION, self.prefix + PROBABILITY)
         if flat:
-            return (*both, *(f"{self.prefix}{PROBABILITY}:{label}" for label in self.labels))
-        return (*both, self.prefix + PROBABILITIES)
+            return (*both, *(f"{self.prefix}{PROBABILITY}:{label}" for label in self.labels), *last)
+        return (*both, self.prefix + PROBABILITIES, *last)
 
     def check_joined(self) -> None:
         """Refuse labels that cannot be told apart once they are joined in a cell."""
@@ -84,37 +89,44 @@ class Columns:
 
     def cells(self, answers: Answers) -> list[list[str]]:
         """Return the cells of each row, under ``names(flat=True)``."""
-        first = [self._joined(one) for one in answers.prediction]
-        if answers.probability is None or answers.probabilities is None:
-            return [[one] for one in first]
-        numbers = np.column_stack([answers.probability, answers.probabilities])
-        return [[one, *map(str, row)] for one, row in zip(first, numbers, strict=True)]
+        found = [[self._joined(one)] for one in answers.prediction]
+        if answers.probability is not None and answers.probabilities is not None:
+            numbers = np.column_stack([answers.probability, answers.probabilities])
+            found = [[*one, *map(str, row)] for one, row in zip(found, numbers, strict=True)]
+        if self.exits and answers.layers is not None:
+            found = [[*one, str(layer)] for one, layer in zip(found, answers.layers.tolist(), strict=True)]
+        return found
 
     def objects(self, answers: Answers) -> list[dict[str, Any]]:
         """Return an object for each row, under ``names(flat=False)``."""
+        columns: list[Iterable[Any]] = [answers.prediction]
+        if answers.probability is not None and answers.probabilities is not None:
+            each = (dict(zip(self.labels, plain(row), strict=True)) for row in answers.probabilities)
+            columns += [plain(answers.probability), each]
+        if self.exits and answers.layers is not None:
+            columns.append(answers.layers.tolist())
         names = self.names(flat=False)
-        if answers.probability is None or answers.probabilities is None:
-            return [{names[0]: one} for one in answers.prediction]
-        each = (dict(zip(self.labels, plain(row), strict=True)) for row in answers.probabilities)
-        together = zip(answers.prediction, plain(answers.probability), each, strict=True)
-        return [dict(zip(names, values, strict=True)) for values in together]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def fields(self) -> list[pa.Field]:
         """Return the types of Arrow columns, under ``names(flat=False)``."""
         kinds = {"classification": pa.string(), "multi-label": pa.list_(pa.string()), "regression": pa.float32()}
         each = pa.struct([(label, pa.float32()) for label in self.labels])
-        types = [kinds[self.kind], pa.float32(), each]
-        return [pa.field(name, type_) for name, type_ in zip(self.names(flat=False), types, strict=False)]
+        types = [kinds[self.kind], *([] if self.kind == "regression" else [pa.float32(), each])]
+        types += [pa.int32()] if self.exits else []
+        return [pa.field(name, type_) for name, type_ in zip(self.names(flat=False), types, strict=True)]
 
     def arrays(self, answers: Answers) -> list[pa.Array]:
         """Return the Arrow columns of ``fields``."""
         types = [field.type for field in self.fields()]
-        first = pa.array(answers.prediction, types[0])
-        if answers.probability is None or answers.probabilities is None:
-            return [first]
-        whole = pa.array(answers.probability.astype(np.float32), types[1])
-        each = [pa.array(np.ascontiguousarray(one, dtype=np.float32)) for one in answers.probabilities.T]
-        return [first, whole, pa.StructArray.from_arrays(each, fields=list(types[2]))]
+        found = [pa.array(answers.prediction, types[0])]
+        if answers.probability is not None and answers.probabilities is not None:
+            each = [pa.array(np.ascontiguousarray(one, dtype=np.float32)) for one in answers.probabilities.T]
+            found.append(pa.array(answers.probability.astype(np.float32), types[1]))
+            found.append(pa.StructArray.from_arrays(each, fields=list(types[2])))
+        if self.exits and answers.layers is not None:
+            found.append(pa.array(answers.layers, types[-1]))
+        return found
 
     def _joined(self, answer: str | list[str] | float) -> str:
         if isinstance(answer, list):

@@ -15,6 +15,7 @@ import numpy as np
 from bertwright.errors import DataError
 from bertwright.tasks.brackets import repaired
 from bertwright.tasks.cells import Heading, Row, rows_in, whole_characters
+from bertwright.tasks.kept_back import kept_back
 from bertwright.tasks.layout import Layout
 from bertwright.tasks.task import SetForm, Task
 
@@ -101,10 +102,15 @@ def read(
 
 
 def read_rows(task: Task, path: Path) -> Rows:
-    """Read a file of a task; ``DataError`` where the training file has no row with the positive label."""
-    rows = _read_as(task, task.own_form, path)
-    if path == task.train and task.train_rows is not None:
-        rows = _some_of(rows, task.train_rows)
+    """Read a file of a task; ``DataError`` where the training file has no row with the positive label.
+
+    Of the training file, rows that are kept back for exit thresholds stay away.
+    """
+    rows = _drawn(task) if path == task.train else _read_as(task, task.own_form, path)
+    if path == task.train and task.keep_back is not None:
+        learnt, kept = kept_back(rows.labels, task.kind, task.keep_back)
+        note = f"{path.name}: {len(kept):,} of {len(rows):,} rows are kept back, for exit thresholds alone"
+        rows = replace(rows.some(learnt), notes=(*rows.notes, note))
     if path == task.train and task.positive is not None and task.kind != "regression":
         known = {word for label in rows.labels for word in (label if isinstance(label, tuple) else (str(label),))}
         if task.positive not in known:
@@ -113,6 +119,24 @@ def read_rows(task: Task, path: Path) -> Rows:
                 f"(found: {', '.join(sorted(known))}); set `positive` to one of these, or correct the labels"
             )
     return rows
+
+
+def read_kept_back(task: Task) -> Rows:
+    """Read the training rows that ``read_rows`` leaves out; ``DataError`` where there is none."""
+    rows = _drawn(task)
+    _, kept = kept_back(rows.labels, task.kind, task.keep_back or 0.0)
+    if not kept:
+        raise DataError(
+            f"{task.train}: of its {len(rows)} rows none can be kept back for exit thresholds, as each is the only one "
+            "of its label; name a set of the task in `exits.calibrate_on`"
+        )
+    return rows.some(kept)
+
+
+def _drawn(task: Task) -> Rows:
+    """Read the training file, all of it or what ``train_rows`` draws."""
+    rows = _read_as(task, task.own_form, task.train)
+    return rows if task.train_rows is None else _some_of(rows, task.train_rows)
 
 
 def _some_of(rows: Rows, count: int) -> Rows:

@@ -292,11 +292,12 @@ def _widened(schema: pa.Schema | None, rows: list[dict[str, Any]], table: Table)
 
 def _blank(count: int, columns: Columns) -> Answers:
     """Return answers that say nothing, of the right shapes."""
+    layers = np.zeros(count, dtype=np.int64) if columns.exits else None
     if columns.kind == "regression":
-        return Answers([0.0] * count)
+        return Answers([0.0] * count, layers=layers)
     zero = np.zeros((count, 1 + len(columns.labels)), dtype=np.float32)
     first: Any = [[]] * count if columns.kind == "multi-label" else [columns.labels[0]] * count
-    return Answers(first, zero[:, 0], zero[:, 1:])
+    return Answers(first, zero[:, 0], zero[:, 1:], layers)
 
 
 def _cell(value: Any, column: str, place: str) -> str:

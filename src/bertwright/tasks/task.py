@@ -64,7 +64,7 @@ class Task:
     ``label_separator`` parts (a list in the file needs neither). ``documents`` is the column that tells which document
     a row is of; ``forms`` are those of the sets that are not read, or not scored, as the task's own. ``class_weights``
     and ``window_stride`` are as ``weights.label_weights`` and ``batches.encode_windows`` take them; so many rows of
-    ``train`` are read as ``train_rows`` says, drawn.
+    ``train`` are read as ``train_rows`` says, drawn, less the share of them that is ``keep_back`` for exit thresholds.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Task:
     class_weights: str | Mapping[str, float] | None = None
     window_stride: int | None = None
     train_rows: int | None = None
+    keep_back: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist or do not fit the kind."""

@@ -1,0 +1,58 @@
+"""The commands that help to write a recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertwright import files
+from bertwright.errors import InputError
+
+
+def init_command(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
+    text: Annotated[
+        list[Path] | None, typer.Option("--text", help="A file or folder of text to pretrain on; may be repeated.")
+    ] = None,
+    task: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--task", metavar="FILE", help="Labelled rows to train on, which are looked into; may be repeated."
+        ),
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option("--encoder", metavar="FOLDER", help="A model folder to start from.")
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="How long to pretrain, such as `20 min`.")] = "20 min",
+    from_extremebert: Annotated[
+        Path | None,
+        typer.Option("--from-extremebert", metavar="CONFIG", help="Turn a configuration of ExtremeBERT into it."),
+    ] = None,
+) -> None:
+    """Write a first recipe, with a comment at each choice; for your own files, if they are named."""
+    from bertwright.pipeline.from_extremebert import from_extremebert as converted
+    from bertwright.pipeline.new_recipe import new_recipe
+
+    if path.exists():
+        raise InputError(f"{path} is there already; name another file, or remove it first")
+    if from_extremebert is not None:
+        if text or task or encoder:
+            raise InputError("--from-extremebert brings text and tasks itself; leave --text, --task and --encoder out")
+        draft = converted(from_extremebert, beside=path.parent)
+    else:
+        draft = new_recipe(path, text=text or (), tasks=task or (), encoder=encoder, budget=budget)
+    files.write_text(path, draft.text)
+    told = "look at it" if text or task or encoder or from_extremebert else "put your own folders in"
+    print(
+        "\n".join([*(f"note: {note}" for note in draft.notes), f"wrote {path}; {told}, then: bertwright check {path}"])
+    )
+
+
+def schema_command() -> None:
+    """Print the JSON schema of recipes, by which editors complete and check them."""
+    from bertwright.schema import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))

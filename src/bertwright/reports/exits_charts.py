@@ -1,0 +1,117 @@
+"""Early exits as pictures: score against saving, each layer's score, where rows leave, expected against measured.
+
+They are Figures 2 to 6 of Xin et al. 2020 (DeeBERT), with sets out of distribution beside the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bertwright.reports.drawing import Chart, Draw, chart, plain_axes
+from bertwright.reports.exits_tables import Records, mean, ramps_by_label
+from bertwright.reports.records import RunRecords
+from bertwright.reports.words import in_points, metric_text
+
+_HEIGHT = 2.6  # inches, of each task
+_STYLES = ("-", "--", ":", "-.")
+
+
+def exits_charts(run: RunRecords) -> list[Chart]:
+    """Return the pictures of all tasks whose runs have exits; none where there are none."""
+    names = dict.fromkeys(record["results"]["task"] for record in run.of_kind("ramps"))
+    tasks = {name: ramps_by_label(run, name) for name in names}
+    if not tasks:
+        return []
+    curves = "Score against expected saving, a point a threshold; means over seeds. A line for each run and set."
+    layers = "Score of each layer alone, as if all rows left there; means over seeds."
+    shares = "Share of rows that leave at each layer by the policy that was kept, on the headline's set."
+    clock = "Expected against measured saving, one row at a time and 32 at once; on the diagonal they are the same."
+    return [
+        chart("exits", curves, _panels(tasks, _curves), _HEIGHT * len(tasks)),
+        chart("exit_layers", layers, _panels(tasks, _layers), _HEIGHT * len(tasks)),
+        chart("exit_shares", shares, _panels(tasks, _shares), _HEIGHT * len(tasks)),
+        chart("exit_times", clock, _panels(tasks, _clock), _HEIGHT * len(tasks)),
+    ]
+
+
+def _panels(tasks: Mapping[str, Records], draw_one: Any) -> Draw:
+    """Return what draws a panel a task, one below the other."""
+
+    def draw(figure: Figure, ink: str) -> None:
+        panels = figure.subplots(len(tasks), 1, squeeze=False)[:, 0]
+        for axes, (task, found) in zip(panels, tasks.items(), strict=True):
+            plain_axes(axes, ink)
+            draw_one(axes, found, ink)
+            axes.set_title(task, loc="left", color=ink)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(frameon=False, labelcolor=ink, fontsize=6)
+
+    return draw
+
+
+def _lines(found: Records) -> list[tuple[str, str, str, Any, Sequence[Mapping[str, Any]]]]:
+    """Return label, set, style, colour and records for each line of a panel: a colour a run, a style a set."""
+    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, max(len(found), 1)))
+    return [
+        (label, name, _STYLES[number % len(_STYLES)], colours[place], seeds)
+        for place, (label, seeds) in enumerate(found.items())
+        for number, name in enumerate(seeds[0]["sets"])
+    ]
+
+
+def _scaled(value: float | None, metric: str) -> float:
+    return float("nan") if value is None else 100 * value if in_points(metric) else value
+
+
+def _curves(axes: Axes, found: Records, ink: str) -> None:
+    for label, name, style, colour, seeds in _lines(found):
+        curves = [one["sets"][name]["curve"] for one in seeds]
+        metric = seeds[0]["sets"][name]["metric"]
+        points = list(zip(*curves, strict=True))
+        savings = [100 * float(np.mean([one["saving"] for one in point])) for point in points]
+        scores = [_scaled(mean([one["score"] for one in point]), metric) for point in points]
+        axes.plot(savings, scores, style, color=colour, marker=".", markersize=3, label=f"{label}, {name}")
+        axes.set_ylabel(metric_text(metric), color=ink)
+    axes.set_xlabel("expected saving (%)", color=ink)
+
+
+def _layers(axes: Axes, found: Records, ink: str) -> None:
+    for label, name, style, colour, seeds in _lines(found):
+        metric = seeds[0]["sets"][name]["metric"]
+        each = zip(*(one["sets"][name]["scores"] for one in seeds), strict=True)
+        scores = [_scaled(mean(list(layer)), metric) for layer in each]
+        axes.plot(seeds[0]["layers"], scores, style, color=colour, marker=".", label=f"{label}, {name}")
+        axes.set_ylabel(metric_text(metric), color=ink)
+    axes.set_xlabel("layer", color=ink)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _shares(axes: Axes, found: Records, ink: str) -> None:
+    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, max(len(found), 1)))
+    width = 0.8 / max(len(found), 1)
+    for place, (label, seeds) in enumerate(found.items()):
+        headline = seeds[0]["headline"]
+        counts = np.mean([one["sets"][headline]["chosen"][0]["counts"] for one in seeds], axis=0)
+        where = np.array(seeds[0]["layers"]) + (place - (len(found) - 1) / 2) * width
+        axes.bar(where, 100 * counts / counts.sum(), width, color=colours[place], label=label)
+    axes.set_xlabel("layer", color=ink)
+    axes.set_ylabel("rows that leave (%)", color=ink)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _clock(axes: Axes, found: Records, ink: str) -> None:
+    timed = [one for seeds in found.values() for run in seeds for one in run["measured"]]
+    for size, marker, colour in ((1, "o", "#3d85c6"), (32, "s", "#d9782d")):
+        own = [one for one in timed if one["batch"] == size]
+        places = [100 * one["expected"] for one in own], [100 * one["measured"] for one in own]
+        axes.plot(*places, marker, color=colour, markersize=3, label="one row" if size == 1 else f"{size} rows")
+    axes.axline((0, 0), slope=1, color=ink, alpha=0.4, linewidth=0.8)
+    axes.set_xlabel("expected saving (%)", color=ink)
+    axes.set_ylabel("measured (%)", color=ink)
