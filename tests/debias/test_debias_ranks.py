@@ -90,11 +90,9 @@ def test_two_ranks_and_micro_batches_learn_what_one_does(
     source = Path(bertwright.__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(one) for one in (Path(__file__).parent, source)))
     whole = learnt(tmp_path / "one", trained, Ranks(), ROWS)
-    begun = classifier()
-    assert not torch.allclose(
-        whole,
-        torch.cat([p.reshape(-1) for n, p in begun.named_parameters() if trained == "full" or n.endswith("bias")]),
-    )
+    begun = classifier().named_parameters()
+    before = torch.cat([part.reshape(-1) for name, part in begun if trained == "full" or name.endswith("bias")])
+    assert not torch.allclose(whole, before, atol=1e-3)
     torch.testing.assert_close(whole, learnt(tmp_path / "parts", trained, Ranks(), 2), atol=1e-5, rtol=1e-4)
     start(2, "test_debias_ranks:rank", {"folder": str(tmp_path / "two"), "trained": trained}, threads=2)
     two = torch.tensor(json.loads((tmp_path / "two" / "learnt.json").read_text()))
