@@ -139,11 +139,13 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
     """Look into the files of every section that could be read, also where others have faults."""
     problems: list[Problem] = []
 
-    def attempt(key: tuple[str | int, ...], look: Callable[[], None]) -> None:
+    def attempt(key: tuple[str | int, ...], look: Callable[[], None]) -> bool:
         try:
             look()
         except BertwrightError as error:
             problems.append(draft.problem(key, str(error)))
+            return False
+        return True
 
     prepare = draft.sections.get("prepare")
     if isinstance(prepare, Prepare):
@@ -151,8 +153,9 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
             attempt(("prepare", "sources", one.number), lambda one=one: look_into_source(one, prepare, notes))  # type: ignore[misc]
     for index, task in enumerate(draft.sections.get("tasks") or ()):
         if isinstance(task, Task):
-            attempt(("tasks", index), lambda task=task: look_into_task(resolve_task(task), notes))  # type: ignore[misc]
-            if draft.recipe is not None and draft.recipe.finetune.experts:
+            read = attempt(("tasks", index), lambda task=task: look_into_task(resolve_task(task), notes))  # type: ignore[misc]
+            # Rows that cannot be read are one fault, and not two.
+            if read and draft.recipe is not None and draft.recipe.finetune.experts:
                 look = partial(_look_into_experts, task, draft.recipe.finetune, notes)
                 attempt(("finetune", "experts"), look)
     return problems
