@@ -203,6 +203,7 @@ def test_a_client_that_goes_takes_no_work(start: Start) -> None:
     begun = time.monotonic()
     assert 200 == server.classify({"pack": "mood", "texts": ["next"]}).status
     assert time.monotonic() - begun < 2  # twenty rows would take six seconds
+    assert b'requests_total{path="/v1/classify",code="499"} 1' in server.ask("GET", "/metrics").body
 
 
 def head(length: int) -> bytes:
