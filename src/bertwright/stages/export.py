@@ -30,20 +30,21 @@ from bertwright.tasks.tables import open_table, windows
 from bertwright.text.tokenizer import Tokenizer
 
 MODEL = "model"
-_ROWS = 256
+_ROWS = 500
 _KINDS = {problem: kind for kind, problem in families.PROBLEMS.items()}
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an export is made from and held against.
+    """What an export is made from and held against; ``names`` are of packs that are not called as their files are.
 
     ``rows`` are files of the user's own rows by pack (``""``: all others), ``label`` their column of gold labels.
     ``most_changed`` is the share of answers that int8 may change: segments stay fp32 until that holds.
     """
 
     sources: tuple[Path, ...]
+    names: Mapping[Path, str] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
     encoder: Path | None = None
     rows: Mapping[str, Path] = field(default_factory=dict)
@@ -79,7 +80,7 @@ def export(asked: Asked, out: Path, tell: Tell = _silent) -> Exported:
     """
     if out.exists():
         raise InputError(f"{out} is there already; name another folder, or remove it first")
-    found = gather(asked.sources, asked.encoder)
+    found = gather(asked.sources, asked.encoder, asked.names)
     unknown = sorted(set(asked.rows) - set(found.packs) - {""})
     if unknown:
         there = ", ".join(found.packs) or "none"
@@ -100,7 +101,7 @@ class Gathered:
     packs: dict[str, Pack]
 
 
-def gather(sources: Sequence[Path], encoder: Path | None = None) -> Gathered:
+def gather(sources: Sequence[Path], encoder: Path | None = None, names: Mapping[Path, str] | None = None) -> Gathered:
     """Return the encoder and the packs that folders and files name.
 
     A fine-tuned model is its encoder and one pack, ``model``. ``InputError`` where they do not make one export.
@@ -114,9 +115,10 @@ def gather(sources: Sequence[Path], encoder: Path | None = None) -> Gathered:
         model, task = find(source)
         if model.suffix != SUFFIX:
             folders.append(model)
-        elif (name := source.stem if source.suffix == SUFFIX else task.task) in paths:
-            raise InputError(f"{source} and {paths[name]} are both called {name}; give one file another name")
         else:
+            name = (names or {}).get(source, source.stem if source.suffix == SUFFIX else task.task)
+            if name in paths:
+                raise InputError(f"{source} and {paths[name]} are both called {name}; write OTHER-NAME={source}")
             paths[name] = model
     folders = list(dict.fromkeys(folders))
     if len(folders) > 1:
