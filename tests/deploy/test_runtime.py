@@ -12,6 +12,7 @@ from toy_exports import TEXTS, MakeToy, ramped, toy
 from toy_packs import loaded, toy_pack, toy_task
 
 from bertwright.deploy.export import Form
+from bertwright.deploy.probe import fitted
 from bertwright.deploy.proof import Probe, expected
 from bertwright.deploy.rows import Answer, Row
 from bertwright.deploy.runtime import Runtime
@@ -293,3 +294,22 @@ def test_a_processor_that_overflows_wants_seven_bits(
     with pytest.raises(InputError, match="export the encoder again with --bits 7"):
         make_toy("bert", form=Form("int8")).runtime()
     assert ["a", "b", "c"] == list(toy(tmp_path / "seven", form=Form("int8", bits=7)).runtime().packs)
+
+
+def test_a_probe_fits_threads_and_batches_to_the_machine(make_toy: MakeToy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fewest threads and the smallest batches that cost at most 5 %: here two threads halve the time, 512 fill."""
+
+    def took(runtime: Runtime, rows: int, length: int) -> float:
+        return {1: 2.0, 2: 1.0, 3: 0.97}[runtime.threads] * (1 if rows == 1 else rows if rows * length >= 512 else 20)
+
+    monkeypatch.setattr("bertwright.deploy.probe.processors", lambda: 3)
+    monkeypatch.setattr("bertwright.deploy.probe._milliseconds", took)
+    here, found = fitted(make_toy().folder)
+    assert {1: 2.0, 2: 1.0, 3: 0.97} == found.row_ms
+    assert (2, 512, 512, 2) == (found.threads, found.tokens, here.tokens, here.threads)
+
+
+def test_drawn_rows_run_through_all_layers(make_toy: MakeToy) -> None:
+    """What the probe times is a whole pass that ends."""
+    here = make_toy().runtime()
+    assert [3, 3] == [one.layer for one in here.begin(here.drawn(2, 7)).run()]
