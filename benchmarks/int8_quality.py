@@ -24,7 +24,7 @@ from bertwright.deploy.processor import bits_here
 from bertwright.deploy.proof import Probe, ask, expected
 from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.sources import deployable
-from bertwright.stages.export import gather
+from bertwright.stages.export_sources import gather
 from bertwright.tasks.readers import text_columns
 from bertwright.tasks.statistics import compare
 

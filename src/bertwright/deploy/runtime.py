@@ -28,6 +28,8 @@ from bertwright.pack import SUFFIX, Pack
 from bertwright.pack import read as read_pack
 from bertwright.text.tokenizer import Tokenizer
 
+__all__ = ["Answer", "Encoded", "Flight", "PackInfo", "Row", "Runtime"]
+
 _TOKENS = 2048
 
 
