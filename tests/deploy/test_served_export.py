@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_server import Start
 
 from bertwright.bias_terms import terms_of
 from bertwright.deploy.export import Form, write_export
@@ -18,7 +19,6 @@ from bertwright.encoder.families import Loaded
 from bertwright.encoder.models import build_masked_lm
 from bertwright.pack import Backbone, Pack, PackTask, make, write
 from bertwright.text.tokenizer import train_tokenizer
-from conftest import Start
 
 WORDS = [a + b for a in ("ba", "ko", "mi", "tu", "re") for b in ("lan", "ret", "son", "kim")]
 WIDTH, LAYERS = 16, 3

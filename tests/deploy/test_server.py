@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from toy_runtime import ToyRuntime, toy_pack
+from toy_server import Served, Start
 
 from bertwright.errors import InputError
-from conftest import Served, Start
 
 
 def alone(server: Served, text: str, pack: str = "mood") -> dict[str, object]:
