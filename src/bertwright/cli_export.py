@@ -27,8 +27,10 @@ class _Precision(StrEnum):
 
 def export_command(
     sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="ENCODER|PACK...", help="A model folder, a fine-tuned run, or packs of one encoder."),
+        list[str],
+        typer.Argument(
+            metavar="ENCODER|[NAME=]PACK...", help="A model folder, a fine-tuned run, or packs of one encoder."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write.")],
     to: Annotated[_Target, typer.Option("--to", help="What it is written for.")] = _Target.onnx,
@@ -77,7 +79,8 @@ def export_command(
     stop_when_asked()
     form = Form(precision.value, segment=segment, bits=bits or bits_here())
     share = None if most_changed is None else _share(most_changed)
-    asked = Asked(tuple(sources), form, encoder, _files(rows or ()), label, share)
+    paths, names = _sources(sources)
+    asked = Asked(paths, names, form, encoder, _files(rows or ()), label, share)
     if one_file:
         from bertwright.stages.export_whole import export_whole
 
@@ -95,6 +98,17 @@ def export_command(
 def _tell(said: str) -> None:
     if not output.quiet:
         print(said, file=sys.stderr)
+
+
+def _sources(given: Sequence[str]) -> tuple[tuple[Path, ...], dict[Path, str]]:
+    """Return the paths of what was named, and the names that packs were given."""
+    paths, names = [], {}
+    for one in given:
+        name, sign, path = one.partition("=")
+        if sign and not Path(one).exists():
+            names[Path(path)] = name
+        paths.append(Path(path if sign and not Path(one).exists() else one))
+    return tuple(paths), names
 
 
 def _files(rows: Sequence[str]) -> dict[str, Path]:

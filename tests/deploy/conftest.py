@@ -1,87 +1,38 @@
-"""A server of the toy engine, on a free port of loopback."""
+"""Toy encoders as exported folders, and servers."""
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Toy encoders and packs are those of the packs' tests.
+sys.path.insert(0, str(Path(__file__).parents[1] / "pack"))
+
+from toy_exports import MakeToy, Toy, toy
 from toy_runtime import ToyRuntime, toy_pack
+from toy_server import Served, Start
 
 from bertwright.deploy import listener
-from bertwright.deploy.listener import Listener, bound
-from bertwright.deploy.server import Service, app
+from bertwright.deploy.server import Service
 from bertwright.deploy.settings import ServeSettings
 
 
-@dataclass
-class Reply:
-    """An answer: its status, headers in small letters, and content."""
+@pytest.fixture(scope="session")
+def make_toy(tmp_path_factory: pytest.TempPathFactory) -> MakeToy:
+    """Return a function that exports a toy encoder with three packs; the same call gives the same folder."""
+    made: dict[str, Toy] = {}
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
+    def make(family: str = "bert", **changes: object) -> Toy:
+        key = f"{family} {sorted(changes.items())}"
+        if key not in made:
+            made[key] = toy(tmp_path_factory.mktemp("toy") / "export", family, **changes)
+        return made[key]
 
-    @property
-    def json(self) -> Any:
-        """The content, read."""
-        return json.loads(self.body)
-
-    @property
-    def error(self) -> dict[str, str]:
-        """What an error says."""
-        return dict(self.json["error"])
-
-
-class Served:
-    """A running server, and how to ask it."""
-
-    def __init__(self, service: Service, **choices: Any) -> None:
-        self.service, self.socket = service, bound("127.0.0.1", 0)
-        self.port: int = self.socket.getsockname()[1]
-        self.listener = Listener(app(service, **choices), service.settings, service.standing)
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-        for _ in range(500):
-            if self.listener.started:
-                return
-            time.sleep(0.01)
-        raise AssertionError("the server never began")
-
-    def _run(self) -> None:
-        asyncio.run(self.listener.serve(sockets=[self.socket]))
-
-    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-        """Ask for a path; a body that is no bytes goes as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        typed = {} if body is None else {"Content-Type": "application/json"}
-        try:
-            connection.request(method, path, content, {**typed, **(headers or {})})
-            answer = connection.getresponse()
-            return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-        finally:
-            connection.close()
-
-    def classify(self, body: Any, **choices: Any) -> Reply:
-        """Ask for answers."""
-        return self.ask("POST", "/v1/classify", body, **choices)
-
-    def stop(self) -> None:
-        """End the server."""
-        self.listener.should_exit = True
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-
-
-Start = Callable[..., Served]
+    return make
 
 
 @pytest.fixture

@@ -143,7 +143,8 @@ def test_a_short_request_overtakes_a_long_one_between_segments(engine: Engine, m
 
 def test_nobody_is_overtaken_for_ever(engine: Engine, made: Any) -> None:
     """A request that came later than an older one would be done, waits for it."""
-    batcher = made(batch_tokens=4096)
+    metrics = Metrics()
+    batcher = made(batch_tokens=4096, metrics=metrics)
     batcher._pace = 1e-6
     engine.gate.clear()
     long = submit(batcher, range(50), length=80)
@@ -153,19 +154,22 @@ def test_nobody_is_overtaken_for_ever(engine: Engine, made: Any) -> None:
     engine.gate.set()
     wait([long, short], 5)
     assert [False, False, False, True, True, True] == [77 in numbers for numbers, _ in engine.steps]
+    assert {} == metrics.snapshot()["overtaken_total"]
 
 
 def test_rows_that_left_make_room_in_the_queue(engine: Engine, made: Any) -> None:
     """A row's place is free as soon as it has its answer, before its flight has landed."""
-    batcher = made(queue_rows=2)
-    engine.gate.clear()
+    batcher, turns = made(queue_rows=2), threading.Semaphore(0)
+    engine.gate.wait = lambda seconds: turns.acquire(timeout=seconds)  # type: ignore[method-assign]
     both = batcher.submit([(1, 1), (2, 4)], [4, 4], 5.0)
     until(lambda: engine.steps)
     with pytest.raises(QueueFull):
         submit(batcher, [3])
-    engine.gate.set()
-    assert [(1, 1), (2, 4)] == both.result(5)
-    assert [(3, 3)] == submit(batcher, [3]).result(5)
+    turns.release()
+    until(lambda: len(engine.steps) == 2)
+    third = submit(batcher, [3])
+    turns.release(20)
+    assert ([(1, 1), (2, 4)], [(3, 3)]) == (both.result(5), third.result(5))
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(engine: Engine, made: Any) -> None:
@@ -255,7 +259,9 @@ def test_closing_finishes_what_was_taken_and_takes_no_more(engine: Engine, made:
 def test_an_idle_engine_waits_for_a_fuller_batch_only_so_long(engine: Engine, made: Any) -> None:
     """With ``wait``, two requests share a batch; a full batch begins at once."""
     batcher = made(wait=0.25)
-    wait([submit(batcher, [1]), submit(batcher, [2])], 5)
+    first = submit(batcher, [1])
+    time.sleep(0.05)
+    wait([first, submit(batcher, [2])], 5)
     assert [[1, 2]] == engine.begun
     begun = time.monotonic()
     submit(batcher, range(10, 18)).result(5)

@@ -40,7 +40,7 @@ def test_names_of_packs_are_escaped() -> None:
 def test_workers_are_summed_and_flags_are_not() -> None:
     """Counts, gauges and buckets add up; of a flag the largest is told."""
     one, two = Metrics(), Metrics()
-    for metrics, drift in ((one, 1), (two, 0)):
+    for metrics, drift in ((one, 0.5), (two, 1)):
         metrics.count("rows_total", ("a",), by=3)
         metrics.observe("wait_seconds", 0.003)
         metrics.put("queue_rows", 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_server import Start
 
 from bertwright.bias_terms import terms_of
 from bertwright.deploy.export import Form, write_export
@@ -18,7 +19,6 @@ from bertwright.encoder.families import Loaded
 from bertwright.encoder.models import build_masked_lm
 from bertwright.pack import Backbone, Pack, PackTask, make, write
 from bertwright.text.tokenizer import train_tokenizer
-from conftest import Start
 
 WORDS = [a + b for a in ("ba", "ko", "mi", "tu", "re") for b in ("lan", "ret", "son", "kim")]
 WIDTH, LAYERS = 16, 3
@@ -40,7 +40,7 @@ def drawn(backbone: Backbone, seed: int, classes: int, columns: int, *, ramps: b
         head={name: draw.normal(0, 1, shape) for name, shape in head.items()},
         of=1,
         ramps=own if ramps else None,
-        policy={"policy": "entropy:0.3"} if ramps else None,
+        policy={"policy": "entropy:0.5"} if ramps else None,
     )
 
 
@@ -55,7 +55,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, generator = build_masked_lm(shape, seed=0), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
     loaded = Loaded(shape, model.encoder, None, torch.nn.Linear(WIDTH, WIDTH), None, None, ())
     made = deployable(loaded, tokenizer.identity())
     (folder / "export").mkdir()

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from toy_runtime import ToyRuntime, toy_pack
+from toy_server import Served, Start
 
 from bertwright.errors import InputError
-from conftest import Served, Start
 
 
 def alone(server: Served, text: str, pack: str = "mood") -> dict[str, object]:
@@ -203,6 +203,7 @@ def test_a_client_that_goes_takes_no_work(start: Start) -> None:
     begun = time.monotonic()
     assert 200 == server.classify({"pack": "mood", "texts": ["next"]}).status
     assert time.monotonic() - begun < 2  # twenty rows would take six seconds
+    assert b'requests_total{path="/v1/classify",code="499"} 1' in server.ask("GET", "/metrics").body
 
 
 def head(length: int) -> bytes:

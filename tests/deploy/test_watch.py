@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from toy_runtime import BACKBONE, ToyRuntime, toy_pack, write_pack
+from toy_server import Start
 
 from bertwright.deploy.exit_watch import ExitWatch
 from bertwright.deploy.watch import PackFolder
 from bertwright.pack import to_bytes
-from conftest import Start
 
 
 @pytest.fixture

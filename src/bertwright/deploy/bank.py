@@ -113,6 +113,16 @@ class Bank:
         final = self.layout.of("final-norm") or Slice(0, 0)
         return Entry(name, pack.task, info, flat, flat[final.start : final.stop], self._head(pack, flat), ramps, policy)
 
+    def bare(self) -> Entry:
+        """Return the encoder without a pack, for measuring how fast it is: every row is answered 0."""
+        width = int(self.backbone.shape["width"])
+        task = PackTask("bare", "regression", ("text",), ("number",), int(self.backbone.shape["positions"]))
+        zeros = np.zeros((1, width), dtype=np.float32), np.zeros(1, dtype=np.float32)
+        head, never = Head(self.backbone.family, self._eps, None, None, zeros), parse("never", "regression")
+        flat, final = self._arrays[BIASES], self.layout.of("final-norm") or Slice(0, 0)
+        info = PackInfo(task.labels, task.kind, task.text, never.text, "", task.max_length)
+        return Entry("bare", task, info, flat, flat[final.start : final.stop], head, {}, never)
+
     def _head(self, pack: Pack, flat: np.ndarray) -> Head:
         """Return a pack's head: matrices that came with the encoder are shared, their biases are terms."""
         arrays: dict[str, np.ndarray] = {

@@ -213,7 +213,7 @@ class Batcher:
                 if head is None or not self._goes_first(head, running):
                     if running is not None:
                         return running
-                    if self._closed and head is None:
+                    if self._closed:
                         return None
                     self._changed.wait()
                     continue

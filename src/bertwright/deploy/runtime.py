@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from bertwright.deploy import manifest as contents
 from bertwright.deploy.bank import Bank, Entry, PackInfo
 from bertwright.deploy.flight import Flight
@@ -25,6 +27,8 @@ from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack
 from bertwright.pack import read as read_pack
 from bertwright.text.tokenizer import Tokenizer
+
+__all__ = ["Answer", "Encoded", "Flight", "PackInfo", "Row", "Runtime"]
 
 _TOKENS = 2048
 
@@ -96,6 +100,12 @@ class Runtime:
     def begin(self, rows: Sequence[Encoded]) -> Flight:
         """Return a batch in flight, behind the embeddings."""
         return Flight(self.config, self._parts, self._bank.final_norm, rows, self.tokenizer.pad_id)
+
+    def drawn(self, rows: int, tokens: int) -> list[Encoded]:
+        """Return rows of so many tokens that no pack answers, for measuring how fast segments are."""
+        entry, none = self._bank.bare(), np.zeros(tokens, dtype=np.int64)
+        ids = np.random.default_rng(0).integers(0, self.config.vocabulary, (rows, tokens))
+        return [Encoded(entry, entry.policy, (row,), (none,), False) for row in ids]
 
     def predict(self, texts: Sequence[str | tuple[str, ...]], pack: str, exit: str | None = None) -> list[Answer]:
         """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy such as ``entropy:0.2``."""

@@ -17,33 +17,27 @@ from bertwright.deploy.proof import Compared, Expected, Probe, ask, check_same, 
 from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.sensitivity import Scan
 from bertwright.deploy.sources import Deployable, deployable
-from bertwright.encoder import families
-from bertwright.encoder.families import Loaded
-from bertwright.encoder.packed import backbone_of
 from bertwright.errors import InputError
-from bertwright.pack import SUFFIX, Pack, PackTask, Score
-from bertwright.pack_pairs import check_fit
-from bertwright.stages.fine_tuned import TASK, find
-from bertwright.stages.packs import encoder_of
+from bertwright.pack import SUFFIX, Pack, Score
+from bertwright.stages.export_sources import Gathered, gather
 from bertwright.tasks.readers import text_columns
 from bertwright.tasks.tables import open_table, windows
 from bertwright.text.tokenizer import Tokenizer
 
-MODEL = "model"
-_ROWS = 256
-_KINDS = {problem: kind for kind, problem in families.PROBLEMS.items()}
+_ROWS = 500
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an export is made from and held against.
+    """What an export is made from and held against; ``names`` are of packs that are not called as their files are.
 
     ``rows`` are files of the user's own rows by pack (``""``: all others), ``label`` their column of gold labels.
     ``most_changed`` is the share of answers that int8 may change: segments stay fp32 until that holds.
     """
 
     sources: tuple[Path, ...]
+    names: Mapping[Path, str] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
     encoder: Path | None = None
     rows: Mapping[str, Path] = field(default_factory=dict)
@@ -79,7 +73,7 @@ def export(asked: Asked, out: Path, tell: Tell = _silent) -> Exported:
     """
     if out.exists():
         raise InputError(f"{out} is there already; name another folder, or remove it first")
-    found = gather(asked.sources, asked.encoder)
+    found = gather(asked.sources, asked.encoder, asked.names)
     unknown = sorted(set(asked.rows) - set(found.packs) - {""})
     if unknown:
         there = ", ".join(found.packs) or "none"
@@ -88,88 +82,11 @@ def export(asked: Asked, out: Path, tell: Tell = _silent) -> Exported:
     asked.form.numbers(found.loaded.config.layers)
     made = deployable(found.loaded, found.tokenizer.identity())
     with files.writing_folder(out) as folder:
-        return _Export(asked, found, made, probes, tell).write(folder, out)
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """An encoder, its tokenizer, and the packs that go with it by name."""
-
-    loaded: Loaded
-    tokenizer: Tokenizer
-    packs: dict[str, Pack]
-
-
-def gather(sources: Sequence[Path], encoder: Path | None = None) -> Gathered:
-    """Return the encoder and the packs that folders and files name.
-
-    A fine-tuned model is its encoder and one pack, ``model``. ``InputError`` where they do not make one export.
-    """
-    paths: dict[str, Path] = {}
-    folders: list[Path] = [] if encoder is None else [encoder]
-    for source in sources:
-        if source.suffix != SUFFIX and (source / "config.json").is_file():
-            folders.append(source)
-            continue
-        model, task = find(source)
-        if model.suffix != SUFFIX:
-            folders.append(model)
-        elif (name := source.stem if source.suffix == SUFFIX else task.task) in paths:
-            raise InputError(f"{source} and {paths[name]} are both called {name}; give one file another name")
-        else:
-            paths[name] = model
-    folders = list(dict.fromkeys(folders))
-    if len(folders) > 1:
-        named = ", ".join(map(str, folders))
-        raise InputError(f"an export holds one encoder, and {len(folders)} were named: {named}; export each by itself")
-    folder = folders[0] if folders else encoder_of(next(iter(paths.values())))
-    loaded, tokenizer = families.load(folder), Tokenizer.load(folder)
-    found = {name: packs.read(path) for name, path in paths.items()}
-    backbone = backbone_of(loaded, tokenizer.identity())
-    for pack in found.values():
-        check_fit(pack, backbone)
-    if loaded.classifier is not None and not found:
-        found[MODEL] = _model_pack(folder, loaded, tokenizer)
-    return Gathered(loaded, tokenizer, found)
-
-
-def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
-    """Return a fine-tuned model's output layer as a pack: all else of it is the encoder's own."""
-    head = loaded.classifier
-    if head is None or loaded.labels is None:
-        raise InputError(f"{folder}: the model has no labels; expected the folder of a fine-tuned run")
-    output = {f"output.{name}": value.detach().numpy() for name, value in head.output.state_dict().items()}
-    if (folder / TASK).is_file():
-        told = find(folder)[1]
-        task = PackTask(
-            told.task,
-            _kind(told.kind),
-            told.text,
-            loaded.labels,
-            told.max_length,
-            told.none_label,
-            told.label_separator,
-            told.window_stride,
-            told.brackets,
-        )
-    else:
-        problem = files.read_json(folder / "config.json").get("problem_type")
-        kind = _KINDS.get(problem, "regression" if len(loaded.labels) == 1 else "classification")
-        task = PackTask(MODEL, _kind(kind), ("text",), loaded.labels, loaded.config.positions)
-    return packs.make(
-        backbone=backbone_of(loaded, tokenizer.identity()),
-        task=task,
-        method="all",
-        terms=None,
-        biases={},
-        head=output,
-        of=sum(parameter.numel() for parameter in loaded.encoder.parameters()),
-        dtype="fp32",
-    )
-
-
-def _kind(kind: str) -> Any:
-    return kind
+        try:
+            return _Export(asked, found, made, probes, tell).write(folder, out)
+        except BaseException:
+            files.remove(folder)
+            raise
 
 
 def _probe(asked: Asked, name: str, pack: Pack, tokenizer: Tokenizer) -> Probe:

@@ -16,7 +16,7 @@ from bertwright.deploy.proof import Expected, drawn, expected, rows_of
 from bertwright.deploy.sources import deployable
 from bertwright.deploy.whole import INPUTS, whole_model
 from bertwright.errors import InputError, ProofFailed
-from bertwright.stages.export import Gathered, gather
+from bertwright.stages.export_sources import Gathered, gather
 from bertwright.tasks.batches import in_order_of_length
 
 _PROOF = 1e-4

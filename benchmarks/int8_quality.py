@@ -1,0 +1,105 @@
+"""What int8 costs in answers: finished fine-tuned runs on a real encoder, exported and held against torch in fp32.
+
+    python benchmarks/int8_quality.py [RUNS ...] [--save NAME]
+
+RUNS are folders of seeds, such as `build/store/runs/trial-bitfit-trec/tasks/trec/given-full`, whole models or packs of
+BitFit; by default those of TREC that `bertwright run recipes/trial-bitfit.yaml` left. Every seed is exported in int8 as
+`bertwright export` does it, and answers the task's own test rows; `lost` is torch's accuracy less int8's in points,
+with the 95 % interval of a paired bootstrap over rows and seeds. The last line is one JSON object with `lost_points`,
+the largest of all runs, and each run's figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertwright.deploy.export import Form, write_export
+from bertwright.deploy.processor import bits_here
+from bertwright.deploy.proof import Probe, ask, expected
+from bertwright.deploy.runtime import Runtime
+from bertwright.deploy.sources import deployable
+from bertwright.stages.export_sources import gather
+from bertwright.tasks.readers import text_columns
+from bertwright.tasks.statistics import compare
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+RUNS = [ROOT / "build/store/runs/trial-bitfit-trec/tasks/trec" / name for name in ("given-full", "given-bitfit")]
+SETS = {"trec": "trec/test.jsonl", "mrpc": "mrpc/dev.jsonl", "sst2": "sst2/dev.jsonl", "rte": "rte/dev.jsonl"}
+DATA = ROOT.parent / "shared" / "data" / "tasks"
+
+
+def rows_of(task: str, columns: list[str]) -> tuple[tuple[tuple[str, ...], ...], list[str]]:
+    """Return a task's texts and gold labels."""
+    rows = [json.loads(line) for line in (DATA / SETS[task]).read_text(encoding="utf-8").splitlines()]
+    return tuple(tuple(row[column] for column in columns) for row in rows), [row["label"] for row in rows]
+
+
+def answers(seed: Path, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return gold classes and the classes that torch and int8 answer, (n,) each."""
+    found = gather((seed,))
+    ((name, pack),) = found.packs.items()
+    columns = list(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
+    cells, gold = rows_of(task, columns)
+    probe, labels = Probe(name, task, cells), pack.task.labels
+    want = expected(found.loaded, pack, found.tokenizer, probe, exit="never").logits.argmax(axis=1)
+    with tempfile.TemporaryDirectory() as folder:
+        made = deployable(found.loaded, found.tokenizer.identity())
+        write_export(Path(folder), made, found.tokenizer, Form("int8", bits=bits_here()), found.packs)
+        got = np.array([np.argmax(one.logits) for one in ask(Runtime(folder), probe, "never")])
+    return np.array([labels.index(one) for one in gold]), want, got
+
+
+def one_run(run: Path) -> dict[str, Any]:
+    """Return what a run's seeds lose in int8."""
+    task = run.parent.name
+    seeds = sorted(run.glob("seed-*.pack")) or sorted(path for path in run.glob("seed-*") if path.is_dir())
+    if not seeds:
+        raise SystemExit(f"{run} holds no finished seeds; make them with `bertwright run recipes/trial-bitfit.yaml`")
+    found = [answers(seed, task) for seed in seeds]
+    gold, torch, int8 = found[0][0], [one[1] for one in found], [one[2] for one in found]
+    apart = compare(gold, torch, int8, metric="accuracy")
+    if apart is None:
+        raise SystemExit(f"{run}: the accuracy is undefined")
+    same = float(np.mean([np.mean(a == b) for a, b in zip(torch, int8, strict=True)]))
+    figures = {
+        "seeds": len(seeds),
+        "rows": len(gold),
+        "torch": float(np.mean([np.mean(one == gold) for one in torch])),
+        "int8": float(np.mean([np.mean(one == gold) for one in int8])),
+        "same_answers": same,
+        "lost_points": 100 * apart.difference,
+        "interval_points": [100 * bound for bound in apart.interval],
+    }
+    low, high = figures["interval_points"]
+    print(
+        f"{task} {run.name}, {len(seeds)} seeds x {len(gold)} rows: torch fp32 {figures['torch']:.2%}, int8 "
+        f"{figures['int8']:.2%}, lost {figures['lost_points']:+.2f} points ({low:+.2f} to {high:+.2f}); "
+        f"{same:.2%} same answers",
+        flush=True,
+    )
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="*", type=Path, default=RUNS)
+    parser.add_argument("--save", help="write the figures to benchmarks/results/NAME.json")
+    arguments = parser.parse_args()
+    found = {f"{run.parent.name} {run.name}": one_run(run) for run in arguments.runs}
+    result = {"lost_points": max(one["lost_points"] for one in found.values()), "runs": found}
+    if arguments.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{arguments.save}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
