@@ -1,8 +1,8 @@
 """Several worker processes behind one port, and the one that looks after them.
 
-The parent opens the port and hands it down; each worker opens the export by itself, and as its weights are mapped from
-files the system keeps them in memory once. A worker that ends unasked is replaced, more slowly the more often; where
-one cannot begin, all end. SIGTERM goes on to every worker, and each drains.
+The parent opens the port and hands it down; each worker opens the export by itself, and the system keeps what is mapped
+from its files (the embeddings) in memory once. A worker that ends unasked is replaced, more slowly the more often;
+where one cannot begin, all end. SIGTERM goes on to every worker, and each drains.
 """
 
 from __future__ import annotations
