@@ -121,6 +121,11 @@ def test_thresholds_do_not_train_a_run_again(deep: Toy) -> None:
     [
         ({"exits": "deeber"}, {}, r"found the settings 'deeber'; .*; did you mean deebert\?"),
         ({"exits": {"layers": [1, 2, 3]}}, {}, r"ramps after the layers 1, 2, 3 of 3; expected numbers from 1 to 2"),
+        (
+            {"exits": {"policy": "patience", "layers": [2]}},
+            {},
+            r"patience compares ramps, and there are 1; use entropy",
+        ),
         ({"exits": {"calibrate_on": "tset"}}, {}, r"on the set 'tset', and there are dev, odd; name one of these"),
         ({"exits": True}, {"window_stride": 8}, r"are of whole rows, and `window_stride` cuts long ones into windows"),
         ({"exits": {"training": "joint", "epochs": 3}}, {}, r"`epochs` is of a training of its own"),
