@@ -15,6 +15,7 @@ import torch
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
+from bertwright.encoder.models import cut_config
 from bertwright.errors import InputError
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
@@ -186,7 +187,8 @@ class _Forecaster:
         )
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
-        cost, memory = self._step("finetune", self._config(), rows, sizes.length, trained=options)
+        config = cut_config(self._config(), options.get("depth"))
+        cost, memory = self._step("finetune", config, rows, sizes.length, trained=options)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 3.0
