@@ -117,6 +117,9 @@ class Method(Section):
     the squared error of numbers."""
     expert: str | None = None
     """Name of the expert in `finetune.experts` that the loss holds the model against."""
+    depth: Positive | None = None
+    """Blocks of the encoder that are kept, the lowest ones, before it is tuned whole: what an early exit at that layer
+    is held against. Off: all."""
     exits: ExitsChoice | None = None
     """Early exits of this method's runs (see Exits); off: as of the task, or in `finetune`."""
 
@@ -168,6 +171,8 @@ class Method(Section):
 
     @model_validator(mode="after")
     def _exits_fit(self) -> Self:
+        if self.depth is not None and self.method != "full":
+            raise ValueError(f"`depth` cuts the encoder, and {self.method} leaves it as it is; take `method: full`")
         if self.exits is not None and self.exits.together and self.against is not None:
             raise ValueError(
                 f"ramps learn by {self.exits.ramps.routine} together with the model, and the loss {self.against.name} "
@@ -187,8 +192,9 @@ class Method(Section):
         layers = "" if self.layers is None else "-layers-{}-{}".format(*self.layers)
         within = "" if self.within is None else "-smallest"
         loss = "" if self.against is None else f"-{self.against.name}"
+        depth = "" if self.depth is None else f"-depth-{self.depth}"
         exits = "" if self.exits is None else f"-{self.exits.label}"
-        return self.name or f"{self.method}{terms}{layers}{within}{loss}{exits}"
+        return self.name or f"{self.method}{terms}{layers}{within}{loss}{depth}{exits}"
 
     @property
     def leaves_a_pack(self) -> bool:

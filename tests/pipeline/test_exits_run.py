@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,28 @@ def test_thresholds_do_not_train_a_run_again(deep: Toy) -> None:
     assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
 
 
+def test_a_static_rival_is_cut_and_tuned(deep: Toy) -> None:
+    """The lowest layers alone, whole otherwise: an ordinary folder of fewer layers, scored beside the others."""
+    methods = ["full", {"method": "full", "depth": 2}]
+    result = bertwright.run(deep(finetune={"trainable": methods, "epochs": 1}))
+    folder = result.folder / "tasks" / "height" / "given-full-depth-2" / "seed-0"
+    assert 2 == json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+    found = [one["variant"] for one in result.stages["evaluate/height"].record["results"]["variants"]]
+    assert ["given-full", "given-full-depth-2"] == found
+
+
 @pytest.mark.parametrize(
     ("finetune", "task", "told"),
     [
+        ({"trainable": {"depth": 4}}, {}, r"`depth` is 4, and the encoder has 3 layers; give at most so many"),
+        ({"trainable": {"method": "bitfit", "depth": 2}}, {}, r"`depth` cuts the encoder, and bitfit leaves it"),
         ({"exits": "deeber"}, {}, r"found the settings 'deeber'; .*; did you mean deebert\?"),
         ({"exits": {"layers": [1, 2, 3]}}, {}, r"ramps after the layers 1, 2, 3 of 3; expected numbers from 1 to 2"),
+        (
+            {"exits": {"policy": "patience", "layers": [2]}},
+            {},
+            r"patience compares ramps, and there are 1; use entropy",
+        ),
         ({"exits": {"calibrate_on": "tset"}}, {}, r"on the set 'tset', and there are dev, odd; name one of these"),
         ({"exits": True}, {"window_stride": 8}, r"are of whole rows, and `window_stride` cuts long ones into windows"),
         ({"exits": {"training": "joint", "epochs": 3}}, {}, r"`epochs` is of a training of its own"),

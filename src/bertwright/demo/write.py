@@ -84,6 +84,7 @@ tasks:
         name: full
         exits: &exits             # classifiers after inner layers: a row leaves where one is sure enough
           max_drop: [2 %, 10 %]   # rows that may be right in full and wrong at their exit; tested on rows kept back
+          timed_rows: 32
       - method: bitfit
         learning_rate: 6.0e-3
       - method: full              # held against the small model: less of its shortcuts is learnt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.heads import ClassificationHead, MaskedLMHead
 from bertwright.encoder.stack import Encoder
+from bertwright.errors import InputError
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -90,6 +92,24 @@ def build_classifier(
         head.dense.load_state_dict(masked_lm_head.dense.state_dict())
         head.norm.load_state_dict(masked_lm_head.norm.state_dict())
     return Classifier(encoder or initialise(empty(Encoder, config), seed=seed), head)
+
+
+def cut_config(config: EncoderConfig, depth: int | None) -> EncoderConfig:
+    """Return the shape of the lowest ``depth`` blocks; ``InputError`` where there are fewer."""
+    if depth is not None and depth > config.layers:
+        raise InputError(f"`depth` is {depth}, and the encoder has {config.layers} layers; give at most so many")
+    return config if depth is None else replace(config, layers=depth)
+
+
+def first_layers(encoder: Encoder, count: int) -> Encoder:
+    """Return an encoder of the lowest ``count`` blocks alone, with embeddings and final norm; the numbers are copied.
+
+    It is what an early exit is held against: as much work for every row.
+    """
+    cut = empty(Encoder, cut_config(encoder.config, count))
+    wanted = cut.state_dict().keys()
+    cut.load_state_dict({name: value for name, value in encoder.state_dict().items() if name in wanted})
+    return cut
 
 
 def initialise(module: M, *, seed: int) -> M:

@@ -15,7 +15,9 @@ import torch
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
+from bertwright.encoder.models import cut_config
 from bertwright.errors import InputError
+from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
 from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
@@ -185,7 +187,8 @@ class _Forecaster:
         )
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
-        cost, memory = self._step("finetune", self._config(), rows, sizes.length, trained=options)
+        config = cut_config(self._config(), options.get("depth"))
+        cost, memory = self._step("finetune", config, rows, sizes.length, trained=options)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 3.0
@@ -217,6 +220,9 @@ class _Forecaster:
         """Predict a pass over all rows, the training of the ramps on what it kept, and the time that is measured."""
         options, config = stage.options, self._config()
         layers = checked_layers(options["exits"]["layers"] or range(1, config.layers), config.layers)
+        about = {"classes": 2, "tolerance": options["exits"]["tolerance"]}
+        # What cannot leave by its policy is refused now, and not behind the runs.
+        candidates(options["exits"]["policy"], options["task"]["kind"], ramps=len(layers), **about)
         task, places = options["task"], {label.removeprefix("set "): path for label, path in stage.paths.items()}
         sizes = {
             name: self._size(task, path, options["max_length"], None if name == "train" else name)

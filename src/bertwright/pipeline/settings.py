@@ -147,7 +147,8 @@ def _trained(finetune: Finetune, method: Method) -> Setting:
     loss, where it is another one than the usual."""
     loss = loss_options(method)
     if method.method == "full":
-        return {"trainable": "full", **loss}
+        depth = {} if method.depth is None else {"depth": method.depth}
+        return {"trainable": "full", **loss, **depth}
     layers = None if method.layers is None else list(method.layers)
     return {"trainable": method.method, "terms": method.terms, "layers": layers, "pack": finetune.pack, **loss}
 

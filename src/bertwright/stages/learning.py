@@ -16,7 +16,7 @@ from torch import nn
 from bertwright.bias_terms import Term
 from bertwright.encoder import families
 from bertwright.encoder.biases import locate
-from bertwright.encoder.models import Classifier, build_classifier
+from bertwright.encoder.models import Classifier, build_classifier, first_layers
 from bertwright.exits.ramps import Ramps
 from bertwright.recipe import Finetune
 from bertwright.stages.debiasing import Guide, Learning, guide
@@ -171,8 +171,10 @@ def _start(work: Work, options: Mapping[str, Any], outputs: int, answer: np.ndar
     if "before" in work.inputs:
         earlier, *_ = with_pack(work.inputs["before"] / PACK, work.inputs["encoder"])
         encoder, before = earlier.encoder, earlier.head
+    if (depth := options.get("depth")) is not None:
+        encoder = first_layers(encoder, depth)
     model = build_classifier(
-        loaded.config,
+        encoder.config,
         outputs,
         seed=options["seed"],
         encoder=encoder,

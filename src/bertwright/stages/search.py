@@ -31,7 +31,7 @@ _SETTING = (
     *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable"),
     *("schedule", "cycles", "power", "decay", "warmup", "clip"),
     *("terms", "of_terms", "layers", "pack"),
-    *("loss", "attributing", "bias_columns", "ramped"),
+    *("loss", "attributing", "bias_columns", "ramped", "depth"),
 )
 
 
