@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from toy_recipes import WORDS, sentence
 
 import bertwright
 from bertwright.cli import call
@@ -26,7 +27,6 @@ from bertwright.reports.debias_tables import debias_tables
 from bertwright.stages import debiasing, expert_scores, measure
 from bertwright.stages import expert as expert_stage
 from bertwright.tasks import readers
-from conftest import WORDS, sentence
 
 Toy = Callable[..., Path]
 CLAIM = {"claim-only": {"kind": "partial-input", "columns": ["claim"], "folds": 3}}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from toy_recipes import deep_in
 
 import bertwright
 from bertwright import files, pack
@@ -22,7 +23,6 @@ from bertwright.stages.exiting import EXITS, load_exiting, read_calibration, rea
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.tune_exits import Wanted, tune_exits
 from bertwright.training.precision import choose
-from conftest import deep_in
 
 Toy = Callable[..., Path]
 EXITS_OF = {"epochs": 20, "learning_rate": 2e-2, "timed_rows": 3, "keep_back": "50 %"}
