@@ -5,7 +5,7 @@
 RUNS are folders of seeds, such as `build/store/runs/trial-bitfit-trec/tasks/trec/given-full`, whole models or packs of
 BitFit; by default those of TREC that `bertwright run recipes/trial-bitfit.yaml` left. Every seed is exported in int8 as
 `bertwright export` does it, and answers the task's own test rows; `lost` is torch's accuracy less int8's in points,
-with the 95 % interval of a paired bootstrap over rows and seeds. The last line is one JSON object with `lost_points`,
+with the 95 % interval of a bootstrap over pairs, rows of a seed. The last line is one JSON object: `lost_points`,
 the largest of all runs, and each run's figures.
 """
 
@@ -64,7 +64,9 @@ def one_run(run: Path) -> dict[str, Any]:
         raise SystemExit(f"{run} holds no finished seeds; make them with `bertwright run recipes/trial-bitfit.yaml`")
     found = [answers(seed, task) for seed in seeds]
     gold, torch, int8 = found[0][0], [one[1] for one in found], [one[2] for one in found]
-    apart = compare(gold, torch, int8, metric="accuracy")
+    # A seed's int8 is compared with that seed's torch: every row of every seed is a pair.
+    pairs = (np.concatenate([one[place] for one in found]) for place in (1, 2))
+    apart = compare(np.tile(gold, len(found)), *([one] for one in pairs), metric="accuracy")
     if apart is None:
         raise SystemExit(f"{run}: the accuracy is undefined")
     same = float(np.mean([np.mean(a == b) for a, b in zip(torch, int8, strict=True)]))

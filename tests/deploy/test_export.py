@@ -329,3 +329,14 @@ def test_without_onnxruntime_the_message_says_what_brings_it(make_toy: MakeToy) 
     told = run_without(("onnxruntime",), make_toy().folder)
     assert "InputError this needs onnxruntime" in told
     assert "`pip install 'bertwright[serve]'`" in told
+
+
+def test_without_onnx_the_command_says_what_brings_it(tmp_path: Path) -> None:
+    """The command that exports names its own extra."""
+    code = (
+        "import sys\nsys.modules['onnx'] = None\nfrom bertwright.cli import call\n"
+        f"sys.exit(call(['export', 'encoder', '-o', {str(tmp_path / 'out')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert 2 == done.returncode
+    assert 'onnx, which is not installed here; `pip install "bertwright[export]"' in done.stderr

@@ -36,6 +36,23 @@ def test_mixed_rows_are_answered_as_torch_does(make_toy: MakeToy, family: str, p
     assert 1e-5 > apart(own.runtime().predict_rows(MIXED), own.torch_logits(NAMES, TEXTS))
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_large_batches_are_handed_on_without_a_copy(
+    make_toy: MakeToy, monkeypatch: pytest.MonkeyPatch, pooling: str
+) -> None:
+    """Above some numbers of states they stay with ONNX Runtime between segments; answers and exits are the same."""
+    own = make_toy("bert", pooling=pooling)
+    rows = [*MIXED, *(Row((text,), "leaving") for text in TEXTS)]
+    found = []
+    for few in (1 << 16, 0):
+        monkeypatch.setattr("bertwright.deploy.sessions._FEW", few)
+        here = own.runtime()
+        here.add(ramped(own, "c", "entropy:0.9"), "leaving")
+        found.append(here.predict_rows(rows))
+    assert found[0] == found[1]
+    assert {1, 3} <= {one.layer for one in found[0]}
+
+
 def test_segments_of_two_layers_answer_the_same(make_toy: MakeToy) -> None:
     """How many layers a segment has does not show in the answers."""
     own = make_toy("bert", form=Form("fp32", segment=2))

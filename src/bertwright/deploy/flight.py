@@ -14,7 +14,7 @@ import numpy as np
 from bertwright.deploy.bank import Entry
 from bertwright.deploy.heads import normed
 from bertwright.deploy.rows import Answer, Encoded, answered
-from bertwright.deploy.sessions import Session, stacked
+from bertwright.deploy.sessions import Session, array, stacked
 from bertwright.deploy.turns import turns
 from bertwright.encoder.config import EncoderConfig
 from bertwright.exits.policies import Policy, State
@@ -149,7 +149,7 @@ class Flight:
     def _pooled(self, first: np.ndarray | None, places: np.ndarray, groups: Sequence[_Group]) -> list[np.ndarray]:
         """Return what the groups' heads see, (own rows, H) each."""
         gain, found = self._final_norm, []
-        whole = None if first is not None else self._states.numpy()
+        whole = None if first is not None else array(self._states)
         for group in groups:
             own = places[group.windows]
             x = first[own] if first is not None else whole[own]  # type: ignore[index]
@@ -179,5 +179,4 @@ class Flight:
             self._states = None
             return
         self._about()
-        states = np.ascontiguousarray(self._states.numpy()[staying, : self._mask.shape[1]])
-        self._states = self._parts[0].value(states)
+        self._states = np.ascontiguousarray(array(self._states)[staying, : self._mask.shape[1]])
