@@ -10,6 +10,7 @@ Any number of threads may ask while others add, replace and remove packs: a batc
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -58,6 +59,7 @@ class Runtime:
         self._bank = Bank.read(self.folder / contents.ARRAYS, self.manifest.backbone, cuts)
         self._parts = sessions(self.folder, self.manifest, self._bank.layout, self.threads)
         self._entries: dict[str, Entry] = {}
+        self._changing = threading.Lock()
         for path in sorted((self.folder / contents.PACKS).glob(f"*{SUFFIX}")):
             self.add(path)
 
@@ -75,26 +77,27 @@ class Runtime:
         if name is None:
             name = read.task.name if isinstance(pack, Pack) else Path(pack).stem
         entry = self._bank.entry(name, read)
-        # One assignment: who reads sees the old table or the new one.
-        self._entries = {**self._entries, name: entry}
+        # One assignment: who reads sees the old table or the new one. The lock is among those who change it.
+        with self._changing:
+            self._entries = {**self._entries, name: entry}
         return name
 
     def remove(self, name: str) -> None:
         """Forget a pack; batches in flight end with it."""
-        self._entry(name)
-        self._entries = {own: entry for own, entry in self._entries.items() if own != name}
+        with self._changing:
+            self._entry(name)
+            self._entries = {own: entry for own, entry in self._entries.items() if own != name}
 
     def encode(self, row: Row, exit: str | None = None) -> Encoded:
         """Return a row's token ids, with its pack as it is now; ``exit`` stands before the pack's own policy."""
         entry = self._entry(row.pack)
-        separators = 2 if self.config.family == "roberta" else 1
         return encoded(
             row,
             entry,
             entry.leaving_by(exit),
             self.tokenizer,
             positions=self.config.positions,
-            separators=separators,
+            separators=self.config.separators,
         )
 
     def begin(self, rows: Sequence[Encoded]) -> Flight:
