@@ -171,7 +171,7 @@ def rows_of(loaded: Loaded, pack: Pack, tokenizer: Tokenizer, probe: Probe) -> E
         row = dict(zip(columns, cells, strict=True))
         own = tuple(filled(one, row.__getitem__) for one in task.text)
         texts.append(tuple(repaired(text) for text in own) if task.brackets else own)
-    separators, length = 2 if loaded.config.family == "roberta" else 1, min(task.max_length, loaded.config.positions)
+    separators, length = loaded.config.separators, min(task.max_length, loaded.config.positions)
     none, stride = np.zeros(len(texts)), task.window_stride
     if stride is None:
         return encode(texts, none, tokenizer, max_length=length, separators=separators)
