@@ -1,6 +1,6 @@
 """A BitFit step against a full step of our own, its floor and its memory; then packs: size, swap, mixed batches.
 
-    python benchmarks/bitfit_step.py [--rounds 7] [--length 128] [--save NAME]
+    python benchmarks/bitfit_step.py [--rounds 7] [--length 128] [--dropout 0.1] [--save NAME]
 
 Both steps are the product's: bf16 on a CPU that is fast in it, fp32 masters, dropout as the encoder has it, AdamW. The
 trial shape is 6 layers of width 384 at 32 rows, base 12 of 768 at 8, all rows of `--length` tokens. Steps go in turns
@@ -31,7 +31,7 @@ from bertwright.training import trainable
 from bertwright.training.allocation import memory_kept
 from bertwright.training.losses import classification_loss
 from bertwright.training.optimizers import Optimizer, Settings
-from bertwright.training.precision import choose
+from bertwright.training.precision import choose, matmul_peak
 from peers import in_a_process
 
 RESULTS = Path(__file__).parent / "results"
@@ -98,9 +98,11 @@ def seconds(step: Step) -> float:
     return time.perf_counter() - begun
 
 
-def times(name: str, rounds: int, length: int) -> dict[str, float]:
+def times(name: str, rounds: int, length: int, dropout: float | None) -> dict[str, float]:
     """Return median seconds of each method's step, and of the floor, in turns."""
     config, rows = SHAPES[name]
+    if dropout is not None:
+        config = replace(config, dropout=dropout, attention_dropout=dropout)
     batch = batch_of(config, rows, length)
     steps = {method: step_of(method, config, batch) for method in METHODS} | {"floor": floor_of(config, batch)}
     found: dict[str, list[float]] = {one: [] for one in steps}
@@ -131,20 +133,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--dropout", type=float, help="off: the encoder's own rate, 0.1")
     parser.add_argument("--save")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
         print(json.dumps(memory(*arguments.memory, arguments.length)))
         return
-    figures: dict[str, Any] = {"precision": choose().name, "length": arguments.length}
+    place = choose()
+    peak = matmul_peak(place.dtype, place.device.type)
+    print(f"matrix peak {peak / 1e9:,.0f} GFLOP/s", flush=True)
+    figures: dict[str, Any] = {
+        "matmul_peak": peak,
+        "precision": place.name,
+        "length": arguments.length,
+        "dropout": arguments.dropout,
+    }
     for name, (_, rows) in SHAPES.items():
-        took = times(name, arguments.rounds, arguments.length)
+        took = times(name, arguments.rounds, arguments.length, arguments.dropout)
         figures[f"seconds_{name}"] = took
         figures[f"speedup_{name}"] = took["full"] / took["bitfit"]
         figures[f"above_floor_{name}"] = took["bitfit"] / took["floor"]
         told = ", ".join(f"{one} {1000 * each:,.0f} ms" for one, each in took.items())
-        print(f"{name}, {rows} rows: {told}; bitfit {figures[f'speedup_{name}']:.2f} times as fast as full", flush=True)
+        print(
+            f"{name}, {rows} rows: {told}; bitfit {figures[f'speedup_{name}']:.2f} times as fast as full",
+            flush=True,
+        )
         used = {
             method: in_a_process(__file__, ["--memory", name, method, "--length", str(arguments.length)])["bytes"]
             for method in METHODS

@@ -142,9 +142,10 @@ class Expert(Section):
     """A model that knows the shortcut, or answers of one in a file; each row is scored by a model that did not see
     it."""
 
-    kind: Literal["partial-input", "small-model", "weak", "file", "teacher"]
+    kind: Literal["partial-input", "small-model", "weak", "ramp", "file", "teacher"]
     """The main encoder on some columns alone (`partial-input`), a smaller encoder (`small-model`), the main one on few
-    rows (`weak`), logits in a `file`, or the main one on everything (`teacher`, which `confidence` learns from)."""
+    rows (`weak`) or a classifier behind its lowest blocks (`ramp`), logits in a `file`, or the main one on everything
+    (`teacher`, which `confidence` learns from)."""
     columns: Columns = ()
     """Text columns that it reads; off: all, which `partial-input` may not."""
     encoder: Existing | None = None
@@ -158,6 +159,8 @@ class Expert(Section):
     """Attention heads of a drawn `small-model`; off: 2."""
     inner: Positive | None = None
     """Feed-forward width of a drawn `small-model`; off: four times its width."""
+    depth: Positive | None = None
+    """Blocks below the classifier of a `ramp`; off: 1."""
     file: Existing | None = None
     """A `file`'s csv, tsv, jsonl or parquet with `id` and a column a label, or npz."""
     values: Literal["logits", "probabilities"] = "logits"
@@ -192,6 +195,8 @@ class Expert(Section):
         own = {"encoder", "layers", "width", "heads", "inner"}
         if given := sorted(own & self.model_fields_set) if self.kind != "small-model" else []:
             raise ValueError(f"`{given[0]}` is for `kind: small-model`, and this is {self.kind}; remove it")
+        if self.depth is not None and self.kind != "ramp":
+            raise ValueError(f"`depth` is for `kind: ramp`, and this is {self.kind}; remove it")
         if self.encoder is not None and (given := sorted((own - {"encoder"}) & self.model_fields_set)):
             raise ValueError(f"`encoder` brings its own shape; remove {', '.join(given)} or the encoder")
         trained = self.model_fields_set - {"kind", "file", "values", "names"}
@@ -206,6 +211,11 @@ class Expert(Section):
         """Return the shape of a small model that is drawn, as an encoder's section has it."""
         width = self.width or 128
         return {"layers": self.layers or 2, "width": width, "heads": self.heads or 2, "inner": self.inner or 4 * width}
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """Return how many blocks of the main encoder it has, where it has not all."""
+        return {"depth": self.depth or 1} if self.kind == "ramp" else {}
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from toy_recipes import WORDS, sentence
 
 import bertwright
 from bertwright.cli import call
+from bertwright.encoder import families
 from bertwright.errors import BertwrightError, DataError, InputError, RecipeError
 from bertwright.pipeline.check import check
 from bertwright.pipeline.plan import plan
@@ -300,6 +302,11 @@ def test_both_sides_need_an_expert_that_scored_the_rows(pairs: Toy, methods: Any
         (poe(), {"claim-only": {"kind": "file"}}, r"`kind: file` needs `file`, where the logits are"),
         (
             poe(),
+            {"claim-only": {"kind": "weak", "depth": 2}},
+            r"`depth` is for `kind: ramp`, and this is weak",
+        ),
+        (
+            poe(),
             {"claim-only": {"kind": "weak", "layers": 2}},
             r"`layers` is for `kind: small-model`, and this is weak",
         ),
@@ -468,6 +475,25 @@ def test_small_and_weak_experts_and_methods_of_one_task(
     assert {"dev", "odd"} == set(found["experts"][0]["sets"])
     assert "expert given/drawn: dev of [('dev', 24), ('odd', 24)]" in found["notes"]
     assert "given-full" not in [one["variant"] for one in found["variants"]]
+
+
+def test_a_low_ramp_is_an_expert(pairs: Toy, deep_folder: Path) -> None:
+    """It has the encoder's lowest blocks as they came; more blocks than there are is told before any work."""
+    guided = poe(expert="low", loss="guided")
+    path = pairs(guided, {"low": {"kind": "ramp", "depth": 2, "folds": 2, "learning_rate": 1e-12}})
+    document = yaml.safe_load(path.read_text())
+    document["encoder"]["folder"] = str(deep_folder)
+    path.write_text(yaml.safe_dump(document))
+    result = bertwright.run(path)
+    (name,) = (name for name in result.stages if name.startswith("expert/"))
+    found = families.load(result.stages[name].folder / "model").encoder.state_dict()
+    whole = families.load(deep_folder).encoder.state_dict()
+    assert {"0", "1"} == {key.split(".")[1] for key in found if key.startswith("blocks.")}
+    assert all(torch.allclose(value, whole[key], atol=1e-6) for key, value in found.items())
+    document["finetune"]["experts"]["low"]["depth"] = 4
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError, match="`depth` is 4, and the encoder has 3 layers"):
+        bertwright.check(path)
 
 
 def test_a_forecast_takes_an_expert_for_as_long_as_what_it_reads(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

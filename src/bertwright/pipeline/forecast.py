@@ -239,7 +239,7 @@ class _Forecaster:
         """Return the shape of an expert's encoder: the run's, a folder's, or one of its own."""
         given = stage.inputs["encoder"]
         if stage.options["expert"] != "small-model":
-            return self._config()
+            return cut_config(self._config(), stage.options.get("depth"))
         if given.folder is not None:
             return families.read_config(given.folder)
         name = stage.name.split("/")[-1]

@@ -89,6 +89,7 @@ class _Experts:
             "columns": list(expert.columns or task.text),
             "folds": expert.folds,
             "rows_to_learn": expert.rows_to_learn,
+            **expert.cut,
             "looked_at": dict(looked),
             "seed": self.recipe.seed,
         }
