@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bertwright.reports.exits_notes import exits_notes
 from bertwright.reports.records import RunRecords, ScoreRow, difference_rows, score_rows, stage_rows
 from bertwright.reports.words import (
     count_text,
@@ -79,7 +80,14 @@ def _headline(run: RunRecords, row: ScoreRow) -> str:
 
 def notes(run: RunRecords) -> list[str]:
     """Return everything that was cut, dropped, skipped, undefined or uncertain, a sentence each, none twice."""
-    found = [*_text_notes(run), *_overlap_notes(run), *_training_notes(run), *_score_notes(run), *_forecast_notes(run)]
+    found = [
+        *_text_notes(run),
+        *_overlap_notes(run),
+        *_training_notes(run),
+        *exits_notes(run),
+        *_score_notes(run),
+        *_forecast_notes(run),
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -143,9 +151,6 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
             weights = ", ".join(f"{name} {weight:.3g}" for name, weight in results["class_weights"].items())
             yield f"{results['task']}: labels count in training by the weights {weights}."
         yield from (f"{results['task']}: {note}" for note in results.get("notes") or ())
-    for record in run.of_kind("ramps"):
-        results = record["results"]
-        yield from (f"{results['task']}, {results['label']}, seed {results['seed']}: {n}" for n in results["notes"])
 
 
 def _score_notes(run: RunRecords) -> Iterator[str]:

@@ -19,6 +19,7 @@ from bertwright.reports.exits_tables import Records, mean, ramps_by_label
 from bertwright.reports.records import RunRecords
 from bertwright.reports.words import in_points, metric_text
 
+_LINE = 0.13  # inches of a line of a legend
 _HEIGHT = 2.6  # inches, of each task
 _STYLES = ("-", "--", ":", "-.")
 
@@ -34,11 +35,16 @@ def exits_charts(run: RunRecords) -> list[Chart]:
     shares = "Share of rows that leave at each layer by the policy that was kept, on the headline's set."
     clock = "Expected against measured saving, one row at a time and 32 at once; on the diagonal they are the same."
     return [
-        chart("exits", curves, _panels(tasks, _curves), _HEIGHT * len(tasks)),
-        chart("exit_layers", layers, _panels(tasks, _layers), _HEIGHT * len(tasks)),
-        chart("exit_shares", shares, _panels(tasks, _shares), _HEIGHT * len(tasks)),
-        chart("exit_times", clock, _panels(tasks, _clock), _HEIGHT * len(tasks)),
+        chart("exits", curves, _panels(tasks, _curves), _height(tasks)),
+        chart("exit_layers", layers, _panels(tasks, _layers), _height(tasks)),
+        chart("exit_shares", shares, _panels(tasks, _shares), _height(tasks)),
+        chart("exit_times", clock, _panels(tasks, _clock), _height(tasks)),
     ]
+
+
+def _height(tasks: Mapping[str, Records]) -> float:
+    """Return the inches of a panel a task with the names of its lines below it."""
+    return sum(_HEIGHT + _LINE * -(-len(_lines(found)) // 2) for found in tasks.values())
 
 
 def _panels(tasks: Mapping[str, Records], draw_one: Any) -> Draw:
@@ -51,7 +57,8 @@ def _panels(tasks: Mapping[str, Records], draw_one: Any) -> Draw:
             draw_one(axes, found, ink)
             axes.set_title(task, loc="left", color=ink)
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(frameon=False, labelcolor=ink, fontsize=6)
+                below = {"loc": "upper left", "bbox_to_anchor": (0, -0.22), "ncols": 2}
+                axes.legend(frameon=False, labelcolor=ink, fontsize=6, borderaxespad=0, **below)
 
     return draw
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bertwright.reports.drawing import Chart, chart, plain_axes
 from bertwright.reports.records import RunRecords
 
-_HEIGHT = 2.6  # inches
+_HEIGHT = 2.9  # inches
 
 
 def guidance_chart(run: RunRecords) -> Chart | None:
@@ -30,14 +30,15 @@ def guidance_chart(run: RunRecords) -> Chart | None:
                 # The lightest yellow cannot be seen on white.
                 colour = colours(0.1 + 0.75 * line["rho"])
                 axes.plot(told["gold_logits"], line["losses"], color=colour, label=f"similarity {line['rho']:g}")
-            axes.set_title(f"expert {name}", loc="left", color=ink)
+            axes.set_title(name, loc="left", color=ink, fontsize=8)
             axes.set_xlabel("model's gold logit", color=ink)
         panels[0].set_ylabel("loss (nats)", color=ink)
-        panels[-1].legend(frameon=False, labelcolor=ink, fontsize=7)
+        lines = panels[-1].get_legend_handles_labels()
+        figure.legend(*lines, loc="outside lower center", ncols=3, frameon=False, labelcolor=ink, fontsize=7)
 
     caption = (
         f"The guided loss (alpha {told['alpha']:g}, beta {told['beta']:g}) of a row against the model's gold logit, "
-        "all other logits being 0: Figure 1 of Guide the Learner, drawn from this run's settings. The expert's gold "
-        "logit is 5, 0 and -5."
+        "all other logits being 0: Figure 1 of Guide the Learner, drawn from this run's settings. The panels are "
+        "the expert's: its gold logit is 5, 0 and -5."
     )
     return chart("guidance", caption, draw, _HEIGHT)
