@@ -130,7 +130,7 @@ def test_the_command_tells_what_it_did(model: Path, tmp_path: Path, capsys: pyte
     assert 0 == call([*arguments, "--json"])
     captured = capsys.readouterr()
     result = json.loads(captured.out)
-    assert {"ok", "rows", "cut", "max_length", "earlier", "seconds", "rows_per_second", "out"} == set(result)
+    assert {"ok", "exits", "rows", "cut", "max_length", "earlier", "seconds", "rows_per_second", "out"} == set(result)
     assert (30, str(tmp_path / "b.csv")) == (result["rows"], result["out"])
     assert result["cut"] > 0
     assert f"b.csv: 30 rows, {result['cut']} of them cut at 16 tokens" in captured.err
