@@ -6,10 +6,10 @@ Drawn tokens of one length. *Savings*: rows are told to leave at drawn layers, s
 expected to be saved (1 - sum i N_i / (n sum N_i)); every ramp on the way is computed. *Overhead*: all ramps computed
 and none taken, against the plain classifier. Both at batch 1 and 32, in turns, medians; the figures are the worst over
 the shapes of the median over the savings, or of the overhead. *Training*: all ramps of the trial model, rows of 20 to
-128 tokens, against the published second stage on the same encoder (the whole model forward with dropout each epoch,
-gradients through the ramps alone): at equal batches, epochs, lengths and format; and at its released settings (fp32,
-batches of 8 padded to 128, 3 epochs). `..._as_code` is the same with gradients through the backbone, as the released
-code has them. With one thread the clock is the processor's, so that other jobs count less. The last line is one JSON
+128 tokens, against the published second stage on the same encoder (the whole model forward with dropout each epoch, and
+gradients through the backbone, which no optimizer uses, as the released code has them): at equal batches, epochs,
+lengths and format; and at its released settings (fp32, batches of 8 padded to 128, 3 epochs). `..._ramps_alone` is
+against that stage without the backbone's gradients. With one thread the clock is the processor's, so that other jobs count less. The last line is one JSON
 object.
 """
 
@@ -206,7 +206,7 @@ def training(own: argparse.Namespace, clock: Clock, dtype: torch.dtype) -> dict[
     for _ in range(own.training_rounds):
         turn: dict[str, float] = {}
         turn["states"], turn["ramps"] = kept_states(dtype, clock, rows=own.rows, batch=8, epochs=epochs)
-        for suffix, as_code in (("", False), ("_as_code", True)):
+        for suffix, as_code in (("", True), ("_ramps_alone", False)):
             equal = published(dtype, clock, padded=None, batch=8, steps=own.steps, as_code=as_code)
             released = published(torch.float32, clock, padded=128, batch=8, steps=own.steps, as_code=as_code)
             turn[f"equal{suffix}"], turn[f"released{suffix}"] = epochs * equal, epochs * released
@@ -214,7 +214,7 @@ def training(own: argparse.Namespace, clock: Clock, dtype: torch.dtype) -> dict[
         print(
             f"training, ms a row: {json.dumps({name: round(1e3 * one, 2) for name, one in turn.items()})}", flush=True
         )
-    names = ("equal", "released", "equal_as_code", "released_as_code")
+    names = ("equal", "released", "equal_ramps_alone", "released_ramps_alone")
     return {
         f"ramp_time_{name}": statistics.median((one["states"] + one["ramps"]) / one[name] for one in turns)
         for name in names
