@@ -9,8 +9,8 @@ the shapes of the median over the savings, or of the overhead. *Training*: all r
 128 tokens, against the published second stage on the same encoder (the whole model forward with dropout each epoch, and
 gradients through the backbone, which no optimizer uses, as the released code has them): at equal batches, epochs,
 lengths and format; and at its released settings (fp32, batches of 8 padded to 128, 3 epochs). `..._ramps_alone` is
-against that stage without the backbone's gradients. With one thread the clock is the processor's, so that other jobs count less. The last line is one JSON
-object.
+against that stage without the backbone's gradients. With one thread the clock is the processor's, so that other jobs
+count less. The last line is one JSON object.
 """
 
 from __future__ import annotations
