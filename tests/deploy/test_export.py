@@ -173,6 +173,19 @@ def test_one_file_for_other_runtimes(tmp_path: Path, answered: Answered, family:
     assert ["input_ids", "attention_mask", *third] == inputs
 
 
+@pytest.mark.parametrize("task", [{"text": ("{title} {body}",)}, {"window_stride": 4, "max_length": 12}])
+def test_one_file_is_proved_on_rows_as_its_task_lays_them_out(
+    encoder: Path, tmp_path: Path, answered: Answered, task: dict[str, Any]
+) -> None:
+    """Columns that a pattern joins, and long rows cut into windows, whose logits are averaged."""
+    pack = read(encoder.parent / "topic.pack")
+    path = tmp_path / "own.pack"
+    write(path, replace(pack, task=replace(pack.task, **task)))
+    code, found, err = answered("export", encoder, path, "--one-file", "-o", tmp_path / "m.onnx")
+    assert 0 == code, err
+    assert found["differences"]["fp32"] < 1e-5
+
+
 def test_a_wrong_graph_is_not_exported(
     model: Path, tmp_path: Path, answered: Answered, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ from bertwright.text.tokenizer import Tokenizer
 
 _BATCH = 32
 # Largest difference of logits between torch and ONNX Runtime in fp32, of logits up to 1.
-_PROOF = 1e-4
+PROOF = 1e-4
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,10 @@ def check_same(probe: Probe, want: Expected, got: Sequence[Answer]) -> None:
             )
         scale = max(1.0, float(np.abs(want.logits[number]).max()))
         apart = float(np.abs(np.array(answer.logits) - want.logits[number]).max())
-        if not apart <= _PROOF * scale:
+        if not apart <= PROOF * scale:
             raise ProofFailed(
                 f"pack {probe.pack}, row {number + 1} of {probe.basis}: logits differ by {apart:.2g} between ONNX "
-                f"Runtime and torch, both fp32; at most {_PROOF * scale:g} is allowed. This is a fault of bertwright: "
+                f"Runtime and torch, both fp32; at most {PROOF * scale:g} is allowed. This is a fault of bertwright: "
                 "report it, and do not use the export."
             )
 

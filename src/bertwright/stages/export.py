@@ -14,7 +14,7 @@ from bertwright.deploy import manifest as contents
 from bertwright.deploy.export import Form, note_proof, write_export
 from bertwright.deploy.manifest import Manifest
 from bertwright.deploy.proof import Compared, Expected, Probe, ask, check_same, compare, drawn, expected
-from bertwright.deploy.runtime import Runtime
+from bertwright.deploy.runtime import Answer, Runtime
 from bertwright.deploy.sensitivity import Scan
 from bertwright.deploy.sources import Deployable, deployable
 from bertwright.errors import InputError
@@ -131,7 +131,7 @@ class _Export:
         finally:
             if fp32 != folder:
                 files.remove(fp32)
-        small = self._compared(folder, want) if form.precision == "int8" else []
+        small = self._measure(folder, want) if form.precision == "int8" else []
         proof = {"fp32": [one.as_dict() for one in exact], "int8": [one.as_dict() for one in small], **scan}
         rewritten = self._score(folder, small)
         note_proof(folder, manifest, proof, rewritten)
@@ -153,18 +153,21 @@ class _Export:
         return expected(self._found.loaded, self._found.packs[probe.pack], self._found.tokenizer, probe)
 
     def _prove(self, folder: Path, want: Sequence[Expected]) -> list[Compared]:
-        runtime = Runtime(folder)
+        runtime, found = Runtime(folder), list[Compared]()
         for probe, own in zip(self._probes, want, strict=True):
             self._tell(f"proves fp32 on {probe.pack}")
-            check_same(probe, own, ask(runtime, probe))
-        return self._compared(folder, want)
-
-    def _compared(self, folder: Path, want: Sequence[Expected]) -> list[Compared]:
-        runtime, found = Runtime(folder), []
-        for probe, own in zip(self._probes, want, strict=True):
-            task = self._found.packs[probe.pack].task
-            found.append(compare(probe, task.kind, task.labels, own, ask(runtime, probe)))
+            got = ask(runtime, probe)
+            check_same(probe, own, got)
+            found.append(self._compared(probe, own, got))
         return found
+
+    def _compared(self, probe: Probe, want: Expected, got: Sequence[Answer]) -> Compared:
+        task = self._found.packs[probe.pack].task
+        return compare(probe, task.kind, task.labels, want, got)
+
+    def _measure(self, folder: Path, want: Sequence[Expected]) -> list[Compared]:
+        runtime = Runtime(folder)
+        return [self._compared(probe, own, ask(runtime, probe)) for probe, own in zip(self._probes, want, strict=True)]
 
     def _keep(self, fp32: Path, int8: Path) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return the layers that stay fp32, and the scan that found them."""

@@ -12,14 +12,12 @@ import onnxruntime
 from bertwright import files
 from bertwright.deploy.bank import Bank
 from bertwright.deploy.export import Form
-from bertwright.deploy.proof import Expected, drawn, expected, rows_of
+from bertwright.deploy.proof import PROOF, drawn, expected, rows_of
 from bertwright.deploy.sources import deployable
 from bertwright.deploy.whole import INPUTS, whole_model
 from bertwright.errors import InputError, ProofFailed
-from bertwright.stages.export_sources import Gathered, gather
-from bertwright.tasks.batches import in_order_of_length
-
-_PROOF = 1e-4
+from bertwright.stages.export_sources import gather
+from bertwright.tasks.batches import Encoded, averaged, in_order_of_length
 
 
 def export_whole(sources: tuple[Path, ...], form: Form, out: Path, encoder: Path | None = None) -> dict[str, Any]:
@@ -41,13 +39,14 @@ def export_whole(sources: tuple[Path, ...], form: Form, out: Path, encoder: Path
     head = entry.head.arrays()
     probe = drawn(name, len(entry.info.columns), found.tokenizer)
     want = expected(found.loaded, pack, found.tokenizer, probe, exit="never")
+    rows = rows_of(found.loaded, pack, found.tokenizer, probe)
     differences = {}
     for precision in dict.fromkeys(("fp32", form.precision)):
         one = Form(precision, keep_fp32=form.keep_fp32, bits=form.bits)
         model = whole_model(made.source, entry.flat, head, one.numbers(found.loaded.config.layers))
         content = model.SerializeToString()
-        differences[precision] = _difference(content, found, name, want)
-    limit = _PROOF * max(1.0, float(np.abs(want.logits).max()))
+        differences[precision] = float(np.abs(_answers(content, rows) - want.logits).max())
+    limit = PROOF * max(1.0, float(np.abs(want.logits).max()))
     if not differences["fp32"] <= limit:
         raise ProofFailed(
             f"{out}: logits differ from torch's by {differences['fp32']:.2g}, both fp32; at most {limit:g} is allowed. "
@@ -59,17 +58,14 @@ def export_whole(sources: tuple[Path, ...], form: Form, out: Path, encoder: Path
     return {"file": str(out), "task": name, "labels": list(pack.task.labels), "differences": differences, "bytes": size}
 
 
-def _difference(content: bytes, found: Gathered, name: str, want: Expected) -> float:
-    """Return the largest difference of logits from torch's, over drawn rows."""
-    pack = found.packs[name]
-    probe = drawn(name, len(pack.task.text), found.tokenizer)
-    rows = rows_of(found.loaded, pack, found.tokenizer, probe)
+def _answers(content: bytes, rows: Encoded) -> np.ndarray:
+    """Return a model's logits for rows, (n, C), those of a row's windows averaged."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    taken, largest = {one.name for one in session.get_inputs()}, 0.0
+    taken, logits = {one.name for one in session.get_inputs()}, dict[int, np.ndarray]()
     for chosen, batch in in_order_of_length(rows, 8):
         ids = batch["ids"].numpy()
         mask = np.ones_like(ids) if batch["mask"] is None else batch["mask"].numpy().astype(np.int64)
         given = {"ids": ids, "mask": mask, "segments": batch["segments"].numpy()}
-        logits = session.run(["logits"], {theirs: given[ours] for theirs, ours in INPUTS.items() if theirs in taken})[0]
-        largest = max(largest, float(np.abs(logits - want.logits[chosen]).max()))
-    return largest
+        (found,) = session.run(["logits"], {theirs: given[ours] for theirs, ours in INPUTS.items() if theirs in taken})
+        logits |= zip(chosen.tolist(), found, strict=True)
+    return averaged(np.stack([logits[row] for row in range(len(rows.ids))]), rows)
