@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bertwright.reports.drawing import Chart, Draw, chart, plain_axes
+from bertwright.reports.drawing import COLOURS, DASHES, Chart, Draw, chart, plain_axes, style_of
 from bertwright.reports.exits_tables import Records, mean, ramps_by_label
 from bertwright.reports.records import RunRecords
 from bertwright.reports.words import in_points, metric_text
 
 _LINE = 0.13  # inches of a line of a legend
 _HEIGHT = 2.6  # inches, of each task
-_STYLES = ("-", "--", ":", "-.")
+_HATCHES = ("", "///", "...", "xxx", "---", "ooo")
 
 
 def exits_charts(run: RunRecords) -> list[Chart]:
@@ -63,14 +62,18 @@ def _panels(tasks: Mapping[str, Records], draw_one: Any) -> Draw:
     return draw
 
 
-def _lines(found: Records) -> list[tuple[str, str, str, Any, Sequence[Mapping[str, Any]]]]:
-    """Return label, set, style, colour and records for each line of a panel: a colour a run, a style a set."""
-    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, max(len(found), 1)))
+def _lines(found: Records) -> list[tuple[str, str, dict[str, Any], Sequence[Mapping[str, Any]]]]:
+    """Return label, set, style and records for each line of a panel: colour and mark are a run's, dashes a set's."""
     return [
-        (label, name, _STYLES[number % len(_STYLES)], colours[place], seeds)
+        (label, name, _style(place) | {"linestyle": DASHES[number % len(DASHES)]}, seeds)
         for place, (label, seeds) in enumerate(found.items())
         for number, name in enumerate(seeds[0]["sets"])
     ]
+
+
+def _style(place: int) -> dict[str, Any]:
+    colour, mark = style_of(place)
+    return {"color": colour, "marker": mark, "markersize": 3, "linewidth": 1.2}
 
 
 def _scaled(value: float | None, metric: str) -> float:
@@ -78,36 +81,37 @@ def _scaled(value: float | None, metric: str) -> float:
 
 
 def _curves(axes: Axes, found: Records, ink: str) -> None:
-    for label, name, style, colour, seeds in _lines(found):
+    for label, name, style, seeds in _lines(found):
         curves = [one["sets"][name]["curve"] for one in seeds]
         metric = seeds[0]["sets"][name]["metric"]
         points = list(zip(*curves, strict=True))
         savings = [100 * float(np.mean([one["saving"] for one in point])) for point in points]
         scores = [_scaled(mean([one["score"] for one in point]), metric) for point in points]
-        axes.plot(savings, scores, style, color=colour, marker=".", markersize=3, label=f"{label}, {name}")
+        axes.plot(savings, scores, **style, label=f"{label}, {name}")
         axes.set_ylabel(metric_text(metric), color=ink)
     axes.set_xlabel("expected saving (%)", color=ink)
 
 
 def _layers(axes: Axes, found: Records, ink: str) -> None:
-    for label, name, style, colour, seeds in _lines(found):
+    for label, name, style, seeds in _lines(found):
         metric = seeds[0]["sets"][name]["metric"]
         each = zip(*(one["sets"][name]["scores"] for one in seeds), strict=True)
         scores = [_scaled(mean(list(layer)), metric) for layer in each]
-        axes.plot(seeds[0]["layers"], scores, style, color=colour, marker=".", label=f"{label}, {name}")
+        axes.plot(seeds[0]["layers"], scores, **style, label=f"{label}, {name}")
         axes.set_ylabel(metric_text(metric), color=ink)
     axes.set_xlabel("layer", color=ink)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _shares(axes: Axes, found: Records, ink: str) -> None:
-    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, max(len(found), 1)))
     width = 0.8 / max(len(found), 1)
     for place, (label, seeds) in enumerate(found.items()):
         headline = seeds[0]["headline"]
         counts = np.mean([one["sets"][headline]["chosen"][0]["counts"] for one in seeds], axis=0)
         where = np.array(seeds[0]["layers"]) + (place - (len(found) - 1) / 2) * width
-        axes.bar(where, 100 * counts / counts.sum(), width, color=colours[place], label=label)
+        hatch = _HATCHES[place % len(_HATCHES)]
+        told = {"color": style_of(place)[0], "hatch": hatch, "edgecolor": ink, "linewidth": 0.4, "label": label}
+        axes.bar(where, 100 * counts / counts.sum(), width, **told)
     axes.set_xlabel("layer", color=ink)
     axes.set_ylabel("rows that leave (%)", color=ink)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -115,7 +119,7 @@ def _shares(axes: Axes, found: Records, ink: str) -> None:
 
 def _clock(axes: Axes, found: Records, ink: str) -> None:
     timed = [one for seeds in found.values() for run in seeds for one in run["measured"]]
-    for size, marker, colour in ((1, "o", "#3d85c6"), (32, "s", "#d9782d")):
+    for size, marker, colour in ((1, "o", COLOURS[0]), (32, "s", COLOURS[1])):
         own = [one for one in timed if one["batch"] == size]
         places = [100 * one["expected"] for one in own], [100 * one["measured"] for one in own]
         axes.plot(*places, marker, color=colour, markersize=3, label="one row" if size == 1 else f"{size} rows")
