@@ -92,9 +92,7 @@ def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promi
         quality=scores.get(whole.set),
         deviation=None,
         interval=None,
-        robustness={
-            name: (metric, scores[name]) for name, (metric, _) in whole.robustness.items() if name in scores
-        },
+        robustness={name: (metric, scores[name]) for name, (metric, _) in whole.robustness.items() if name in scores},
         layers=1.0 - (saving or 0.0),
         milliseconds=_clock(ramps[:1], promise["policy"]),
         trained_parameters=whole.trained_parameters,
@@ -113,7 +111,7 @@ def _robustness(run: RunRecords, row: ScoreRow) -> dict[str, tuple[str, float | 
 
 
 def _clock(ramps: Sequence[Mapping[str, Any]], policy: str | None) -> dict[int, float]:
-    """Return milliseconds a row by rows at once, of a policy or of the whole model, as the first seed's run has them."""
+    """Return milliseconds a row by rows at once, of a policy or the whole model, by the first seed."""
     found: dict[int, float] = {}
     for one in ramps[0]["measured"] if ramps else ():
         if policy in (None, one["policy"]):
@@ -136,18 +134,18 @@ def _file(run: RunRecords, row: ScoreRow, runs: Sequence[Mapping[str, Any]]) -> 
 def trade_off_table(run: RunRecords) -> Table:
     """Return a line for each model and policy; empty where no task has scores."""
     columns = (
-        *("task", "variant", "exits", "in distribution", "out of distribution", "layers run"),
+        *("task", "score", "variant", "exits", "in distribution", "out of distribution", "layers run"),
         *("ms a row", "ms a row, 32 at once", "trained parameters", "file"),
     )
     found = models(run)
     cells = tuple(
         (
             one.task,
+            f"{metric_text(one.metric)}, {one.set}",
             one.variant,
             one.policy or "never",
-            f"{spread_text(one.quality, one.deviation, one.metric)} {metric_text(one.metric)}, {one.set}",
-            "; ".join(f"{score_text(score, metric)}, {name}" for name, (metric, score) in one.robustness.items())
-            or ABSENT,
+            spread_text(one.quality, one.deviation, one.metric),
+            _robust_text(one),
             f"{100 * one.layers:.0f} %",
             *(f"{one.milliseconds[size]:.2f}" if size in one.milliseconds else ABSENT for size in (1, 32)),
             count_text(one.trained_parameters),
@@ -162,5 +160,15 @@ def trade_off_table(run: RunRecords) -> Table:
         "run on this machine, and are measured where a variant has exits. The file is what a task needs for itself: "
         "its pack beside the encoder that all share, or its own model."
     )
-    strong = frozenset(place for place, one in enumerate(found) if one.policy is None)
-    return Table("Every model and exit policy", columns, cells, caption, frozenset(columns[5:9]), strong).only(kept)
+    return Table("Every model and exit policy", columns, cells, caption, frozenset(columns[4:10])).only(kept)
+
+
+def _robust_text(one: Model) -> str:
+    """Return the score on each set out of distribution, with its metric where that is not the headline's."""
+    return (
+        ", ".join(
+            f"{score_text(score, metric)} {name}" + ("" if metric == one.metric else f" ({metric_text(metric)})")
+            for name, (metric, score) in one.robustness.items()
+        )
+        or ABSENT
+    )

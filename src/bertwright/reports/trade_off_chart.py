@@ -11,13 +11,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from bertwright.reports.drawing import Chart, chart, plain_axes, style_of
-from bertwright.reports.records import RunRecords
+from bertwright.reports.records import RunRecords, variant_places
 from bertwright.reports.trade_off import Model, models
 from bertwright.reports.words import in_points, large_text, metric_text
 
 _MOST = 6  # tasks that are drawn; the table has all
 _HEIGHT = 2.0  # inches of a task
 _LINE = 0.17  # inches of a line of the legend
+_BESIDE = 1.35  # times as far to the right
 
 
 def trade_off_chart(run: RunRecords) -> Chart | None:
@@ -33,7 +34,8 @@ def trade_off_chart(run: RunRecords) -> Chart | None:
     shown = dict(list(told.items())[:_MOST])
     if not shown:
         return None
-    places = {name: number for number, name in enumerate(dict.fromkeys(m.variant for f in shown.values() for m in f))}
+    there = {one.variant for found in shown.values() for one in found}
+    places = {name: place for name, place in variant_places(run).items() if name in there}
 
     def draw(figure: Figure, ink: str) -> None:
         rows = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
@@ -56,8 +58,8 @@ def _caption(left: int) -> str:
     more = f" {left} more tasks are in the table alone." if left else ""
     return (
         "Every model and exit policy: up is better, left is cheaper. Filled marks are the headline's set with its 95 % "
-        "interval over seeds, hollow ones are sets out of distribution; a line joins a variant's exit policies with "
-        f"the whole model at 100 %.{more}"
+        "interval over seeds, hollow ones are sets out of distribution. Marks close beside each other train the same "
+        f"number of parameters; a line joins a variant's exit policies with the whole model at 100 %.{more}"
     )
 
 
@@ -66,11 +68,9 @@ def _scaled(value: float | None, metric: str) -> float:
 
 
 def _point(axes: Axes, x: float, one: Model, place: int) -> None:
-    """Draw a model's score with its interval, and those out of distribution straight below or above it."""
+    """Draw a model's score, and those out of distribution straight below or above it."""
     colour, mark = style_of(place)
     whole = {"color": colour, "marker": mark, "linestyle": "none"}
-    if one.interval is not None:
-        axes.plot([x, x], [_scaled(end, one.metric) for end in one.interval], color=colour, linewidth=1.4, alpha=0.6)
     axes.plot([x], [_scaled(one.quality, one.metric)], markersize=6, **whole)
     scores = [_scaled(score, metric) for metric, score in one.robustness.values()]
     axes.plot([x] * len(scores), scores, markersize=6, markerfacecolor="none", **whole)
@@ -78,10 +78,15 @@ def _point(axes: Axes, x: float, one: Model, place: int) -> None:
 
 def _by_parameters(axes: Axes, found: Sequence[Model], places: Mapping[str, int], ink: str) -> None:
     plain_axes(axes, ink)
-    for one in found:
-        if one.policy is None and one.trained_parameters:
-            _point(axes, one.trained_parameters, one, places[one.variant])
-    counts = [one.trained_parameters for one in found if one.trained_parameters]
+    wholes = [one for one in found if one.policy is None and one.trained_parameters]
+    counts = [one.trained_parameters or 0 for one in wholes]
+    for number, one in enumerate(wholes):
+        # Models that train the same number of parameters stand beside each other.
+        x = counts[number] * _BESIDE ** (counts[:number].count(counts[number]) - (counts.count(counts[number]) - 1) / 2)
+        if one.interval is not None:
+            ends = [_scaled(end, one.metric) for end in one.interval]
+            axes.plot([x, x], ends, color=style_of(places[one.variant])[0], linewidth=1.4, alpha=0.6)
+        _point(axes, x, one, places[one.variant])
     axes.set_xscale("log")
     if counts:
         axes.set_xlim(min(counts) / 2.5, 2.5 * max(counts))
