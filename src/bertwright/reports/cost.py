@@ -57,7 +57,7 @@ def part_costs(run: RunRecords) -> list[PartCost]:
 def _hours(records: Sequence[Mapping[str, Any]]) -> float | None:
     if any("device" not in record for record in records):
         return None
-    return sum(record["seconds"] * record["device"]["count"] for record in records) / 3600
+    return float(sum(record["seconds"] * record["device"]["count"] for record in records)) / 3600
 
 
 def v100_days(device: str | None, hours: float | None) -> float | None:

@@ -117,7 +117,13 @@ def _shares(axes: Axes, found: Records, places: Mapping[str, int], ink: str) -> 
         counts = np.mean([one["sets"][headline]["chosen"][0]["counts"] for one in seeds], axis=0)
         where = np.array(seeds[0]["layers"]) + (place - (len(found) - 1) / 2) * width
         hatch = _HATCHES[places[label] % len(_HATCHES)]
-        told = {"color": style_of(places[label])[0], "hatch": hatch, "edgecolor": ink, "linewidth": 0.4, "label": label}
+        told: dict[str, Any] = {
+            "color": style_of(places[label])[0],
+            "hatch": hatch,
+            "edgecolor": ink,
+            "linewidth": 0.4,
+            "label": label,
+        }
         axes.bar(where, 100 * counts / counts.sum(), width, **told)
     axes.set_xlabel("layer", color=ink)
     axes.set_ylabel("rows that leave (%)", color=ink)

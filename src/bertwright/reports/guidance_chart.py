@@ -26,7 +26,12 @@ def guidance_chart(run: RunRecords) -> Chart | None:
             plain_axes(axes, ink)
             for place, line in enumerate(one for one in told["lines"] if one["expert"] == name):
                 colour, mark = style_of(place)
-                style = {"color": colour, "marker": mark, "markersize": 3.5, "markevery": (3 * place, 15)}
+                style: dict[str, Any] = {
+                    "color": colour,
+                    "marker": mark,
+                    "markersize": 3.5,
+                    "markevery": (3 * place, 15),
+                }
                 axes.plot(told["gold_logits"], line["losses"], **style, label=f"similarity {line['rho']:g}")
             axes.set_title(name, loc="left", color=ink, fontsize=8)
             axes.set_xlabel("model's gold logit", color=ink)

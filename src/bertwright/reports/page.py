@@ -6,9 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from bertwright import files
 from bertwright.reports import tables
 from bertwright.reports.answer import answer, main_headlines, notes
@@ -23,6 +20,7 @@ from bertwright.reports.glue_table import glue_table
 from bertwright.reports.methods_tables import methods_tables
 from bertwright.reports.provenance import provenance_tables
 from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
+from bertwright.reports.rendering import render
 from bertwright.reports.text_tables import text_tables
 from bertwright.reports.trade_off import models, trade_off_table
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
@@ -32,7 +30,6 @@ __all__ = ["ReportFiles", "RunRecords", "write_report"]
 FORMAT = 1
 """Version of ``report.json``."""
 
-_TEMPLATE = Path(__file__).with_name("page.html.jinja")
 # Tasks that get a card on top; the tables hold all of them.
 _CARDS = 3
 # Pictures that stand on top, and with the tasks; the others are of the encoder.
@@ -78,13 +75,12 @@ def write_report(run: RunRecords, folder: Path) -> ReportFiles:
 
 def page(run: RunRecords, pictures: list[Chart]) -> str:
     """Return the page as HTML; every text from outside is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawings = {picture.name: picture for picture in pictures}
     overview, of_tasks = (
         [drawings.pop(name) for name in names if name in drawings] for names in (_OVERVIEW, _OF_TASKS)
     )
-    return template.render(
+    return render(
+        "page.html.jinja",
         run=run,
         answer=answer(run),
         cards=cards(run),
@@ -101,7 +97,6 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
         stages=(cost_table(run), *tables.stage_tables(run)),
         machines=machine_facts(run),
         provenance=provenance_tables(run),
-        drawing=lambda chart: Markup(chart.svg),  # made by charts, which escapes what it writes
     )
 
 

@@ -1,4 +1,4 @@
-"""Where results come from: each stage with its identity and what it was made from, and checksums of the user's files."""
+"""Where results come from: each stage's identity and what it was made from, and checksums of the files."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def _scaled(value: float | None, metric: str) -> float:
 def _point(axes: Axes, x: float, one: Model, place: int) -> None:
     """Draw a model's score, and those out of distribution straight below or above it."""
     colour, mark = style_of(place)
-    whole = {"color": colour, "marker": mark, "linestyle": "none"}
+    whole: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": "none"}
     axes.plot([x], [_scaled(one.quality, one.metric)], markersize=6, **whole)
     scores = [_scaled(score, metric) for metric, score in one.robustness.values()]
     axes.plot([x] * len(scores), scores, markersize=6, markerfacecolor="none", **whole)
@@ -122,4 +123,4 @@ def _legend(figure: Figure, found: Sequence[Sequence[Model]], places: Mapping[st
     if names:
         told = f"hollow: {', '.join(names)}"
         marks.append(Line2D([], [], color=ink, marker="o", markerfacecolor="none", linestyle="--", label=told))
-    figure.legend(handles=marks, loc="outside lower left", ncols=2, frameon=False, labelcolor=ink, fontsize=7)
+    figure.legend(handles=marks, loc="outside lower left", ncols=2, frameon=False, labelcolor=ink, fontsize=8)
