@@ -68,7 +68,7 @@ def _open(path: Path) -> _Opened:
     found = folder / _NUMBERS if folder.is_dir() or not folder.exists() else folder
     if not found.exists():
         raise InputError(f"--compare: {path}: there is no {found}; `bertwright report RECIPE` writes it")
-    stages = found.resolve().parents[2] / "stages"
+    stages = found.resolve().parent / ".." / ".." / "stages"  # of STORE/runs/RECIPE/report.json
     return _Opened(_records(found), stages if stages.is_dir() else None)
 
 
@@ -93,16 +93,17 @@ def _records(path: Path) -> RunRecords:
 
 
 def _alike(first: list[ScoreRow], second: list[ScoreRow]) -> Iterator[tuple[ScoreRow, ScoreRow]]:
-    """Give scores of the same task, set and metric: of variants with one name, else of each run's first variant."""
-    groups: dict[tuple[str, str, str], tuple[dict[str, ScoreRow], dict[str, ScoreRow]]] = {}
+    """Give scores of the same task and set, by the set's first metric: of variants with one name, else of each run's
+    first variant."""
+    groups: dict[tuple[str, str], tuple[dict[str, ScoreRow], dict[str, ScoreRow]]] = {}
     for side, rows in enumerate((first, second)):
         for row in rows:
-            groups.setdefault((row.task, row.set, row.metric), ({}, {}))[side][row.variant] = row
+            groups.setdefault((row.task, row.set), ({}, {}))[side].setdefault(row.variant, row)
     for a, b in groups.values():
-        common = [name for name in a if name in b]
-        yield from ((a[name], b[name]) for name in common)
-        if a and b and not common:
-            yield next(iter(a.values())), next(iter(b.values()))
+        pairs = [(a[name], b[name]) for name in a if name in b]
+        if a and b and not pairs:
+            pairs = [(next(iter(a.values())), next(iter(b.values())))]
+        yield from ((one, other) for one, other in pairs if one.metric == other.metric)
 
 
 def _pair(a: _Opened, b: _Opened, one: ScoreRow, other: ScoreRow) -> ScorePair:
