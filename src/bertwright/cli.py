@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,7 +86,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     output.json = output.quiet = output.verbose = False
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, standalone_mode=False, prog_name="bertwright")
         return result if isinstance(result, int) else 0
     except typer.Exit as leave:
         return int(leave.exit_code)
@@ -97,10 +97,10 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return fail(_system(error), 2, "InputError")
     except Exception as error:
-        # Click raises its own exceptions for a wrong command line; they know how to show themselves.
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            return int(error.exit_code)
+        # Click raises its own exceptions for a wrong command line, before a command could note its options.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            output.json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+            return fail(_misused(error), int(error.exit_code), "UsageError")
         if isinstance(error, ModuleNotFoundError) and error.name in (*_OF_TRAINING, *_OF_EXPORT):
             extra = "train" if error.name in _OF_TRAINING else "export"
             wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
@@ -111,6 +111,12 @@ def call(arguments: Sequence[str] | None = None) -> int:
             1,
             "Fault",
         )
+
+
+def _misused(error: Any) -> str:
+    """Say what was wrong with a command line, and where its options are told."""
+    command = getattr(getattr(error, "ctx", None), "command_path", None) or "bertwright"
+    return f"{error.format_message().rstrip('.')}; `{command} --help` tells its arguments and options"
 
 
 def _system(error: OSError) -> str:
@@ -335,9 +341,10 @@ def demo_command(
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write a small made-up language with its tasks, and run its recipe from text to report."""
-    ask(as_json, quiet)
+    ask(as_json, quiet, verbose)
     from bertwright.demo.write import write_demo
 
     write_demo(folder, seed=seed)
