@@ -20,6 +20,7 @@ from bertwright.cli_exits import exits_app
 from bertwright.cli_export import export_command
 from bertwright.cli_init import init_command, schema_command
 from bertwright.cli_pack import pack_app
+from bertwright.cli_plan import plan_command, status_command
 from bertwright.cli_predict import predict_command
 from bertwright.cli_serve import serve_command
 from bertwright.cli_store import store_app
@@ -301,37 +302,8 @@ def check_command(
     show(found.lines(), found.as_dict())
 
 
-@app.command("plan")
-def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Show the stages: what is done, what would run, and why. Nothing is run."""
-    ask(as_json)
-    from bertwright.pipeline.plan import plan
-    from bertwright.pipeline.run import pointers, run_folder
-    from bertwright.pipeline.stage import standings
-    from bertwright.reading import load_recipe
-    from bertwright.store import Store
-
-    whole = load_recipe(recipe, overrides or ())
-    store, before = Store(whole.store), pointers(run_folder(whole))
-    stages = plan(whole)
-    states = standings(stages, store, before, whole=whole.finetune.keep != "none")
-    rows = [(stage, states[stage.name]) for stage in stages]
-    width = max((len(stage.name) for stage, _ in rows), default=0)
-    show(
-        [f"{due.state:8}{stage.name:{width + 2}}{due.why}" for stage, due in rows],
-        {"stages": [{"name": s.name, "identity": s.identity, "state": d.state, "why": d.why} for s, d in rows]},
-    )
-
-
-@app.command("status")
-def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Show how far a run is, from any shell, while it works."""
-    ask(as_json)
-    from bertwright.pipeline.status import status
-    from bertwright.reading import load_recipe
-
-    found = status(load_recipe(recipe, overrides or ()))
-    show(found.lines(), found.as_dict())
+app.command("plan")(plan_command)
+app.command("status")(status_command)
 
 
 @app.command("demo")

@@ -34,7 +34,11 @@ class Screen:
     def __enter__(self) -> Screen:
         """Start the live line where there is a terminal."""
         if self.console.is_terminal and not self._quiet:
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(30), TextColumn("{task.fields[figures]}", markup=False))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(30),
+                TextColumn("{task.fields[figures]}", markup=False),
+            )
             self._live = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self._live.start()
         return self

@@ -64,10 +64,22 @@ COMMANDS = [
     Command("run", ["run", "toy.yaml", "-q"], "run"),
     Command("report", ["report", "toy.yaml", "report=true"], "report"),
     Command(
-        *("predict", ["predict", f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack", "dev.jsonl", "-o", "answers.parquet", "-q"]),
+        *(
+            "predict",
+            [
+                "predict",
+                f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack",
+                "dev.jsonl",
+                "-o",
+                "answers.parquet",
+                "-q",
+            ],
+        ),
         *("predict", _small_windows),
     ),
-    Command("export", ["export", f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack", "-o", "served", "-q"], "export"),
+    Command(
+        "export", ["export", f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack", "-o", "served", "-q"], "export"
+    ),
     Command("exits", ["run", "exits.yaml", "-q"], "run (early exits)"),
     Command("guided", ["run", "guided.yaml", "-q"], "run (expert and guided loss)"),
     Command("submit", ["submit", "glue.yaml", "-o", "glue.zip", "-q"], "submit", _few_rows),

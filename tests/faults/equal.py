@@ -11,7 +11,17 @@ from typing import Any
 # Fields of records and of lines of metrics that hold a clock, a measure of the machine, or the count of stops.
 TIMES = {
     *("seconds", "started", "since", "peak_memory_bytes", "disk_bytes", "memory_bytes", "interruptions"),
-    *("tokens_per_second", "utilisation", "step_seconds", "exit_seconds", "seconds_left", "earlier", "peak", "rows_per_second", "measured"),
+    *(
+        "tokens_per_second",
+        "utilisation",
+        "step_seconds",
+        "exit_seconds",
+        "seconds_left",
+        "earlier",
+        "peak",
+        "rows_per_second",
+        "measured",
+    ),
 }
 # Pages that show times; what they are made of is compared.
 _PAGES = {"report.html", "report.json", "forecast.json", "figures"}

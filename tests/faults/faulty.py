@@ -1,11 +1,11 @@
 """A door to the disk that fails at one operation, in one of several ways.
 
-    kill      the process ends just before the operation, which is just behind the one before it
-    torn      it ends in the middle of it: half the bytes are written, half a folder is removed
-    power     it ends before it, and what was not brought to the disk is lost
-    EIO       the system refuses this one operation: the disk is broken
-    EACCES    the system refuses this one operation: no permission
-    ENOSPC    the disk is full from here on: half of a write goes through, and nothing that needs room after it
+kill      the process ends just before the operation, which is just behind the one before it
+torn      it ends in the middle of it: half the bytes are written, half a folder is removed
+power     it ends before it, and what was not brought to the disk is lost
+EIO       the system refuses this one operation: the disk is broken
+EACCES    the system refuses this one operation: no permission
+ENOSPC    the disk is full from here on: half of a write goes through, and nothing that needs room after it
 """
 
 from __future__ import annotations

@@ -201,17 +201,27 @@ def table(sweep: Sweep, trials: list[Trial], losses: list[dict[str, Any]]) -> st
     rows = [["command", "points", *MODES, "faults", "lost"]]
     for command in COMMANDS:
         counts = [tried[command.name, mode] for mode in MODES]
-        rows.append([f"`{command.shown}`", len(sweep.points[command.name]) + 1, *counts, sum(counts), lost[command.name]])
+        rows.append(
+            [f"`{command.shown}`", len(sweep.points[command.name]) + 1, *counts, sum(counts), lost[command.name]]
+        )
     rows.append(["**all**", *(sum(row[place] for row in rows[1:]) for place in range(1, len(rows[0])))])
     lines = [" | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) for row in rows]
-    return "\n".join(["| " + lines[0] + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|", *(f"| {x} |" for x in lines[1:])])
+    return "\n".join(
+        ["| " + lines[0] + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|", *(f"| {x} |" for x in lines[1:])]
+    )
 
 
 def put_into_page(found: str) -> None:
     """Replace the table in docs/faults.md."""
     page = HERE.parents[1] / "docs" / "faults.md"
     before, _, rest = page.read_text().partition("<!-- table -->\n")
-    page.write_text(before + "<!-- table -->\n" + found + "\n<!-- end of the table -->\n" + rest.partition("<!-- end of the table -->\n")[2])
+    page.write_text(
+        before
+        + "<!-- table -->\n"
+        + found
+        + "\n<!-- end of the table -->\n"
+        + rest.partition("<!-- end of the table -->\n")[2]
+    )
 
 
 if __name__ == "__main__":
