@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["door"],
-    ["bias_terms", "debias_settings", "exits_settings", "files", "processes", "units"],
+    ["bias_terms", "debias_settings", "exits_settings", "files", "pack_card", "processes", "units"],
     ["debias_published", "fields", "pack", "store", "demo", "presets"],
     ["pack_pairs", "recipe_debias", "recipe_exits", "recipe_text"],
     ["recipe_methods"],

@@ -21,6 +21,7 @@ import psutil
 from bertwright import __version__, files
 from bertwright.processes import Tell, silent
 from bertwright.recipe import Recipe
+from bertwright.reports.cards import write_cards
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 
@@ -43,6 +44,7 @@ class Job:
     parts: Mapping[str, Any]
     machine: Machine
     recipe: str
+    license: str = "unknown"
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as plain values, for another process or machine."""
@@ -79,10 +81,13 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                         folder=folder,
                         machine=job.machine,
                         identity=job.identity,
+                        license=job.license,
                         tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
                     )
                 )
             files.write_text(folder / "recipe.yaml", job.recipe)
+            told = {"kind": job.kind, "name": job.name, "identity": job.identity, "license": job.license}
+            write_cards(folder, {**told, "parts": job.parts, "results": results}, job.inputs, job.paths)
             record = {
                 "name": job.name,
                 "parts": job.parts,
