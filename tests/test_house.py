@@ -28,7 +28,10 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
+    [
+        *("cli_compare", "cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store"),
+        "cli_submit",
+    ],
     ["cli"],
     ["__main__"],
 ]

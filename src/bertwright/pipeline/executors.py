@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -95,6 +96,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                 "seconds": round(time.monotonic() - clock, 3),
                 "peak_memory_bytes": meter.peak,
                 "machine": machine_facts(),
+                "device": device_facts(job.kind, job.machine),
                 "versions": versions(),
                 "results": results,
             }
@@ -199,6 +201,18 @@ def machine_facts() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+# Kinds of stages that never use a GPU.
+_ON_PROCESSOR = ("fetch", "tokenizer", "overlap", "prepare", "shortcuts", "choose")
+
+
+def device_facts(kind: str, machine: Machine) -> dict[str, Any]:
+    """Return what a stage worked on: ``cpu`` and its threads, or a GPU's name and how many of them."""
+    torch = sys.modules.get("torch")
+    if torch is None or kind in _ON_PROCESSOR or machine.device == "cpu" or not torch.cuda.is_available():
+        return {"name": "cpu", "count": machine.threads}
+    return {"name": torch.cuda.get_device_name(), "count": machine.devices if kind == "pretrain" else 1}
 
 
 def processor() -> str:
