@@ -38,6 +38,7 @@ from bertwright.console import (
     stop_when_asked,
 )
 from bertwright.errors import BertwrightError, InputError
+from bertwright.out_of_memory import is_out_of_memory
 from bertwright.processes import launched
 
 app = typer.Typer(
@@ -75,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+_MEMORY = (
+    "the memory that this process may take is full. Close other programs, or take fewer rows at once (`micro_batch` in "
+    "a recipe changes no result). What was finished is kept; give the same command again."
+)
+
 # What the extra `train` brings; text, plans and reports need none of it.
 _OF_TRAINING = ("torch", "transformers", "accelerate")
 
@@ -105,6 +111,8 @@ def call(arguments: Sequence[str] | None = None) -> int:
             extra = "train" if error.name in _OF_TRAINING else "export"
             wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
+        if is_out_of_memory(error):
+            return fail(_MEMORY, 2, "InputError")
         traceback.print_exc()
         return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from bertwright import __version__, files
+from bertwright.out_of_memory import memory_told
 from bertwright.processes import Tell, silent
 from bertwright.recipe import Recipe
 from bertwright.reports.cards import write_cards
@@ -70,7 +71,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
             return sealed
         with store.working(job.kind, job.identity) as folder:
             started, clock = now(), time.monotonic()
-            with MemoryMeter() as meter:
+            with MemoryMeter() as meter, memory_told(job.kind):
                 results = stage_function(job.kind)(
                     Work(
                         name=job.name,
