@@ -241,13 +241,21 @@ app.command("serve")(serve_command)
 
 
 @app.command("report")
-def report_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+def report_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    no_examples: Annotated[
+        bool, typer.Option("--no-examples", help="Leave out every text of your rows, and words found in them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Write the report page of what is finished; nothing is run."""
     ask(as_json)
     from bertwright.pipeline.run import report
     from bertwright.reading import load_recipe
 
-    page = report(load_recipe(recipe, overrides or ()), command=" ".join(["bertwright", *sys.argv[1:]]))
+    own = [*(overrides or ()), *(["report=no-examples"] if no_examples else [])]
+    page = report(load_recipe(recipe, own), command=" ".join(["bertwright", *sys.argv[1:]]))
     show([f"report: {page}"], {"report": page})
 
 
