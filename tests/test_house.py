@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 # A room may import what stands on an earlier line, never a neighbour on its own line.
 ORDER = [
     ["errors"],
+    ["door"],
     ["bias_terms", "debias_settings", "exits_settings", "files", "processes", "units", "yaml_text"],
     ["debias_published", "fields", "pack", "store", "demo", "presets"],
     ["pack_pairs", "recipe_debias", "recipe_exits", "recipe_text"],

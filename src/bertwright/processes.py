@@ -15,13 +15,12 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from bertwright import errors
+from bertwright import door, errors
 from bertwright.errors import BertwrightError, RunError
 
 Tell = Callable[[dict[str, Any]], None]
@@ -67,7 +66,7 @@ class Processes:
 
     def __enter__(self) -> Processes:
         """Start the processes; they come up while the caller goes on."""
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bertwright-processes-")))
+        self._folder = self._stack.enter_context(door.passing_folder("processes"))
         for _ in range(self._count):
             self._start()
         return self
@@ -75,7 +74,7 @@ class Processes:
     def _start(self) -> None:
         """Start one more process."""
         said = self._folder / f"stderr-{len(self._all)}"
-        with said.open("wb") as stderr:
+        with door.opened_for(said) as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(os.getpid())],
                 stdin=subprocess.PIPE,

@@ -26,7 +26,7 @@ from typing import Any
 
 import filelock
 
-from bertwright import files
+from bertwright import door, files
 from bertwright.errors import LockHeld, StoreError
 
 FORMAT = 1
@@ -69,9 +69,8 @@ class Store:
         self.stages = root / "stages"
         self.locks = root / "locks"
         self.runs = root / "runs"
-        with files.explained(root):
-            for folder in (self.stages, self.locks, self.runs):
-                folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.stages, self.locks, self.runs):
+            files.make_folder(folder)
         self._check_format()
 
     def _check_format(self) -> None:
@@ -111,10 +110,9 @@ class Store:
         """Hold a stage's lock; ``LockHeld`` names the owner where another process has it. A kill frees it."""
         path = self.locks / f"{kind}-{identity_}.lock"
         owner = path.with_suffix(".owner")
-        lock = filelock.FileLock(path)
         with files.explained(path):
             try:
-                lock.acquire(blocking=False)
+                lock = door.lock(path)
             except filelock.Timeout:
                 raise LockHeld(
                     f"{kind}: another run works on this stage ({_owner(owner)}). "
@@ -124,8 +122,10 @@ class Store:
             files.write_json(owner, {"pid": os.getpid(), "user": _user(), "host": socket.gethostname(), "since": now()})
             yield
         finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+            try:
+                door.remove_file(owner)
+            finally:
+                lock.release()
 
     @contextlib.contextmanager
     def working(self, kind: str, identity_: str) -> Iterator[Path]:
@@ -135,7 +135,7 @@ class Store:
         """
         folder = self.folder(kind, identity_ + PARTIAL)
         with files.explained(folder):
-            (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder / SCRATCH)
             for left in sorted(folder.rglob(f"*{files.TEMPORARY}"), reverse=True):
                 files.remove(left)
         yield folder
@@ -145,7 +145,7 @@ class Store:
         folder, final = self.folder(kind, identity_ + PARTIAL), self.folder(kind, identity_)
         with files.explained(final):
             files.remove(folder / SCRATCH)
-            (folder / RECORD).unlink(missing_ok=True)
+            door.remove_file(folder / RECORD)
             contents = {
                 str(path.relative_to(folder)): {"bytes": path.stat().st_size, "xxh3_128": files.checksum(path)}
                 for path in sorted(folder.rglob("*"))
@@ -162,7 +162,7 @@ class Store:
             }
             files.write_json(folder / RECORD, whole)
             files.sync_tree(folder)
-            folder.replace(final)
+            door.rename(folder, final)
             files.sync(self.stages)
         return Sealed(final, whole)
 

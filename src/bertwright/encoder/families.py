@@ -137,7 +137,7 @@ def save(
         content |= {"label2id": {label: i for i, label in enumerate(labels)}}
     if problem is not None:
         content["problem_type"] = PROBLEMS[problem]
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     files.write_bytes(folder / "model.safetensors", safetensors.torch.save(tensors, metadata={"format": "pt"}))
     files.write_json(folder / "config.json", content)
 

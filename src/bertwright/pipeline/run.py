@@ -326,12 +326,7 @@ def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
         packs = sealed.folder.glob("packs/*/*.pack")
         targets |= {f"tasks/{name.partition('/')[2]}/{path.parent.name}/{path.name}": path for path in packs}
     for human, target in targets.items():
-        link = folder / human
-        link.parent.mkdir(parents=True, exist_ok=True)
-        temporary = link.with_name(link.name + files.TEMPORARY)
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
-        temporary.replace(link)
+        files.point(folder / human, target)
 
 
 def records_of(

@@ -6,7 +6,6 @@ Sealed: ``signals.parquet`` (logits and attributions of all training rows), ``mo
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -133,7 +132,7 @@ def _fold(work: Work, task: Task, rows: Rows, labels: LabelMap, fold: np.ndarray
     if done.is_file():
         with np.load(done, allow_pickle=False) as content:
             return _Said(*(content[name] for name in ("rows", "logits", "saliency", "bounds")))
-    place.mkdir(parents=True, exist_ok=True)
+    files.make_folder(place)
     count = work.options["folds"]
 
     def tell(fields: dict[str, Any]) -> None:
@@ -152,7 +151,7 @@ def _fold(work: Work, task: Task, rows: Rows, labels: LabelMap, fold: np.ndarray
         np.savez(stream, **vars(said))
     for row in files.read_json_lines(place / "metrics.jsonl"):
         files.append_json(work.folder / "metrics.jsonl", {**row, "fold": number})
-    shutil.rmtree(place)
+    files.remove(place)
     return said
 
 

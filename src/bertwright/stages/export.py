@@ -120,7 +120,7 @@ class _Export:
         if form.precision == "int8":
             fp32 = folder.with_name(f"{folder.name}.fp32")
             files.remove(fp32)
-            fp32.mkdir()
+            files.make_folder(fp32)
             self._written(fp32, replace(form, precision="fp32", keep_fp32=()))
         try:
             exact = self._prove(fp32, want)

@@ -91,13 +91,13 @@ def _unpacked(number: int, file: TextFile, size: int, pieces: Path) -> Iterator[
         reached = count
 
     with unpacked(file, tell) as stream:
-        pieces.mkdir(parents=True, exist_ok=True)
+        files.make_folder(pieces)
         copy = _Copy(stream)
         boundaries = _Boundaries(copy, file)
         start = place = 0
         while True:
             piece = pieces / f"{number:05d}-{place:05d}"
-            with files.explained(piece), piece.open("wb") as target:
+            with files.filling(piece) as target:
                 copy.target = target
                 end = boundaries.behind(start + size)
             if end == start and place:
