@@ -264,6 +264,9 @@ def report_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The page of --compare; its JSON stands beside it.")
     ] = Path("comparison.html"),
+    no_examples: Annotated[
+        bool, typer.Option("--no-examples", help="Leave out every text of your rows, and words found in them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the report page of what is finished, or compare two runs; nothing is run."""
@@ -278,7 +281,8 @@ def report_command(
         return
     if recipe is None:
         raise InputError("report: found neither a recipe nor --compare; give a RECIPE, or --compare A B")
-    page = report(load_recipe(recipe, overrides or ()), command=" ".join(["bertwright", *sys.argv[1:]]))
+    own = [*(overrides or ()), *(["report=no-examples"] if no_examples else [])]
+    page = report(load_recipe(recipe, own), command=" ".join(["bertwright", *sys.argv[1:]]))
     show([f"report: {page}"], {"report": page})
 
 
