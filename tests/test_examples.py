@@ -30,18 +30,17 @@ def example(name: str) -> ModuleType:
     return module
 
 
+def few(make: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Return what makes a task's rows, some dozens of them at most."""
+    return lambda *parts, count, **more: make(*parts, count=min(count, ROWS), **more)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """Let the made-up language's tasks have some dozens of rows in place of hundreds, and no run a forecast."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("topic_rows", "similarity_rows", "inference_rows"):
-
-            def few(
-                *parts: Any, make: Callable[..., list[Any]] = getattr(write, name), count: int, **more: Any
-            ) -> list[Any]:
-                return make(*parts, count=min(count, ROWS), **more)
-
-            patch.setattr(write, name, few)
+            patch.setattr(write, name, few(getattr(write, name)))
         # Forecasts have tests of their own, and measure for longer than these examples work.
         patch.setattr("bertwright.pipeline.run._forecast", lambda *_: {})
         yield
