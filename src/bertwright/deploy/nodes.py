@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from bertwright import door
+
 MICROSOFT = "com.microsoft"
 # Gelu is an operator from 20 on, which every runtime of 2024 reads; numbers are quantised in blocks from 21 on.
 OPSET, BLOCKS_OPSET = 20, 21
@@ -94,21 +96,25 @@ def write(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     ONNX Runtime maps that file, so that processes on one machine share its pages.
     """
     data = path.with_suffix(".weights")
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=data.name,
-        size_threshold=_OUTSIDE,
-    )
+
+    def save(place: Path) -> None:
+        onnx.save_model(
+            model,
+            str(place),
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=data.name,
+            size_threshold=_OUTSIDE,
+        )
+
+    door.hand_over(path, save)
     if not data.exists():
         return (path,)
     # The library leaves it to its owner alone.
-    data.chmod(path.stat().st_mode)
+    door.permit(data, path.stat().st_mode)
     return (path, data)
 
 
 def write_whole(model: onnx.ModelProto, path: Path) -> None:
     """Write a model as one file."""
-    onnx.save_model(model, str(path))
+    door.hand_over(path, lambda place: onnx.save_model(model, str(place)))
