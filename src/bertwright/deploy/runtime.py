@@ -89,13 +89,13 @@ class Runtime:
             self._entry(name)
             self._entries = {own: entry for own, entry in self._entries.items() if own != name}
 
-    def encode(self, row: Row, exit: str | None = None) -> Encoded:
-        """Return a row's token ids, with its pack as it is now; ``exit`` stands before the pack's own policy."""
+    def encode(self, row: Row) -> Encoded:
+        """Return a row's token ids, with its pack as it is now."""
         entry = self._entry(row.pack)
         return encoded(
             row,
             entry,
-            entry.leaving_by(exit),
+            entry.leaving_by(row.exit),
             self.tokenizer,
             positions=self.config.positions,
             separators=self.config.separators,
@@ -112,11 +112,10 @@ class Runtime:
         return [Encoded(entry, entry.policy, (row,), (none,), False) for row in ids]
 
     def predict(self, texts: Sequence[str | tuple[str, ...]], pack: str, exit: str | None = None) -> list[Answer]:
-        """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy such as ``entropy:0.2``."""
+        """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy (``entropy:0.2``)."""
         if isinstance(texts, str):
             raise InputError("found one text where a list of texts was expected; write [text]")
-        rows = [Row((text,) if isinstance(text, str) else tuple(text), pack) for text in texts]
-        return self._answers([self.encode(row, exit) for row in rows])
+        return self.predict_rows([Row((text,) if isinstance(text, str) else tuple(text), pack, exit) for text in texts])
 
     def predict_rows(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows of any packs, in their order."""
