@@ -39,6 +39,7 @@ from bertwright.console import (
     stop_when_asked,
 )
 from bertwright.errors import BertwrightError, InputError
+from bertwright.out_of_memory import is_out_of_memory
 from bertwright.processes import launched
 
 app = typer.Typer(
@@ -76,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+_MEMORY = (
+    "the memory that this process may take is full. Close other programs, or take fewer rows at once (`micro_batch` in "
+    "a recipe changes no result). What was finished is kept; give the same command again."
+)
+
 # What the extra `train` brings; text, plans and reports need none of it.
 _OF_TRAINING = ("torch", "transformers", "accelerate")
 
@@ -106,6 +112,8 @@ def call(arguments: Sequence[str] | None = None) -> int:
             extra = "train" if error.name in _OF_TRAINING else "export"
             wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
+        if is_out_of_memory(error):
+            return fail(_MEMORY, 2, "InputError")
         traceback.print_exc()
         return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",
@@ -263,6 +271,9 @@ def report_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The page of --compare; its JSON stands beside it.")
     ] = Path("comparison.html"),
+    no_examples: Annotated[
+        bool, typer.Option("--no-examples", help="Leave out every text of your rows, and words found in them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the report page of what is finished, or compare two runs; nothing is run."""
@@ -277,7 +288,8 @@ def report_command(
         return
     if recipe is None:
         raise InputError("report: found neither a recipe nor --compare; give a RECIPE, or --compare A B")
-    page = report(load_recipe(recipe, overrides or ()), command=" ".join(["bertwright", *sys.argv[1:]]))
+    own = [*(overrides or ()), *(["report=no-examples"] if no_examples else [])]
+    page = report(load_recipe(recipe, own), command=" ".join(["bertwright", *sys.argv[1:]]))
     show([f"report: {page}"], {"report": page})
 
 

@@ -20,8 +20,10 @@ from typing import Any
 import psutil
 
 from bertwright import __version__, files
+from bertwright.out_of_memory import memory_told
 from bertwright.processes import Tell, silent
 from bertwright.recipe import Recipe
+from bertwright.reports.cards import write_cards
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 
@@ -44,6 +46,7 @@ class Job:
     parts: Mapping[str, Any]
     machine: Machine
     recipe: str
+    license: str = "unknown"
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as plain values, for another process or machine."""
@@ -68,7 +71,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
             return sealed
         with store.working(job.kind, job.identity) as folder:
             started, clock = now(), time.monotonic()
-            with MemoryMeter() as meter:
+            with MemoryMeter() as meter, memory_told(job.kind):
                 results = stage_function(job.kind)(
                     Work(
                         name=job.name,
@@ -80,10 +83,13 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                         folder=folder,
                         machine=job.machine,
                         identity=job.identity,
+                        license=job.license,
                         tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
                     )
                 )
             files.write_text(folder / "recipe.yaml", job.recipe)
+            told = {"kind": job.kind, "name": job.name, "identity": job.identity, "license": job.license}
+            write_cards(folder, {**told, "parts": job.parts, "results": results}, job.inputs, job.paths)
             record = {
                 "name": job.name,
                 "parts": job.parts,
