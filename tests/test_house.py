@@ -40,8 +40,8 @@ ORDER = [
     ["pipeline"],
     ["console"],
     [
-        *("cli_compare", "cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store"),
-        "cli_submit",
+        *("cli_compare", "cli_exits", "cli_export", "cli_init", "cli_pack", "cli_plan", "cli_predict", "cli_serve"),
+        *("cli_store", "cli_submit"),
     ],
     ["cli"],
     ["__main__"],
