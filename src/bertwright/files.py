@@ -1,25 +1,29 @@
-"""The one door to the disk: whole files, whole folders, checksums.
+"""Whole files and whole folders on the disk, and their checksums.
 
 Everything that must survive a kill or a lost power line is written here: a temporary neighbour, fsync, one rename,
-fsync of the folder. A reader therefore sees the old content or the new one and never half of it.
+fsync of the folder. A reader therefore sees the old content or the new one and never half of it. Each single step goes
+through ``door``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import xxhash
 
+from bertwright import door
 from bertwright.errors import StoreError
 
 TEMPORARY = ".tmp"
+_BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
@@ -39,26 +43,98 @@ def explained(path: Path) -> Iterator[None]:
                 f"{path}: no permission to write ({os.strerror(error.errno)}). "
                 "Give this user the right to write there, or name another folder with `store=FOLDER`."
             ) from error
+        if error.errno == errno.EIO:
+            raise StoreError(
+                f"{path}: the disk refused a write ({os.strerror(error.errno)}). Nothing finished is lost: have a look "
+                "at the disk, or copy the store to another one, and give the same command again."
+            ) from error
         raise
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path) -> Iterator[door.Stream]:
     """Open ``path`` for writing bytes; it appears, whole and on disk, when the block ends without an error."""
     # Two processes may write one file at once: each has a neighbour of its own, and the last rename wins.
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        clear(path.parent, path.name)
         try:
-            with temporary.open("wb") as stream:
+            with door.create(temporary) as stream:
                 yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+                stream.sync()
+            door.rename(temporary, path)
             sync(path.parent)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what failed is told; what cannot be put away is of no harm
+                door.remove_file(temporary)
             raise
+
+
+@contextlib.contextmanager
+def filling(path: Path) -> Iterator[door.Stream]:
+    """Open a file of a folder that is still to be whole: it is neither renamed nor brought to the disk by itself."""
+    with explained(path), door.create(path) as stream:
+        yield stream
+
+
+def fill(path: Path, content: bytes) -> None:
+    """Write a file of bytes into a folder that is still to be whole."""
+    with filling(path) as stream:
+        stream.write(content)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of zeros to be mapped; ``StoreError`` where the disk has no room for it."""
+    with explained(path):
+        make_folder(path.parent)
+        door.reserve(path, size)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content into a folder that is still to be whole."""
+    with source.open("rb") as content, filling(target) as stream:
+        shutil.copyfileobj(content, stream, _BLOCK)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy what is in a folder into one that is still to be whole; links become what they point to."""
+    make_folder(target)
+    for path in sorted(source.rglob("*")):
+        if path.is_dir():
+            make_folder(target / path.relative_to(source))
+        else:
+            copy(path, target / path.relative_to(source))
+
+
+def same(source: Path, target: Path) -> None:
+    """Give a file that nobody changes a second name, which takes no room, or copy it where the disk cannot."""
+    with explained(target):
+        door.remove_file(target)
+        try:
+            door.link(source, target)
+        except OSError:
+            copy(source, target)
+
+
+def point(path: Path, target: Path) -> None:
+    """Make, or turn, a symbolic link, by the way from its folder."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    with explained(path):
+        make_folder(path.parent)
+        door.remove_file(temporary)
+        door.point(temporary, os.path.relpath(target, path.parent))
+        door.rename(temporary, path)
+        sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it, where they are not there; a new name is on the disk when this returns."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        with explained(path):
+            door.make_folder(path)
+            sync(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -89,8 +165,8 @@ def json_line(row: dict[str, Any]) -> str:
 
 def append_json(path: Path, row: dict[str, Any]) -> None:
     """Add one line to a JSON-lines file; a reader has to bear a cut-off last line after a kill."""
-    with explained(path), path.open("a", encoding="utf-8") as stream:
-        stream.write(json_line(row) + "\n")
+    with explained(path), door.append(path) as stream:
+        stream.write((json_line(row) + "\n").encode())
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -108,12 +184,13 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the name ``path``, whole and on disk, when the block ends well."""
     temporary = path.with_name(path.name + TEMPORARY)
     with explained(path):
+        clear(path.parent, path.name)
         remove(temporary)
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         yield temporary
         sync_tree(temporary)
         remove(path)
-        temporary.replace(path)
+        door.rename(temporary, path)
         sync(path.parent)
 
 
@@ -123,17 +200,37 @@ def remove(path: Path) -> None:
         # The folder first takes a temporary name, so that a kill leaves no half folder under the good name.
         doomed = path if path.name.endswith(TEMPORARY) else path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
         if doomed != path:
-            path.replace(doomed)
-        shutil.rmtree(doomed)
+            if doomed.exists():  # a killed process had this one's number
+                door.remove_folder(doomed)
+            door.rename(path, doomed)
+        door.remove_folder(doomed)
     else:
-        path.unlink(missing_ok=True)
+        door.remove_file(path)
+
+
+def clear(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in a folder, half-written or half-removed; of one ``name``, or of all."""
+    for left in folder.glob(f"{'*' if name is None else glob.escape(name)}.*{TEMPORARY}"):
+        if not _at_work(left.name.split(".")[-2]):
+            remove(left)
+
+
+def _at_work(process: str) -> bool:
+    """Return whether a process, by its number, runs; what has no number belongs to whoever holds a lock."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return int(process) != os.getpid()
 
 
 def sync(path: Path) -> None:
     """Bring a file or a folder's list of names to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        door.sync(handle)
     finally:
         os.close(handle)
 
@@ -150,7 +247,7 @@ def checksum(path: Path) -> str:
     """Return the xxh3-128 checksum of a file's content as 32 hexadecimal digits."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
+        while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 

@@ -15,13 +15,12 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from bertwright import errors
+from bertwright import door, errors
 from bertwright.errors import BertwrightError, RunError
 
 Tell = Callable[[dict[str, Any]], None]
@@ -67,7 +66,7 @@ class Processes:
 
     def __enter__(self) -> Processes:
         """Start the processes; they come up while the caller goes on."""
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bertwright-processes-")))
+        self._folder = self._stack.enter_context(door.passing_folder("processes"))
         for _ in range(self._count):
             self._start()
         return self
@@ -75,7 +74,7 @@ class Processes:
     def _start(self) -> None:
         """Start one more process."""
         said = self._folder / f"stderr-{len(self._all)}"
-        with said.open("wb") as stderr:
+        with door.opened_for(said) as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(os.getpid())],
                 stdin=subprocess.PIPE,
@@ -125,8 +124,8 @@ class Processes:
             code = process.wait()
             end = said.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
             raise RunError(
-                f"a process ended with code {code} while it worked at {target}. What was saved is kept and the same "
-                f"command continues. It said:\n{end}"
+                f"a process {ended(code)} while it worked at {target}. What was saved is kept and the same command "
+                f"continues. It said:\n{end}"
             )
         finally:
             if process.poll() is None:
@@ -146,6 +145,15 @@ def _answers(process: subprocess.Popen[str], call: Mapping[str, Any]) -> Iterato
     for line in process.stdout:
         kind, content = json.loads(line)
         yield kind, content
+
+
+def ended(code: int) -> str:
+    """Say how a process ended that should not have."""
+    if code == -signal.SIGKILL:
+        return (
+            "was killed, by somebody or because the machine's memory was full (lower `system.runs` or `system.threads`)"
+        )
+    return f"ended with code {code}"
 
 
 def die_with(parent: int) -> None:

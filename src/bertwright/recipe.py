@@ -396,5 +396,5 @@ class Recipe(Section):
     """Fine-tuning, for all tasks."""
     tasks: tuple[Task, ...] = ()
     """The tasks."""
-    report: bool = True
-    """Write the report page at the end."""
+    report: bool | Literal["no-examples"] = True
+    """Write the report page at the end; `no-examples`: without a word of your rows in it."""

@@ -18,7 +18,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 
 import filelock
 
-from bertwright import files
+from bertwright import door, files
 from bertwright.errors import LockHeld, StoreError
 
 FORMAT = 1
@@ -69,9 +69,8 @@ class Store:
         self.stages = root / "stages"
         self.locks = root / "locks"
         self.runs = root / "runs"
-        with files.explained(root):
-            for folder in (self.stages, self.locks, self.runs):
-                folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.stages, self.locks, self.runs):
+            files.make_folder(folder)
         self._check_format()
 
     def _check_format(self) -> None:
@@ -111,10 +110,9 @@ class Store:
         """Hold a stage's lock; ``LockHeld`` names the owner where another process has it. A kill frees it."""
         path = self.locks / f"{kind}-{identity_}.lock"
         owner = path.with_suffix(".owner")
-        lock = filelock.FileLock(path)
         with files.explained(path):
             try:
-                lock.acquire(blocking=False)
+                lock = door.lock(path)
             except filelock.Timeout:
                 raise LockHeld(
                     f"{kind}: another run works on this stage ({_owner(owner)}). "
@@ -124,8 +122,10 @@ class Store:
             files.write_json(owner, {"pid": os.getpid(), "user": _user(), "host": socket.gethostname(), "since": now()})
             yield
         finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+            try:
+                door.remove_file(owner)
+            finally:
+                lock.release()
 
     @contextlib.contextmanager
     def working(self, kind: str, identity_: str) -> Iterator[Path]:
@@ -135,7 +135,7 @@ class Store:
         """
         folder = self.folder(kind, identity_ + PARTIAL)
         with files.explained(folder):
-            (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder / SCRATCH)
             for left in sorted(folder.rglob(f"*{files.TEMPORARY}"), reverse=True):
                 files.remove(left)
         yield folder
@@ -145,7 +145,7 @@ class Store:
         folder, final = self.folder(kind, identity_ + PARTIAL), self.folder(kind, identity_)
         with files.explained(final):
             files.remove(folder / SCRATCH)
-            (folder / RECORD).unlink(missing_ok=True)
+            door.remove_file(folder / RECORD)
             contents = {
                 str(path.relative_to(folder)): {"bytes": path.stat().st_size, "xxh3_128": files.checksum(path)}
                 for path in sorted(folder.rglob("*"))
@@ -162,14 +162,14 @@ class Store:
             }
             files.write_json(folder / RECORD, whole)
             files.sync_tree(folder)
-            folder.replace(final)
+            door.rename(folder, final)
             files.sync(self.stages)
         return Sealed(final, whole)
 
     def shed(self, kind: str, identity_: str, part: str) -> None:
         """Remove one folder of a sealed stage; its record says so, and holds no checksums of it any more.
 
-        The record is written first: what a kill then leaves behind is named by ``verify``.
+        The record is written first: what a kill then leaves behind goes the next time.
         """
         with self.lock(kind, identity_):
             folder = self.folder(kind, identity_)
@@ -180,6 +180,7 @@ class Store:
                 files.write_json(folder / RECORD, {**record, "files": kept, "disk_bytes": size, "shed": [part]})
             if (folder / part).exists():
                 files.remove(folder / part)
+            files.clear(folder, part)
 
     def discard(self, kind: str, identity_: str) -> None:
         """Remove a sealed stage, where it is there, so that it can be done again."""
@@ -202,22 +203,23 @@ class Store:
             if folder.name.endswith((PARTIAL, files.TEMPORARY)):
                 continue
             try:
-                contents = files.read_json(folder / RECORD)["files"]
+                record = files.read_json(folder / RECORD)
+                contents, shed = record["files"], record.get("shed", ())
             except (OSError, ValueError, KeyError) as error:
                 damage.append(Damage(folder.name, f"its record cannot be read ({error})"))
                 continue
-            damage += [Damage(folder.name, message) for message in _compare(folder, contents)]
+            damage += [Damage(folder.name, message) for message in _compare(folder, contents, shed)]
         return damage
 
     def collect_garbage(self, *, dry_run: bool = False) -> tuple[list[str], int]:
-        """Remove stages that no run points to, and what killed runs left; return their names and bytes freed.
+        """Remove stages that no run points to, begun or finished; return their names and bytes freed.
 
-        A stage whose lock is held is left alone.
+        A stage whose lock is held is left alone. What is half-written in the folders of runs goes too, and is not told.
         """
         needed = {path.name for path in self._needed()}
         removed, freed = [], 0
         for folder in sorted(self.stages.iterdir()):
-            if folder.name in needed:
+            if folder.name.removesuffix(PARTIAL) in needed:  # checkpoints of a run that is to go on are needed
                 continue
             kind, _, identity_ = folder.name.removesuffix(PARTIAL).rpartition("-")
             with contextlib.suppress(LockHeld), self.lock(kind, identity_):
@@ -225,6 +227,8 @@ class Store:
                 removed.append(folder.name)
                 if not dry_run:
                     files.remove(folder)
+        for folder in () if dry_run else (self.root, self.locks, *_folders(self.runs)):
+            files.clear(folder)
         return removed, freed
 
     def _needed(self) -> Iterator[Path]:
@@ -233,7 +237,16 @@ class Store:
                 yield self.folder(entry["kind"], entry["identity"])
 
 
-def _compare(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
+def _folders(folder: Path) -> Iterator[Path]:
+    """Give a folder and those in it, behind no link."""
+    yield folder
+    for inside in folder.iterdir():
+        if inside.is_dir() and not inside.is_symlink() and not inside.name.endswith(files.TEMPORARY):
+            yield from _folders(inside)
+
+
+def _compare(folder: Path, contents: Mapping[str, Any], shed: Sequence[str]) -> Iterator[str]:
+    """Give what is wrong with a stage's files; what is shed or half-written may still be there."""
     for name, entry in contents.items():
         path = folder / name
         if not path.is_file():
@@ -244,7 +257,9 @@ def _compare(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} has changed since it was sealed"
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and name != RECORD and name not in contents:
+        first = path.relative_to(folder).parts[0]
+        going = first in shed or first.endswith(files.TEMPORARY)
+        if path.is_file() and name != RECORD and name not in contents and not going:
             yield f"{name} is not in its record"
 
 

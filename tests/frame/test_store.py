@@ -6,12 +6,13 @@ import errno
 import json
 import multiprocessing
 import os
+import subprocess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from bertwright import files
+from bertwright import door, files
 from bertwright.errors import LockHeld, StoreError
 from bertwright.store import Store, identity
 
@@ -62,37 +63,6 @@ def test_what_a_kill_left_half_removed_is_not_sealed(tmp_path: Path) -> None:
     assert {"rows.bin"} == set(files.read_json(folder / "record.json")["files"])
 
 
-@pytest.mark.parametrize("step", range(1, 40))
-def test_a_failure_at_any_write_leaves_whole_or_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    """Whichever rename or fsync fails, the stage is either sealed and whole or still partial, and a retry ends it."""
-    store = Store(tmp_path / "store")
-    calls = 0
-    real_sync, real_replace = os.fsync, Path.replace
-
-    def count() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == step:
-            raise OSError(errno.EIO, "planned failure")
-
-    monkeypatch.setattr(os, "fsync", lambda handle: (count(), real_sync(handle))[1])
-    monkeypatch.setattr(Path, "replace", lambda self, target: (count(), real_replace(self, target))[1])
-    failed = False
-    try:
-        sealed(store)
-    except OSError:
-        failed = True
-    monkeypatch.undo()
-    assert failed == (calls >= step)
-    assert [] == Store(tmp_path / "store").verify()
-    if store.sealed("prepare", "a" * 32) is None:
-        assert failed
-        sealed(store)
-    assert "content" == (store.folder("prepare", "a" * 32) / "rows.bin").read_text()
-
-
 def test_verification_finds_changed_missing_and_foreign_files(tmp_path: Path) -> None:
     """Every kind of damage is named with its stage and file."""
     store = Store(tmp_path / "store")
@@ -140,18 +110,29 @@ def test_a_held_lock_names_its_owner_and_a_kill_frees_it(tmp_path: Path) -> None
 
 
 def test_garbage_is_what_no_run_points_to(tmp_path: Path) -> None:
-    """Collection keeps what a run needs and what is locked, and removes the rest with half-done folders."""
+    """Collection keeps what a run needs, begun or finished, and what is locked; the rest and half-written files go."""
     store = Store(tmp_path / "store")
     for own in "abc":
         sealed(store, own=own * 32)
     with store.working("prepare", "d" * 32):
         pass
-    files.write_json(store.runs / "mine" / "stages.json", {"prepare": {"kind": "prepare", "identity": "a" * 32}})
+    for number, own in enumerate("ae"):
+        entry = {"prepare": {"kind": "prepare", "identity": own * 32}}
+        files.write_json(store.runs / f"mine-{number}" / "stages.json", entry)
+    with store.working("prepare", "e" * 32):  # what a run that stopped goes on from
+        pass
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    half, whole = (store.runs / "mine-0" / f"report.html.{number}.tmp" for number in (dead.pid, os.getppid()))
+    half.write_text("half")
+    whole.write_text("another process writes it")
     with store.lock("prepare", "b" * 32):
         expected = ["prepare-" + "c" * 32, "prepare-" + "d" * 32 + ".partial"]
         assert expected == store.collect_garbage(dry_run=True)[0]
         assert expected == store.collect_garbage()[0]
-    assert {"prepare-" + "a" * 32, "prepare-" + "b" * 32} == {path.name for path in store.stages.iterdir()}
+    left = {"prepare-" + "a" * 32, "prepare-" + "b" * 32, "prepare-" + "e" * 32 + ".partial"}
+    assert left == {path.name for path in store.stages.iterdir()}
+    assert (False, True) == (half.exists(), whole.exists())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
@@ -168,6 +149,7 @@ def test_a_store_without_permission_says_so(tmp_path: Path) -> None:
         (errno.EACCES, "no permission to write"),
         (errno.EROFS, "no permission to write"),
         (errno.ENOSPC, "the disk is full"),
+        (errno.EIO, "the disk refused a write"),
     ],
 )
 def test_the_systems_refusals_are_told_in_words(
@@ -178,7 +160,7 @@ def test_the_systems_refusals_are_told_in_words(
     def refuse(_handle: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(door, "sync", refuse)
     with pytest.raises(StoreError, match=words):
         files.write_text(tmp_path / "file", "content")
     monkeypatch.undo()

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from bertwright import door
 from bertwright.deploy.guard import LOCAL_HOSTS, LOG
 from bertwright.deploy.listener import Listener, listen
 from bertwright.deploy.server import Service, app
@@ -98,8 +98,8 @@ def serve_by_workers(serving: Serving, listening: socket.socket, count: int) -> 
     token(serving.token_file)
     settings = serving.settings
     drain = settings.drain + settings.request_timeout + settings.read_timeout
-    with tempfile.TemporaryDirectory(prefix="bertwright-serve-") as shares:
-        told = _Worker(serving, os.getpid(), listening.fileno(), Path(shares))
+    with door.passing_folder("serve") as shares:
+        told = _Worker(serving, os.getpid(), listening.fileno(), shares)
         text = json.dumps(asdict(told), default=str)
         command = [sys.executable, "-m", __name__, text]
         return Workers(command, listening, count, drain=drain, tell=LOG.warning).run()

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from bertwright import door
 from bertwright.deploy.metrics import METRICS, Snapshot, summed
 
 LOG = logging.getLogger("bertwright.serve")
@@ -51,8 +52,9 @@ class Shares:
         content = {name: [[list(key), cell] for key, cell in cells.items()] for name, cells in self._snapshot().items()}
         partial = self._own.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(content), encoding="utf-8")
-            partial.replace(self._own)
+            with door.create(partial) as stream:
+                stream.write(json.dumps(content).encode())
+            door.rename(partial, self._own)
         except OSError as error:
             if not self._told:
                 LOG.error("the counts of this worker cannot be shared (%s); /metrics lacks them", error.strerror)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bertwright import files
 from bertwright.encoder.models import Classifier
 from bertwright.errors import InputError
 from bertwright.exits.losses import ramps_loss
@@ -76,6 +77,7 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, path: Path | None) -> Tens
     if path is None:
         return torch.empty(shape, dtype=dtype)
     size = int(np.prod(shape))
+    files.reserve(path, size * dtype.itemsize)
     return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
 
 

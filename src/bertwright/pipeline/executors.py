@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 import psutil
 
 from bertwright import __version__, files
+from bertwright.out_of_memory import memory_told
 from bertwright.processes import Tell, silent
 from bertwright.recipe import Recipe
 from bertwright.reports.cards import write_cards
@@ -69,7 +71,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
             return sealed
         with store.working(job.kind, job.identity) as folder:
             started, clock = now(), time.monotonic()
-            with MemoryMeter() as meter:
+            with MemoryMeter() as meter, memory_told(job.kind):
                 results = stage_function(job.kind)(
                     Work(
                         name=job.name,
@@ -95,6 +97,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                 "seconds": round(time.monotonic() - clock, 3),
                 "peak_memory_bytes": meter.peak,
                 "machine": machine_facts(),
+                "device": device_facts(job.kind, job.machine),
                 "versions": versions(),
                 "results": results,
             }
@@ -199,6 +202,18 @@ def machine_facts() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+# Kinds of stages that never use a GPU.
+_ON_PROCESSOR = ("fetch", "tokenizer", "overlap", "prepare", "shortcuts", "choose")
+
+
+def device_facts(kind: str, machine: Machine) -> dict[str, Any]:
+    """Return what a stage worked on: ``cpu`` and its threads, or a GPU's name and how many of them."""
+    torch = sys.modules.get("torch")
+    if torch is None or kind in _ON_PROCESSOR or machine.device == "cpu" or not torch.cuda.is_available():
+        return {"name": "cpu", "count": machine.threads}
+    return {"name": torch.cuda.get_device_name(), "count": machine.devices if kind == "pretrain" else 1}
 
 
 def processor() -> str:

@@ -19,6 +19,7 @@ from bertwright.encoder.models import cut_config
 from bertwright.errors import InputError
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
+from bertwright.out_of_memory import memory_told
 from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
@@ -290,7 +291,7 @@ class _Forecaster:
                 "precision": place.precision,
                 "threads": max(1, place.threads // devices),
             }
-            with MemoryMeter(every=0.02) as meter:
+            with MemoryMeter(every=0.02) as meter, memory_told(kind):
                 try:
                     if choice is not None:
                         where["again"] = place.activation_checkpointing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +31,7 @@ def link_names(folder: Path, done: Mapping[str, Sealed]) -> None:
         targets |= {human + saved.name.removeprefix("model"): saved for saved in sealed.folder.glob("model-*")}
         targets |= {f"{of_pack}{pack.SUFFIX}": path for of_pack, path in _packs(name, sealed).items()}
     for human, target in targets.items():
-        link = folder / human
-        link.parent.mkdir(parents=True, exist_ok=True)
-        temporary = link.with_name(link.name + files.TEMPORARY)
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
-        temporary.replace(link)
+        files.point(folder / human, target)
 
 
 def human_name(stage: str) -> str:

@@ -25,6 +25,7 @@ from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
+from bertwright.reports.redaction import without_examples
 from bertwright.stages.work import MODEL
 from bertwright.store import Sealed, Store, now
 
@@ -129,7 +130,7 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     write_run_cards(folder, recipe.license, stages, current.done, lambda entry: _folder(current, entry))
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = records_of(recipe, current.done, predicted, command, reused)
-    page = write_report(records, folder).html if recipe.report else None
+    page = _written(records, folder, recipe) if recipe.report else None
     if current.failed:
         raise RunError(_told_of_failures(current, stages))
     return Result(folder, current.done, page, records)
@@ -339,13 +340,17 @@ def records_of(
     )
 
 
+def _written(records: RunRecords, folder: Path, recipe: Recipe) -> Path:
+    return write_report(without_examples(records) if recipe.report == "no-examples" else records, folder).html
+
+
 def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = "") -> Path:
     """Write the report of what is sealed and return its page; nothing is run."""
     recipe = as_recipe(source)
     store, folder = Store(recipe.store), run_folder(recipe)
     done = {s.name: sealed for s in plan(recipe) if (sealed := store.sealed(s.kind, s.identity))}
     known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
-    return write_report(records_of(recipe, done, known, command), folder).html
+    return _written(records_of(recipe, done, known, command), folder, recipe)
 
 
 def prepare(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:

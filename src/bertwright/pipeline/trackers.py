@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bertwright import files
 from bertwright.errors import InputError
 from bertwright.pipeline.stage import Stage
 from bertwright.processes import launched
@@ -67,7 +68,7 @@ def _start(names: Sequence[str], run: str, folder: Path) -> list[Any]:
     # accelerate's trackers log through its own state, which somebody has to make.
     importlib.import_module("accelerate").PartialState(cpu=True)
     kinds = importlib.import_module("accelerate.tracking").LOGGER_TYPE_TO_CLASS
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     if "mlflow" in names and "MLFLOW_TRACKING_URI" not in os.environ:
         importlib.import_module("mlflow").set_tracking_uri(f"sqlite:///{folder.resolve()}/mlflow.db")
     started = []

@@ -264,7 +264,7 @@ def _facts(one: ScoredSet) -> dict[str, Any]:
 def _scores(one: ScoredSet, by_seed: _Seeds) -> dict[str, Any]:
     """Summarise each metric of a set over seeds."""
     return {
-        metric: _summary([one.score(metric, found.answers) for found in by_seed.values()])
+        metric: _summary([one.score(metric, found.answers) for found in by_seed.values()], metric)
         for metric in one.form.metrics
     }
 
@@ -277,16 +277,18 @@ def _group_scores(one: ScoredSet, by_seed: _Seeds) -> list[dict[str, Any]]:
             "value": group.value,
             "metric": group.metric,
             "rows": len(group.rows),
-            **_summary([one.score_group(group, found.answers) for found in by_seed.values()]),
+            **_summary([one.score_group(group, found.answers) for found in by_seed.values()], group.metric),
         }
         for group in one.groups()
     ]
 
 
-def _summary(each: Sequence[Score]) -> dict[str, Any]:
+def _summary(each: Sequence[Score], metric: str | None = None) -> dict[str, Any]:
+    """Summarise scores of a metric over seeds, or differences of scores."""
+    bounds = {"least": METRICS[metric].least, "most": 1.0} if metric else {}
     values = [score.value for score in each if score.value is not None]
     # A mean over the seeds that happen to be defined would flatter: one undefined score makes it undefined.
-    summary = summarise(values if len(values) == len(each) else [])
+    summary = summarise(values if len(values) == len(each) else [], **bounds)
     return {
         "values": [score.value for score in each],
         "mean": summary.mean,

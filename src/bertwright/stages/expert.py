@@ -6,7 +6,6 @@ Sealed: ``signals.parquet`` (logits and attributions of all training rows), ``mo
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -85,6 +84,8 @@ def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signa
     whole = len(places) == len(task.text)
     fold = dealt(seen, labels.numbers(rows), options["folds"], seed=options["seed"], whole=whole)
     said = [_fold(work, own, seen, labels, fold, number) for number in range(options["folds"])]
+    lines = [row for number in range(options["folds"]) for row in files.read_json(work.scratch / f"fold-{number}.json")]
+    files.write_text(work.folder / "metrics.jsonl", "".join(f"{files.json_line(row)}\n" for row in lines))
     order = np.argsort(np.concatenate([one.rows for one in said]), kind="stable")
     saliency = [one.saliency[a:b] for one in said for a, b in zip(one.bounds[:-1], one.bounds[1:], strict=True)]
     config = families.read_config(work.folder / MODEL)
@@ -133,7 +134,7 @@ def _fold(work: Work, task: Task, rows: Rows, labels: LabelMap, fold: np.ndarray
     if done.is_file():
         with np.load(done, allow_pickle=False) as content:
             return _Said(*(content[name] for name in ("rows", "logits", "saliency", "bounds")))
-    place.mkdir(parents=True, exist_ok=True)
+    files.make_folder(place)
     count = work.options["folds"]
 
     def tell(fields: dict[str, Any]) -> None:
@@ -148,11 +149,12 @@ def _fold(work: Work, task: Task, rows: Rows, labels: LabelMap, fold: np.ndarray
             work.folder / MODEL, learnt.model.float().cpu(), learnt.tokenizer, labels=labels.names, problem=task.kind
         )
         write_task(work.folder / MODEL, task, work.options["max_length"])
+    rows_of = [{**row, "fold": number} for row in files.read_json_lines(place / "metrics.jsonl")]
+    files.write_json(work.scratch / f"fold-{number}.json", rows_of)
+    # This is what says that a fold is done, so it comes last.
     with files.writing(done) as stream:
         np.savez(stream, **vars(said))
-    for row in files.read_json_lines(place / "metrics.jsonl"):
-        files.append_json(work.folder / "metrics.jsonl", {**row, "fold": number})
-    shutil.rmtree(place)
+    files.remove(place)
     return said
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import filelock
 
-from bertwright import files
+from bertwright import door, files
 from bertwright.errors import InputError, LockHeld
 from bertwright.store import PARTIAL
 
@@ -57,22 +57,23 @@ class PartialRows:
         if different:
             return False, f"not the same as when the work in {self.folder} was begun: {', '.join(different)}"
         self._asked, self.done = asked, Done(**before["done"])
-        os.truncate(self.folder / _ROWS, self.done.bytes)
+        with files.explained(self.folder):
+            door.truncate(self.folder / _ROWS, self.done.bytes)
         return True, None
 
     def begin(self, asked: Mapping[str, Any], content: bytes) -> None:
         """Forget an earlier try and begin with what stands before the first row."""
-        (self.folder / _STATE).unlink(missing_ok=True)
-        (self.folder / _ROWS).write_bytes(b"")
+        with files.explained(self.folder):
+            door.remove_file(self.folder / _STATE)
+        files.fill(self.folder / _ROWS, b"")
         self._asked, self.done = asked, Done()
         self.add(content, 0, 0)
 
     def add(self, content: bytes, rows: int, cut: int, left: Sequence[int] = ()) -> None:
         """Put finished rows behind the others; when this returns they are on the disk."""
-        with files.explained(self.folder), (self.folder / _ROWS).open("ab") as stream:
+        with files.explained(self.folder), door.append(self.folder / _ROWS) as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+            stream.sync()
         before = self.done.left or (0,) * len(left)
         both = tuple(earlier + now for earlier, now in zip(before, left, strict=True)) if left else self.done.left
         self.done = Done(self.done.rows + rows, self.done.cut + cut, self.done.bytes + len(content), both)
@@ -84,7 +85,7 @@ class PartialRows:
         with files.explained(whole):
             make(self.folder / _ROWS, whole)
             files.sync(whole)
-            whole.replace(out)
+            door.rename(whole, out)
             files.sync(out.parent)
         files.remove(self.folder)
 
@@ -99,10 +100,9 @@ def working(out: Path) -> Iterator[PartialRows]:
         raise InputError(f"{out}: the folder {out.parent} {fault}; name a file in a folder of yours")
     folder = out.with_name(out.name + PARTIAL)
     with files.explained(folder):
-        folder.mkdir(exist_ok=True)
-        lock = filelock.FileLock(folder / _LOCK)
+        files.make_folder(folder)
         try:
-            lock.acquire(blocking=False)
+            lock = door.lock(folder / _LOCK)
         except filelock.Timeout:
             raise LockHeld(f"another process writes {out}; wait for it to end, or name another file") from None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -160,11 +159,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy a tokenizer's files, so that a folder can be handed on alone."""
-    target.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
-            with files.explained(target / name):
-                shutil.copyfile(source / name, target / name)
+            files.copy(source / name, target / name)
 
 
 class Progress:

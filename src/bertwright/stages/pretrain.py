@@ -53,9 +53,9 @@ def pretrain(work: Work) -> dict[str, Any]:
     if work.machine.devices == 1:
         return train_rank(work, Ranks())
     setup_of(work)  # found once, before there are ranks
-    work.scratch.mkdir(parents=True, exist_ok=True)
+    files.make_folder(work.scratch)
     news = work.scratch / "news.jsonl"
-    news.unlink(missing_ok=True)
+    files.remove(news)
     argument = {**work.as_json(), "news": str(news)}
     start(
         work.machine.devices,
@@ -119,7 +119,7 @@ class _Job:
         """Train all parameters, or the head alone, for a budget; checkpoints go to a folder of the phase's name."""
         choice, work = self.choice, self.work
         folder = work.scratch / name
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         frozen = frozenset(key for key, _ in self.model.named_parameters() if key.startswith("pooler."))
         chosen = trainable.everything(self.model, frozen) if everything else trainable.head(self.model)
         trainable.freeze_others(self.model, chosen)

@@ -7,12 +7,9 @@ answered on the calibration rows; ``metrics.jsonl``.
 from __future__ import annotations
 
 import copy
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,7 +147,6 @@ def _learnt(run: _Run) -> tuple[Ramps, dict[str, Any]]:
         scored=exits["scored"],
         seed=work.options["seed"],
     ).float()
-    work.scratch.mkdir(parents=True, exist_ok=True)
     begun, done = time.perf_counter(), 0
 
     def tell(count: int) -> None:
@@ -159,7 +155,6 @@ def _learnt(run: _Run) -> tuple[Ramps, dict[str, Any]]:
         work.tell({"share": 0.5 * done / len(encoded.ids)})
 
     states_file = work.scratch / "states"
-    states_file.unlink(missing_ok=True)
     states = pooled_states(model, encoded, made.layers, path=states_file, progress=tell)
     seconds = time.perf_counter() - begun
     weights = None
@@ -242,22 +237,13 @@ def _keep(run: _Run, learnt: Ramps, choice: Mapping[str, Any], every: EveryExit,
         write_calibration(folder / CALIBRATION, every, gold)
         return
     own = folder / MODEL
-    own.mkdir(exist_ok=True)
+    files.make_folder(own)
     for path in sorted((source / MODEL).iterdir()):
-        _same_file(path, own / path.name)
+        files.same(path, own / path.name)
     write_ramps(own / RAMPS, learnt)
     files.write_json(own / EXITS, dict(choice))
     write_calibration(own / CALIBRATION, every, gold)
     read_ramps(own, run.model.config)
-
-
-def _same_file(source: Path, target: Path) -> None:
-    """Give a sealed file a second name, which takes no room, or copy it where the disk cannot."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _notes(run: _Run, learnt: Ramps, promises: list[Promise], scores: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -207,7 +206,7 @@ def _write(
         return
     if target != found:
         with files.writing_folder(target) as folder:
-            shutil.copytree(found, folder, dirs_exist_ok=True)
+            files.copy_folder(found, folder)
             files.write_json(folder / EXITS, choice)
             write_calibration(folder / CALIBRATION, every, gold)
         return

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from bertwright import files
 from bertwright.errors import DataError, InputError
 from bertwright.tasks.answers import Answers, Columns
 from bertwright.tasks.tables import Table, Window, windows
@@ -230,7 +231,7 @@ def finish(rows: Path, out: Path, form: Form) -> None:
     if form.format == "parquet":
         _join_streams(rows, out)
         return
-    with rows.open("rb") as source, out.open("wb") as target:
+    with rows.open("rb") as source, files.filling(out) as target:
         if form.packed == "gzip":
             # Neither name nor time stands in it: the same rows give the same bytes.
             with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as packed:
@@ -246,7 +247,7 @@ def _join_streams(rows: Path, out: Path) -> None:
     with rows.open("rb") as source:
         tables = _streamed(source)
         first = next(tables)
-        with pq.ParquetWriter(out, first.schema) as writer:
+        with files.filling(out) as target, pq.ParquetWriter(target, first.schema) as writer:
             held, count, size = [first], 0, 0
             for table in tables:
                 held.append(table)

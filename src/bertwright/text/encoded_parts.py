@@ -19,7 +19,7 @@ import xxhash
 
 from bertwright import files
 from bertwright.processes import Tell, silent
-from bertwright.text import near
+from bertwright.text import arrays, near
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Troubles, ignore
 from bertwright.text.engine import Disagreement, EncodedTexts, Engine
@@ -141,10 +141,10 @@ class _Writer:
 
     def _block(self, texts: Iterator[list[str]], folder: Path) -> bool:
         """Write documents until a block is full; return whether there may be more."""
-        folder.mkdir()
+        files.make_folder(folder)
         records, signatures = [np.empty(0, dtype=RECORD)], [np.empty((0, near.PLACES), dtype=np.uint32)]
         size, more = 0, False
-        with (folder / IDS).open("wb") as stream:
+        with files.filling(folder / IDS) as stream:
             for batch in texts:
                 records.append(self._add(batch, stream, signatures))
                 size += int(records[-1]["bytes"].sum())
@@ -155,9 +155,9 @@ class _Writer:
         if not len(found) and self._blocks:
             files.remove(folder)  # the last one came out even
             return False
-        np.save(folder / DOCUMENTS, found)
+        arrays.fill(folder / DOCUMENTS, found)
         if self._shingler is not None:
-            np.save(folder / SIGNATURES, np.concatenate(signatures))
+            arrays.fill(folder / SIGNATURES, np.concatenate(signatures))
         tokens, size = int(found["tokens"].sum()), int(found["bytes"].sum())
         self._blocks.append({"documents": len(found), "tokens": tokens, "bytes": size})
         return more

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import tokie
 
+from bertwright import door, files
 from bertwright.text.tokenizer import Tokenizer
 
 Flat = npt.NDArray[np.uint32]
@@ -166,11 +166,11 @@ def _load(tokenizer: Tokenizer) -> tuple[tokie.Tokenizer | None, str]:
     """Return tokie's own form of a tokenizer, or none and why."""
     if any(not token["special"] for token in json.loads(tokenizer.to_json())["added_tokens"]):
         return None, "the tokenizer has added tokens that are not special ones"
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        file.write(tokenizer.to_json())
-        file.flush()
+    with door.passing_folder("tokenizer") as folder:
+        path = folder / "tokenizer.json"
+        files.fill(path, tokenizer.to_json().encode())
         try:
-            return tokie.Tokenizer.from_json(file.name), ""
+            return tokie.Tokenizer.from_json(str(path)), ""
         except Exception as error:  # the library names no narrower kind
             return None, f"tokie cannot load it ({error})"
 

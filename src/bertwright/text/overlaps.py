@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bertwright import files
 from bertwright.processes import Tell, silent
+from bertwright.text import arrays
 from bertwright.text.documents import Troubles
 from bertwright.text.encoded_parts import PartJob, cleaned, encoded_groups, hash_of
 from bertwright.text.engine import Disagreement, Engine
@@ -139,8 +140,8 @@ def _search(job: PartJob, wanted: Hashes, folder: Path, engine: Engine) -> None:
         records.append(of_batch)
         number += len(texts)
         size += sum(len(text.encode()) for text in texts)
-    np.save(folder / DOCUMENTS, np.concatenate(records))
-    np.save(folder / RUNS, np.unique(np.concatenate(runs)))
+    arrays.fill(folder / DOCUMENTS, np.concatenate(records))
+    arrays.fill(folder / RUNS, np.unique(np.concatenate(runs)))
     files.write_json(folder / DONE, {"documents": number, "bytes": size})
 
 

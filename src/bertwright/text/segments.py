@@ -101,11 +101,11 @@ def cut_rows(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]
     buckets = buckets_of(keys, split.buckets)
     order = np.argsort(buckets, kind="stable")
     with files.writing_folder(folder) as partial:
-        (partial / "rows.bin").write_bytes(rows[order].tobytes())
-        (partial / "keys.bin").write_bytes(keys[order].tobytes())
+        files.fill(partial / "rows.bin", rows[order].tobytes())
+        files.fill(partial / "keys.bin", keys[order].tobytes())
         counts = np.bincount(buckets, minlength=split.buckets).tolist()
         ids = int(np.count_nonzero(rows != layout.frame.pad_id))
-        (partial / _ENDS).write_bytes(np.cumsum([0, *counts]).astype("<i8").tobytes())
+        files.fill(partial / _ENDS, np.cumsum([0, *counts]).astype("<i8").tobytes())
         done = {"rows": len(rows), "filled": ids}
         files.write_json(partial / _DONE, done)
     return done

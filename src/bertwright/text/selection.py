@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bertwright import files
 from bertwright.errors import InputError
-from bertwright.text import near
+from bertwright.text import arrays, near
 from bertwright.text.duplicates import mark_repeats
 from bertwright.text.encoded_parts import DOCUMENTS, SIGNATURES
 from bertwright.text.held_out import Flags, HeldOut
@@ -236,10 +236,5 @@ class Selector:
 
     def _on_disk(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of one number a document, mapped from a file of its own."""
-        path = self._scratch / SELECTION / f"{name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        total = int(self._starts[-1])
-        if not total:
-            return np.empty(0, dtype=dtype)
-        found: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(total,))
-        return found
+        path = self._scratch / SELECTION / f"{name}.bin"
+        return arrays.mapped(path, int(self._starts[-1]), dtype)

@@ -8,7 +8,6 @@ import gzip
 import io
 import lzma
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
 
+from bertwright import door, files
 from bertwright.errors import DataError
 from bertwright.text.sources import TextFile
 
@@ -84,11 +84,11 @@ def unpacked_file(file: TextFile) -> Iterator[Path]:
     if file.compression is None:
         yield file.path
         return
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as plain:
-        with unpacked(file, lambda _: None) as stream:
-            shutil.copyfileobj(stream, plain)
-        plain.flush()
-        yield Path(plain.name)
+    with door.passing_folder("unpacked") as folder:
+        plain = folder / "plain.parquet"
+        with unpacked(file, lambda _: None) as stream, files.filling(plain) as copy:
+            shutil.copyfileobj(stream, copy)
+        yield plain
 
 
 def _discard(stream: IO[bytes], count: int) -> None:

@@ -61,9 +61,9 @@ def save(folder: Path, tensors: dict[str, Tensor], state: State) -> Path:
     path = folder / f"checkpoint-{state.step:09d}"
     with files.writing_folder(path) as partial:
         blob = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        (partial / _TENSORS).write_bytes(blob)
+        files.fill(partial / _TENSORS, blob)
         content = {**asdict(state), "checksum": files.checksum(partial / _TENSORS)}
-        (partial / _STATE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        files.fill(partial / _STATE, json.dumps(content, allow_nan=False).encode())
     for old in list(_newest_first(folder))[_KEEP:]:
         files.remove(old)
     return path

@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -22,8 +21,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bertwright import door, files
 from bertwright.errors import InputError, RunError
-from bertwright.processes import die_with, named
+from bertwright.processes import die_with, ended, named
 
 _PATIENCE = timedelta(minutes=30)
 
@@ -101,9 +101,8 @@ def start(
     Cores are divided among them; ``meanwhile`` is called now and then. ``RunError`` tells the end of the first one's
     stderr that fails; the others are ended.
     """
-    with tempfile.TemporaryDirectory(prefix="bertwright-ranks-") as name:
-        folder = Path(name)
-        (folder / "argument.json").write_text(json.dumps(argument), encoding="utf-8")
+    with door.passing_folder("ranks") as folder:
+        files.write_json(folder / "argument.json", argument)
         environment = os.environ | {
             "WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1",
@@ -113,7 +112,7 @@ def start(
         processes: list[subprocess.Popen[bytes]] = []
         try:
             for rank in range(count):
-                with (folder / f"stderr-{rank}").open("wb") as stderr:
+                with door.opened_for(folder / f"stderr-{rank}") as stderr:
                     command = [sys.executable, "-m", __name__, target, str(folder / "argument.json"), str(os.getpid())]
                     own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
                     processes.append(subprocess.Popen(command, env=own, stderr=stderr))
@@ -137,7 +136,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, meanwhile:
     # One failure soon breaks the others' connections: the first to fail is among those that ended by now.
     time.sleep(0.5)
     said = [
-        f"rank {rank} of {len(processes)} ended with code {process.returncode} and said:\n"
+        f"rank {rank} of {len(processes)} {ended(process.returncode)} and said:\n"
         + (folder / f"stderr-{rank}").read_text(errors="replace").strip()[-1500:]
         for rank, process in enumerate(processes)
         if process.poll()
