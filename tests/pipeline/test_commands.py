@@ -108,7 +108,7 @@ def _names(folder: Path, run: Path) -> None:
     for place in ("MODEL", "runs/mine/exits/triage/given/seed-0", "exits/triage/given/seed-0"):
         shutil.copytree(ramped, folder / place)
     tuned = run / "tasks/triage/pretrained/seed-0"
-    for place in ("RUN", "model", "bertwright-store/runs/triage/tasks/triage/best/seed-0"):
+    for place in ("RUN", "model", "handed-on", "bertwright-store/runs/triage/tasks/triage/best/seed-0"):
         shutil.copytree(tuned, folder / place)
 
 
