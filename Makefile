@@ -5,16 +5,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long check bench docs
+.PHONY: demo test test-long test-faults check bench docs
 
 demo: $(READY) ## the whole road on a made-up language: text, encoder, tasks, report
 	$(BIN)/bertwright demo build/demo
 
 test: $(READY) ## all tests but the long ones
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long and not faults"
 
 test-long: $(READY) ## the long tests: twenty kills, shipped recipes
 	$(BIN)/python -m pytest -m long --timeout=3600
+
+test-faults: $(READY) ## a fault at every operation on the disk, and a hundred kills: hours
+	$(BIN)/python -m pytest -m faults
 
 check: $(READY) ## formatting, lint, types
 	$(BIN)/ruff format --check src tests benchmarks
