@@ -129,9 +129,10 @@ def inference(name: str, own: argparse.Namespace, clock: Clock, dtype: torch.dty
         expected = [expected_saving(exit_counts(one - 1, depth), range(1, depth + 1)) for one in chosen]
         works = [plain, through, *(lambda one=one: left(one) for one in chosen)]
         times: list[list[float]] = [[] for _ in works]
-        for _ in range(own.rounds + 1):
-            for place, work in enumerate(works):
-                times[place].append(clock.time(work))
+        for turn in range(own.rounds + 1):
+            # There and back: what a work leaves behind in caches and memory then meets both of its neighbours.
+            for place in range(len(works)) if turn % 2 else reversed(range(len(works))):
+                times[place].append(clock.time(works[place]))
         # The first round warms up; each turn is compared with the plain turn of its own round.
         ratios = [statistics.median(a / b for a, b in zip(one[1:], times[0][1:], strict=True)) for one in times]
         over = [(1 - ratio) / share for ratio, share in zip(ratios[2:], expected, strict=True)]

@@ -15,7 +15,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["door"],
-    ["bias_terms", "debias_settings", "exits_settings", "files", "out_of_memory", "processes", "units"],
+    [
+        "bias_terms",
+        "debias_settings",
+        "exits_settings",
+        "files",
+        "out_of_memory",
+        "pack_card",
+        "processes",
+        "units",
+        "yaml_text",
+    ],
     ["debias_published", "fields", "pack", "store", "demo", "presets"],
     ["pack_pairs", "recipe_debias", "recipe_exits", "recipe_text"],
     ["recipe_methods"],
@@ -29,7 +39,10 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
+    [
+        *("cli_compare", "cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store"),
+        "cli_submit",
+    ],
     ["cli"],
     ["__main__"],
 ]

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bertwright import __version__
+from bertwright.cli_compare import show_comparison
 from bertwright.cli_exits import exits_app
 from bertwright.cli_export import export_command
 from bertwright.cli_init import init_command, schema_command
@@ -249,13 +250,39 @@ app.command("serve")(serve_command)
 
 
 @app.command("report")
-def report_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Write the report page of what is finished; nothing is run."""
+def report_command(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe, a YAML file.")] = None,
+    overrides: Overrides = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="A B",
+            help="Set two finished runs against each other instead: recipes, runs' folders, or their report.json.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The page of --compare; its JSON stands beside it.")
+    ] = Path("comparison.html"),
+    no_examples: Annotated[
+        bool, typer.Option("--no-examples", help="Leave out every text of your rows, and words found in them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the report page of what is finished, or compare two runs; nothing is run."""
     ask(as_json)
     from bertwright.pipeline.run import report
     from bertwright.reading import load_recipe
 
-    page = report(load_recipe(recipe, overrides or ()), command=" ".join(["bertwright", *sys.argv[1:]]))
+    if compare is not None:
+        if recipe is not None:
+            raise InputError(f"--compare takes two runs and no recipe beside them; found also {recipe}, leave it out")
+        show_comparison(*compare, out)
+        return
+    if recipe is None:
+        raise InputError("report: found neither a recipe nor --compare; give a RECIPE, or --compare A B")
+    own = [*(overrides or ()), *(["report=no-examples"] if no_examples else [])]
+    page = report(load_recipe(recipe, own), command=" ".join(["bertwright", *sys.argv[1:]]))
     show([f"report: {page}"], {"report": page})
 
 

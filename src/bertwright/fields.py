@@ -14,7 +14,13 @@ def _resolve(value: Any, info: ValidationInfo) -> Any:
     """Place a relative path in the recipe's folder."""
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError(f"found {value!r}; write a path")
-    return (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
+    try:
+        path: Path = (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
+        path.exists()  # raises where the system takes no such name
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"found {str(value)[:100]!r}, which is no path ({why}); write a path") from error
+    return path
 
 
 def existing(value: Any, info: ValidationInfo) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bertwright import yaml_text
 from bertwright.errors import Problem, RecipeError
 from bertwright.fields import Section
 from bertwright.presets import with_preset
@@ -24,6 +25,7 @@ from bertwright.recipe_debias import TEACHER
 from bertwright.recipe_methods import Method
 
 Key = tuple[str | int, ...]
+_WIDTH = 200  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,18 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: 
     """Read a recipe without raising for its content; ``RecipeError`` only where the file cannot be read at all."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = yaml_text.read_text(path)
+        node, document = yaml_text.parsed(text)
     except FileNotFoundError:
         raise RecipeError(
             path, [Problem("", None, "there is no such file; `bertwright init` writes a first recipe")]
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(path, [Problem("", None, f"cannot be read as UTF-8 text ({error})")]) from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
         raise RecipeError(
-            path, [Problem("yaml", mark.line + 1 if mark else None, f"not valid YAML: {what}")]
+            path, [Problem("", None, f"cannot be read as UTF-8 text ({error}); name a recipe")]
         ) from error
+    except yaml_text.Refused as error:
+        raise RecipeError(path, [Problem("yaml", error.line, str(error))]) from error
     if not isinstance(document, dict):
         raise RecipeError(
             path, [Problem("", None, "found no sections; a recipe is a YAML mapping such as `prepare:`, `pretrain:`")]
@@ -184,7 +182,7 @@ def _override(document: dict[str, Any], override: str, problems: list[Problem]) 
     *parents, last = name.strip().split(".")
     place: Any = document
     try:
-        value = yaml.safe_load(text)
+        value = yaml_text.value(text)
         for part in parents:
             if isinstance(place, list):
                 place = place[int(part)]
@@ -196,7 +194,7 @@ def _override(document: dict[str, Any], override: str, problems: list[Problem]) 
             place[int(last)] = value
         else:
             place[last] = value
-    except (ValueError, IndexError, yaml.YAMLError):
+    except (ValueError, IndexError, yaml_text.Refused):
         problems.append(Problem(name, None, f"this override fits nothing in the recipe: {override}"))
 
 
@@ -342,11 +340,22 @@ def _problem(key: Key, fault: Any, model: type[BaseModel], lines: Mapping[Key, i
     elif kind == "literal_error":
         allowed = [word.strip(" '") for word in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
         near = difflib.get_close_matches(str(found), allowed, n=1, cutoff=0.4)
-        message = f"found {found!r}; allowed are {', '.join(allowed)}" + (f"; did you mean {near[0]}?" if near else "")
+        message = f"found {_shown(found)}; allowed are {', '.join(allowed)}" + (
+            f"; did you mean {near[0]}?" if near else ""
+        )
     else:
-        message = f"found {found!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        message = f"found {_shown(found)}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
     # Pydantic adds places of its own to the key (the branch of a union): only what stands in the file helps a reader.
     return Problem(dotted(key), line_of(key, lines), message)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it: of a long one the begin."""
+    try:
+        told = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        told = f"a {type(value).__name__}"
+    return told if len(told) <= _WIDTH else f"{told[:_WIDTH]} ..."
 
 
 def _section_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:

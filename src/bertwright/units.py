@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,7 @@ _SECONDS = {
     "day": 86400,
 }
 _COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
+_LONGEST = 64
 _NUMBER = r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*"
 
 
@@ -48,14 +50,26 @@ class Amount:
 
 
 def _number(text: str) -> float:
-    return float(text.replace("_", "").replace(",", ""))
+    number = float(text.replace("_", "").replace(",", ""))
+    if not math.isfinite(number):
+        raise ValueError(f"found {text!r}, which is more than a number can be; write a smaller one")
+    return number
+
+
+def _short(value: Any) -> Any:
+    """Refuse a text that no amount needs: matching it would take time."""
+    if isinstance(value, str) and len(value) > _LONGEST:
+        raise ValueError(
+            f"found {len(value)} characters, {value[:20]!r} ...; write an amount such as `20 min` or `8 GB`"
+        )
+    return value
 
 
 def parse_amount(value: Any) -> Amount:
     """Read ``20 min``, ``500 steps``, ``3 epochs`` or ``50M tokens``; ``ValueError`` says what is allowed."""
     if isinstance(value, Amount):
         return value
-    match = re.fullmatch(_NUMBER + r"([kMGB]?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
+    match = re.fullmatch(_NUMBER + r"([kMGB]?)\s*([A-Za-z]+)\s*", _short(value)) if isinstance(value, str) else None
     if match:
         number, factor, unit = _number(match[1]), _COUNTS[match[2]], match[3].lower()
         singular = unit.removesuffix("s") if unit != "s" else unit
@@ -82,7 +96,8 @@ def parse_bytes(value: Any) -> int:
     """Read ``8 GB``, ``512 MiB`` or a plain number of bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    match = re.fullmatch(_NUMBER + r"([KMGT]?i?B)\s*", value, re.IGNORECASE) if isinstance(value, str) else None
+    text = _short(value) if isinstance(value, str) else ""
+    match = re.fullmatch(_NUMBER + r"([KMGT]?i?B)\s*", text, re.IGNORECASE)
     if not match or _number(match[1]) <= 0:
         raise ValueError(f"found {value!r}; write a size such as `8 GB` or `512 MB`")
     return int(_number(match[1]) * _BYTES[match[2].upper()])
@@ -90,10 +105,10 @@ def parse_bytes(value: Any) -> int:
 
 def parse_share(value: Any) -> float:
     """Read ``0.5 %`` or ``0.005`` as a share of one."""
-    if isinstance(value, str) and (match := re.fullmatch(_NUMBER + r"%\s*", value)):
+    if isinstance(_short(value), str) and (match := re.fullmatch(_NUMBER + r"%\s*", value)):
         return _number(match[1]) / 100
     if isinstance(value, str) and (match := re.fullmatch(_NUMBER, value)):
         return _number(match[1])
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _number(str(value))
     raise ValueError(f"found {value!r}; write a share such as `0.5 %` or `0.005`")

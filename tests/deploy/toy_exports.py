@@ -44,7 +44,7 @@ class Toy:
         here = Resident(self.loaded, tokenizer=self.tokenizer.identity())
         for name, pack in self.packs.items():
             here.add(name, pack)
-        separators = 2 if self.loaded.config.family == "roberta" else 1
+        separators = self.loaded.config.separators
         rows = encode(
             [(text,) for text in texts], np.zeros(len(texts)), self.tokenizer, max_length=24, separators=separators
         )
@@ -77,9 +77,8 @@ def ramped(toy: Toy, name: str, policy: str, *, form: str = "pooler", scored: bo
     pack = toy.packs[name]
     model = fold(toy.loaded, pack, tokenizer=toy.tokenizer.identity())
     ramps, generator = build_ramps(model, form=form, scored=scored), torch.Generator().manual_seed(3)
-    separators = 2 if toy.loaded.config.family == "roberta" else 1
     texts = [(text,) for text in TEXTS]
-    rows = encode(texts, np.zeros(len(TEXTS)), toy.tokenizer, max_length=24, separators=separators)
+    rows = encode(texts, np.zeros(len(TEXTS)), toy.tokenizer, max_length=24, separators=toy.loaded.config.separators)
     with torch.no_grad():
         for parameter in ramps.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)

@@ -77,6 +77,16 @@ def test_a_mean_has_its_interval_by_students_t() -> None:
     assert summarise([]).mean is None
 
 
+def test_an_interval_keeps_to_what_a_score_can_be() -> None:
+    """No accuracy is above 1: the interval of 0.9, 1.0, 0.95 ends there; a correlation may fall below 0."""
+    found = summarise([0.9, 1.0, 0.95], least=METRICS["accuracy"].least, most=1.0)
+    assert found.interval is not None
+    assert (0.8258, 1.0) == (pytest.approx(found.interval[0], abs=1e-4), found.interval[1])
+    low = summarise([0.01, -0.01, 0.0], least=METRICS["matthews"].least, most=1.0)
+    assert low.interval is not None
+    assert low.interval[0] < 0
+
+
 def test_a_clear_difference_is_clear_and_none_is_not() -> None:
     """Ninety against sixty right of a hundred is clear of 0; two equal systems are not; chance is covered."""
     gold = np.zeros(100)

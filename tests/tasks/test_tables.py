@@ -71,7 +71,7 @@ BROKEN = [
     ("a.jsonl.gz", "plain", "is named as a gzip file and holds no packed data"),
     ("a.txt", "a\n", "rows are read from csv, tsv, jsonl or parquet; found a txt file"),
     ("a.doc", "a\n", "the suffix '.doc' does not say what the file is"),
-    ("a.parquet", "nonsense", "not a readable parquet file"),
+    ("a.parquet", "nonsense", "cannot be read as parquet"),
 ]
 
 

@@ -69,7 +69,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": 3, "label": "x"}\n', "column 'text' holds 3, not text"),
         ("a.jsonl", '{"text": "a", "label": null}\n', "column 'label' is empty"),
         ("a.txt", "a\n", "found a txt file"),
-        ("a.parquet", "nonsense", "not a readable parquet file"),
+        ("a.parquet", "nonsense", "cannot be read as parquet"),
     ],
 )
 def test_a_broken_file_is_told_with_its_place(tmp_path: Path, name: str, content: str, words: str) -> None:

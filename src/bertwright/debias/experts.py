@@ -6,6 +6,7 @@ Shapes: n rows, C classes, k folds.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,15 @@ import xxhash
 
 from bertwright.debias.signals import label_order
 from bertwright.errors import DataError, InputError
-from bertwright.tasks.cells import Heading, rows_in
+from bertwright.tasks.cells import Heading, rows_in, whole_characters
 from bertwright.tasks.readers import Rows
 
 _LEAST_PROBABILITY = 1e-6
+_LARGEST_NPZ = 1 << 31  # bytes, unpacked
+_NPZ_FAULTS = (
+    *(ValueError, OSError, EOFError, MemoryError, RecursionError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _EXAMPLE = "a row: id, and a logit for each label under the label's name"
 
 
@@ -149,10 +155,10 @@ def _table(
                 f"{path}, row {number}: found the columns {', '.join(row)}, and {', '.join(missing)} is missing; "
                 f"expected {_EXAMPLE}, or the column of a label in the expert's `names`"
             )
-        ids.append(str(row["id"]))
+        ids.append(whole_characters(str(row["id"]), "id", f"{path}, row {number}"))
         try:
             rows.append([float(row[name]) for name in names])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             shown = ", ".join(f"{name}: {row[name]!r}" for name in names)
             raise DataError(f"{path}, row {number}: found {shown}, expected a number for each label") from None
     if not ids:
@@ -164,6 +170,13 @@ def _table(
 def _npz(path: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     wanted = ("ids", "logits", "labels")
     try:
+        with zipfile.ZipFile(path) as archive:
+            # Packed zeros take a thousandth of their room: what a file would take is looked at before it is unpacked.
+            if (size := sum(entry.file_size for entry in archive.infolist())) > _LARGEST_NPZ:
+                raise DataError(
+                    f"{path}: its arrays take {size / 1e9:,.1f} GB, and at most {_LARGEST_NPZ / 1e9:.1f} are read; "
+                    "write one row of logits for each training row, in 32 bits, or use parquet"
+                )
         with np.load(path, allow_pickle=False) as content:
             if missing := [name for name in wanted if name not in content.files]:
                 raise DataError(
@@ -171,7 +184,7 @@ def _npz(path: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray
                     "missing; expected ids (n,), logits (n, C) and labels (C,)"
                 )
             ids, logits, names = (content[name] for name in wanted)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _NPZ_FAULTS as error:
         raise DataError(
             f"{path}: not a readable npz file of plain arrays ({error}); write it with numpy.savez"
         ) from None

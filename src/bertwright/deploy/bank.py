@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 import xxhash
 
 from bertwright.deploy.heads import Head, head_of
 from bertwright.deploy.layout import Layout, Slice
+from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import DataError, InputError
 from bertwright.exits.policies import Policy, parse
 from bertwright.pack import Backbone, Pack, PackTask, to_bytes
@@ -24,6 +26,7 @@ from bertwright.pack_pairs import check_fit
 from bertwright.tasks.readers import text_columns
 
 BIASES, FINAL_NORM, HEAD = "biases", "final_norm.weight", "head/"
+_AGAIN = "copy the folder once more, or export it again"
 _RAMP = re.compile(r"(\d+)/(\w+\.(?:weight|bias))")
 
 
@@ -83,12 +86,32 @@ class Bank:
         self.backbone, self.layout = backbone, Layout(backbone)
         self._arrays = arrays
         self._cuts = cuts
-        self._eps = float(backbone.shape["norm_eps"])
+        self._eps = EncoderConfig.from_dict(backbone.shape).norm_eps
 
     @classmethod
     def read(cls, path: Path, backbone: Backbone, cuts: frozenset[int]) -> Bank:
-        """Read an exported folder's arrays; ``cuts`` are the layers (from 1) behind which rows can leave."""
-        return cls(backbone, safetensors.numpy.load_file(path), cuts)
+        """Read an exported folder's arrays; ``cuts`` are the layers (from 1) behind which rows can leave.
+
+        ``DataError`` where the file is damaged, or its arrays are not those of the backbone.
+        """
+        try:
+            arrays = safetensors.numpy.load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: not a whole safetensors file ({error}); {_AGAIN}") from error
+        bank = cls(backbone, arrays, cuts)
+        width = int(backbone.shape["width"])
+        wanted: dict[str, tuple[int, ...]] = {BIASES: (bank.layout.total,)}
+        wanted |= {FINAL_NORM: (width,)} if bank.layout.of("final-norm") else {}
+        wanted |= {f"{HEAD}dense.weight": (width, width)} if backbone.pooler else {}
+        wanted |= {f"{HEAD}norm.weight": (width,)} if backbone.pooler and backbone.family == "modern" else {}
+        for name in sorted(wanted.keys() | arrays.keys()):
+            found = arrays.get(name)
+            if found is None or found.shape != wanted.get(name) or found.dtype != np.float32:
+                told = "is missing" if found is None else f"has shape {found.shape} in {found.dtype}"
+                raise DataError(f"{path}: {name[:80]} {told}; expected {wanted.get(name, 'no such array')}; {_AGAIN}")
+            if not np.isfinite(found).all():
+                raise DataError(f"{path}: {name} holds a number that is not finite; {_AGAIN}")
+        return bank
 
     @property
     def final_norm(self) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 DIR/export.json          this
 DIR/embeddings.onnx      ids to states; large tensors lie beside, in embeddings.weights
 DIR/segment-00.onnx ...  layers, in order
+DIR/products.onnx        the product of states with a head's matrix, whichever it is
 DIR/backbone.safetensors the encoder's own biases, the head's dense layer that came with it, the final norm
 DIR/tokenizer.json ...   the tokenizer
 DIR/packs/NAME.pack      packs that were exported with it
@@ -19,12 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from bertwright import files
 from bertwright.errors import DataError, InputError
-from bertwright.pack import Backbone
+from bertwright.pack import Backbone, backbone_terms
 
-FORMAT = 1
+FORMAT = 2
 NAME = "export.json"
 PACKS = "packs"
+_TOKENIZER = "tokenizer.json"
 ARRAYS = "backbone.safetensors"
+PRODUCTS = "products.onnx"
 _AGAIN = "copy the folder once more, or export it again"
 
 
@@ -113,3 +116,12 @@ def _check(folder: Path, manifest: Manifest) -> None:
             )
     if missing := [part.file for part in manifest.parts if part.file not in manifest.files]:
         raise DataError(f"{folder / NAME}: the part {missing[0]} has no checksum; {_AGAIN}")
+    if missing := [name for name in (ARRAYS, _TOKENIZER) if name not in manifest.files]:
+        raise DataError(f"{folder / NAME}: {missing[0]} has no checksum; {_AGAIN}")
+    backbone_terms(manifest.backbone, str(folder / NAME))
+    held, wanted = [part.layers for part in manifest.parts], tuple(range(manifest.backbone.shape["layers"]))
+    if not held or held[0] or () in held[1:] or tuple(layer for layers in held for layer in layers) != wanted:
+        raise DataError(
+            f"{folder / NAME}: its parts hold the layers {held}; expected the embeddings (no layers), then layers 0 "
+            f"to {len(wanted) - 1} in order; {_AGAIN}"
+        )

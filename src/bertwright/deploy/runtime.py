@@ -19,10 +19,11 @@ import numpy as np
 
 from bertwright.deploy import manifest as contents
 from bertwright.deploy.bank import Bank, Entry, PackInfo
+from bertwright.deploy.engine import Engine
 from bertwright.deploy.flight import Flight
 from bertwright.deploy.processor import overflows, processors
 from bertwright.deploy.rows import Answer, Encoded, Row, encoded
-from bertwright.deploy.sessions import onnxruntime, sessions
+from bertwright.deploy.sessions import onnxruntime
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack
@@ -57,7 +58,7 @@ class Runtime:
         self.config = EncoderConfig.from_dict(self.manifest.backbone.shape)
         cuts = frozenset(part.layers[-1] + 1 for part in self.manifest.parts if part.layers)
         self._bank = Bank.read(self.folder / contents.ARRAYS, self.manifest.backbone, cuts)
-        self._parts = sessions(self.folder, self.manifest, self._bank.layout, self.threads)
+        self._engine = Engine(self.folder, self.manifest, self._bank.layout, self.threads)
         self._entries: dict[str, Entry] = {}
         self._changing = threading.Lock()
         for path in sorted((self.folder / contents.PACKS).glob(f"*{SUFFIX}")):
@@ -102,7 +103,7 @@ class Runtime:
 
     def begin(self, rows: Sequence[Encoded]) -> Flight:
         """Return a batch in flight, behind the embeddings."""
-        return Flight(self.config, self._parts, self._bank.final_norm, rows, self.tokenizer.pad_id)
+        return Flight(self.config, self._engine, self._bank.final_norm, rows, self.tokenizer.pad_id)
 
     def drawn(self, rows: int, tokens: int) -> list[Encoded]:
         """Return rows of so many tokens that no pack answers, for measuring how fast segments are."""
@@ -124,9 +125,7 @@ class Runtime:
     def mixed_with(self, other: Runtime, segments: Sequence[int]) -> Runtime:
         """Return a runtime of which some segments are another's that was cut alike; packs are this one's."""
         twin = copy.copy(self)
-        twin._parts = list(self._parts)
-        for segment in segments:
-            twin._parts[segment + 1] = other._parts[segment + 1]
+        twin._engine = self._engine.mixed_with(other._engine, [segment + 1 for segment in segments])
         return twin
 
     def _answers(self, rows: Sequence[Encoded]) -> list[Answer]:

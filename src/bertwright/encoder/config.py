@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from bertwright.errors import InputError
@@ -19,6 +19,12 @@ SIZES = {
     "base": (12, 768, 12, 3072),
     "large": (24, 1024, 16, 4096),
 }
+
+
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
+_EXPECTED = {"str": "a word", "int": "a whole number that a shape can have", "float": "a number"}
+_AT_LEAST_ONE = ("vocabulary", "width", "layers", "heads", "inner", "positions", "local_window", "global_every")
+_MOST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,18 @@ class EncoderConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
-        """Return the config that ``as_dict`` described."""
+        """Return the config that ``as_dict`` described; ``InputError`` where it is none."""
+        for field in fields(cls):
+            if field.name not in values and field.default is MISSING:
+                raise InputError(f"an encoder's shape lacks {field.name!r}; take the file that names it once more")
+            value, kinds = values.get(field.name, field.default), _KINDS[str(field.type)]
+            size = isinstance(value, kinds) and not isinstance(value, bool)
+            if size and not isinstance(value, str):
+                size = (field.name in _AT_LEAST_ONE) <= value <= _MOST
+            if not size:
+                raise InputError(
+                    f"an encoder's shape says {field.name} = {str(value)[:80]}; expected {_EXPECTED[str(field.type)]}"
+                )
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bertwright import files
-from bertwright.encoder.config import FAMILIES, EncoderConfig
+from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.heads import ClassificationHead, MaskedLMHead
-from bertwright.encoder.missing_biases import SWITCHES, with_biases
-from bertwright.encoder.models import Classifier, MaskedLM, empty
+from bertwright.encoder.missing_biases import with_biases
+from bertwright.encoder.models import Classifier, MaskedLM, on_meta
 from bertwright.encoder.names import NAMES, body_names, head_names
+from bertwright.encoder.ordinary_config import config_of, labels_of, settings_in
 from bertwright.encoder.stack import Encoder
 from bertwright.errors import DataError, InputError, ProofFailed
 
@@ -29,10 +30,6 @@ PROBLEMS = {
 }
 # Largest difference between our outputs and the ordinary class's, fp32.
 _PROOF = 1e-4
-# Without these there is no shape; the others have a usual value.
-_NEEDED = ("vocabulary", "width", "layers", "heads", "inner")
-# Settings that count something, from 1 (a padding id from 0).
-_WHOLE = (*_NEEDED, "positions", "segments", "local_window", "global_every", "pad_id")
 # Tensors of older folders that carry nothing: counters of positions and of angles.
 _CARRY_NOTHING = ("position_ids", "rotary_emb.inv_freq")
 
@@ -64,28 +61,28 @@ def load(folder: Path, *, add_missing: bool = False) -> Loaded:
 
     ``add_missing`` gives an encoder without biases zeros in their place.
     """
-    settings, added = _settings(folder), 0
+    settings, added = settings_in(folder), 0
     tensors = {_plain(name): value for name, value in _tensors(folder).items()}
     if add_missing:
         settings, tensors, added = with_biases(settings, tensors)
-    config = _config(settings, folder)
+    config = config_of(settings, folder)
     family = NAMES[config.family]
     prefixed = {f"{family.prefix}{name}" for names in body_names(config).values() for name in names}
     prefix = family.prefix if prefixed & set(tensors) else ""
     body = {ours: tuple(f"{prefix}{name}" for name in theirs) for ours, theirs in body_names(config).items()}
     taken: set[str] = set()
-    encoder = _fill(empty(Encoder, config), body, tensors, taken, folder)
-    head = _fill_if_there(empty(MaskedLMHead, config), family.masked_lm_head, tensors, taken, folder)
+    encoder = _fill(on_meta(Encoder, config), body, tensors, taken, folder)
+    head = _fill_if_there(on_meta(MaskedLMHead, config), family.masked_lm_head, tensors, taken, folder)
     pooler_names = {
         ours.partition(".")[2]: _without(theirs, family.prefix, prefix) for ours, theirs in family.pooler.items()
     }
-    pooler = _fill_if_there(empty(nn.Linear, config.width, config.width), pooler_names, tensors, taken, folder)
-    labels = _labels(settings)
+    pooler = _fill_if_there(on_meta(nn.Linear, config.width, config.width), pooler_names, tensors, taken, folder)
+    labels = labels_of(settings, folder)
     classifier = None
     if all(name in tensors for names in family.classifier.values() for name in names):
         names = {ours: _without(theirs, family.prefix, prefix) for ours, theirs in head_names(config).items()}
-        classes = tensors[family.classifier["output.weight"][0]].shape[0]
-        classifier = _fill(empty(ClassificationHead, config, classes), names, tensors, taken, folder)
+        classes = tensors[family.classifier["output.weight"][0]].shape[:1].numel()
+        classifier = _fill(on_meta(ClassificationHead, config, classes), names, tensors, taken, folder)
     unused = sorted(set(tensors) - taken - set(family.decoder) - {n for n in tensors if n.endswith(_CARRY_NOTHING)})
     repeated = (body["embeddings.words.weight"][0], family.masked_lm_head["bias"][0])
     _tied(tensors, dict(zip(family.decoder, repeated, strict=False)), folder)
@@ -101,8 +98,8 @@ def load(folder: Path, *, add_missing: bool = False) -> Loaded:
 
 def read_config(folder: Path, *, add_missing: bool = False) -> EncoderConfig:
     """Return the shape of the encoder in an ordinary model folder, without reading its weights."""
-    settings = _settings(folder)
-    return _config(with_biases(settings, {})[0] if add_missing else settings, folder)
+    settings = settings_in(folder)
+    return config_of(with_biases(settings, {})[0] if add_missing else settings, folder)
 
 
 def save(
@@ -227,86 +224,6 @@ def _silenced(logging: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise DataError(
-            f"{folder}: no config.json in it; name an ordinary model folder (config.json, model.safetensors)"
-        )
-    try:
-        settings = files.read_json(path)
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise DataError(f"{path}: found a JSON {type(settings).__name__}, expected an object of settings")
-    return settings
-
-
-def _config(settings: Mapping[str, Any], folder: Path) -> EncoderConfig:
-    """Translate an ordinary config; refuse what our modules would compute otherwise."""
-    kind = settings.get("model_type")
-    name = next((name for name, family in NAMES.items() if family.model_type == kind), None)
-    if name is None:
-        known = ", ".join(f"{NAMES[family].model_type} ({family})" for family in FAMILIES)
-        raise DataError(f"{folder}: model_type {kind!r} is not supported; supported are {known}")
-    family = NAMES[name]
-    for key, value in family.fixed.items():
-        if key in settings and settings[key] != value:
-            hint = "; `encoder.add_missing: true` adds biases, as zeros" if key in SWITCHES else ""
-            raise DataError(
-                f"{folder}: config.json says {key} = {settings[key]!r}; bertwright reads only {value!r}{hint}"
-            )
-    if settings.get("position_embedding_type", "absolute") != "absolute":
-        raise DataError(f"{folder}: position_embedding_type {settings['position_embedding_type']!r} is not supported")
-    values = {ours: _number(settings, theirs, ours, folder) for theirs, ours in family.settings.items()}
-    values = {ours: value for ours, value in values.items() if value is not None}
-    missing = [theirs for theirs, ours in family.settings.items() if ours in _NEEDED and ours not in values]
-    if missing:
-        raise DataError(f"{folder}: config.json lacks {', '.join(missing)}, without which no shape can be built")
-    values.setdefault("pad_id", 1 if name == "roberta" else 0)
-    values.setdefault("positions", 8192 if name == "modern" else 512)
-    values.setdefault("segments", {"bert": 2, "bert-preln": 2, "roberta": 1}.get(name, 0))
-    values.setdefault("norm_eps", 1e-5 if name == "modern" else 1e-12)
-    if name == "roberta":
-        values["positions"] -= values["pad_id"] + 1
-    if name == "modern":
-        values |= _modern_values(settings, folder)
-    return EncoderConfig.from_dict({"family": name, **values})
-
-
-def _number(settings: Mapping[str, Any], key: str, ours: str, folder: Path) -> Any:
-    """Return a setting, ``None`` where absent; refuse what cannot be a size, a rate or (pooling) a word."""
-    value = settings.get(key)
-    # Only a padding id may be null: some ordinary models have none.
-    if key not in settings or (value is None and ours == "pad_id"):
-        return None
-    kind: Any = {"pooling": str, **dict.fromkeys(_WHOLE, int)}.get(ours, (int, float))
-    if not isinstance(value, kind) or isinstance(value, bool) or (ours in _WHOLE and value < (ours != "pad_id")):
-        expected = {str: "a word", int: "a whole number"}.get(kind, "a number")
-        raise DataError(f"{folder}: config.json says {key} = {value!r}; expected {expected} that a shape can have")
-    return value
-
-
-def _modern_values(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Read what newer folders write as lists: RoPE's bases and the kinds of layers. They stand above older keys."""
-    values: dict[str, Any] = {}
-    ropes = settings.get("rope_parameters") or {}
-    for key, ours in (("full_attention", "rope_base"), ("sliding_attention", "local_rope_base")):
-        rope = ropes.get(key) or {}
-        if settings.get("rope_scaling") or rope.get("rope_type", "default") != "default":
-            raise DataError(f"{folder}: config.json stretches RoPE's angles; bertwright reads only rope_type 'default'")
-        if "rope_theta" in rope:
-            values[ours] = rope["rope_theta"]
-    kinds = settings.get("layer_types")
-    if kinds:
-        full = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
-        every = full[1] if len(full) > 1 else len(kinds)
-        if full != list(range(0, len(kinds), every)):
-            raise DataError(f"{folder}: layer_types {kinds} is not a regular pattern of global and local layers")
-        values["global_every"] = every
-    return values
-
-
 def _tensors(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     names = _shards(index) if index.is_file() else ["model.safetensors"]
@@ -323,8 +240,8 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
             raise DataError(f"{folder}: {path.name} is missing; {hint}")
         try:
             tensors |= safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise DataError(f"{path}: not a whole safetensors file ({error})") from error
+        except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise DataError(f"{path}: not a whole safetensors file ({error}); copy it once more") from error
     return tensors
 
 
@@ -332,10 +249,10 @@ def _shards(index: Path) -> list[str]:
     """Return the files that an index names; none may lie outside its folder."""
     try:
         names = sorted({str(name) for name in files.read_json(index)["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{index}: expected a JSON object with a `weight_map` of tensors to files") from error
-    if outside := [name for name in names if Path(name).name != name]:
-        raise DataError(f"{index}: {outside[0]!r} is not the name of a file in the same folder")
+    if outside := [name for name in names if Path(name).name != name or len(name) > 200 or not name.isprintable()]:
+        raise DataError(f"{index}: {outside[0][:200]!r} is not the name of a file in the same folder")
     return names
 
 
@@ -359,30 +276,31 @@ def _fill_if_there(
 def _fill(
     module: Any, names: Mapping[str, tuple[str, ...]], tensors: Mapping[str, Tensor], taken: set[str], folder: Path
 ) -> Any:
-    """Copy tensors into a module, joined where one of ours is several of theirs."""
+    """Copy tensors into a module, joined where one of ours is several of theirs.
+
+    The module gets its memory once every shape is found right: a config can say more than any machine holds.
+    """
     missing = [name for theirs in names.values() for name in theirs if name not in tensors]
     if missing:
         raise DataError(f"{folder}: {len(missing)} tensors are missing, such as {', '.join(missing[:3])}")
+    shapes = {ours: tuple(value.shape) for ours, value in module.state_dict().items()}
+    for ours, theirs in names.items():
+        first, *rest = shapes[ours]
+        wanted = (first // len(theirs), *rest)
+        for name in theirs:
+            if tuple(tensors[name].shape) != wanted:
+                found = tuple(tensors[name].shape)
+                raise DataError(f"{folder}: {name} has shape {found}; config.json means {wanted}; mend one of them")
+    module = module.to_empty(device="cpu")
     own = module.state_dict()
     for ours, theirs in names.items():
-        joined = torch.cat([tensors[name] for name in theirs]) if len(theirs) > 1 else tensors[theirs[0]]
-        if joined.shape != own[ours].shape:
-            raise DataError(
-                f"{folder}: {theirs[0]} has shape {tuple(tensors[theirs[0]].shape)}; config.json means "
-                f"{(own[ours].shape[0] // len(theirs), *own[ours].shape[1:])}"
-            )
-        own[ours].copy_(joined)
+        own[ours].copy_(torch.cat([tensors[name] for name in theirs]) if len(theirs) > 1 else tensors[theirs[0]])
         taken.update(theirs)
     return module
 
 
 def _kind(model: MaskedLM | Classifier) -> str:
     return "MaskedLM" if isinstance(model, MaskedLM) else "SequenceClassification"
-
-
-def _labels(settings: Mapping[str, Any]) -> tuple[str, ...] | None:
-    names = settings.get("id2label")
-    return tuple(str(names[key]) for key in sorted(names, key=int)) if names else None
 
 
 def _tied(tensors: Mapping[str, Tensor], repeats: Mapping[str, str], folder: Path) -> None:

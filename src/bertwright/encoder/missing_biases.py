@@ -25,9 +25,10 @@ def with_biases(
     added = {}
     for name, weight in tensors.items():
         bias = f"{name.removesuffix('weight')}bias"
-        if name.endswith(".weight") and not name.endswith(_TABLES) and bias not in tensors:
+        if name.endswith(".weight") and weight.ndim and not name.endswith(_TABLES) and bias not in tensors:
             added[bias] = torch.zeros(weight.shape[0])
     predicts_words = "head.dense.weight" in tensors and "classifier.weight" not in tensors
-    if predicts_words and "decoder.bias" not in tensors:
-        added["decoder.bias"] = torch.zeros(int(settings["vocab_size"]))
+    words = tensors.get("model.embeddings.tok_embeddings.weight")
+    if predicts_words and words is not None and words.ndim and "decoder.bias" not in tensors:
+        added["decoder.bias"] = torch.zeros(words.shape[0])
     return {**settings, **dict.fromkeys(SWITCHES, True)}, {**tensors, **added}, len(added)

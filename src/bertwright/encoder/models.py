@@ -146,6 +146,10 @@ def empty(kind: type[M], *arguments: object) -> M:
 
     PyTorch's own initial weights would be thrown away, and drawing them would move the global generator.
     """
+    return on_meta(kind, *arguments).to_empty(device="cpu")
+
+
+def on_meta(kind: type[M], *arguments: object) -> M:
+    """Build a module of shapes alone: it has no memory until ``to_empty``."""
     with torch.device("meta"):
-        module = kind(*arguments)
-    return module.to_empty(device="cpu")
+        return kind(*arguments)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from bertwright import yaml_text
 from bertwright.errors import InputError
 from bertwright.pipeline.new_recipe import Draft, seen_from
 
@@ -77,8 +78,8 @@ def from_extremebert(path: Path, *, beside: Path) -> Draft:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = yaml_text.value(yaml_text.read_text(path))
+    except (OSError, UnicodeDecodeError, yaml_text.Refused) as error:
         raise InputError(f"{path} cannot be read as YAML ({error}); name a configuration of ExtremeBERT") from error
     if not isinstance(found, dict) or not set(found) & set(_KEYS):
         raise InputError(

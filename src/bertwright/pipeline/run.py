@@ -14,6 +14,7 @@ from typing import Any
 from bertwright import files
 from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
+from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
@@ -24,6 +25,7 @@ from bertwright.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
+from bertwright.reports.redaction import without_examples
 from bertwright.stages.work import MODEL
 from bertwright.store import Sealed, Store, now
 
@@ -124,10 +126,11 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
         _shed(current, planned)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
     current.done = {stage.name: current.done[stage.name] for stage in stages if stage.name in current.done}
-    _names(folder, current.done)
+    link_names(folder, current.done)
+    write_run_cards(folder, recipe.license, stages, current.done, lambda entry: _folder(current, entry))
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = records_of(recipe, current.done, predicted, command, reused)
-    page = write_report(records, folder).html if recipe.report else None
+    page = _written(records, folder, recipe) if recipe.report else None
     if current.failed:
         raise RunError(_told_of_failures(current, stages))
     return Result(folder, current.done, page, records)
@@ -278,6 +281,7 @@ def _job(current: _Run, stage: Stage) -> Job:
         parts=stage.parts,
         machine=machine(current.recipe, stage.kind),
         recipe=to_yaml(current.recipe),
+        license=current.recipe.license,
     )
 
 
@@ -309,25 +313,6 @@ def _forecast(
     return {s.name: known[s.name] for s in stages if s.name in known and known[s.name]["identity"] == s.identity}
 
 
-def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
-    """Link human names to what stages left.
-
-    They are ``encoder``, ``encoder-25``, ``tasks/<task>/<variant>/seed-<n>`` and, with their scores, ``seed-<n>.pack``.
-    """
-    targets: dict[str, Path] = {}
-    for name, sealed in done.items():
-        if name.startswith(("search/", "choose/")):
-            continue  # what came of them is in the report
-        human = {"pretrain": "encoder", "prepare": "rows"}.get(name, name)
-        human = human.replace("finetune/", "tasks/").replace("ramps/", "exits/").replace("evaluate/", "scores/")
-        targets[human] = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
-        targets |= {human + saved.name.removeprefix("model"): saved for saved in sealed.folder.glob("model-*")}
-        packs = sealed.folder.glob("packs/*/*.pack")
-        targets |= {f"tasks/{name.partition('/')[2]}/{path.parent.name}/{path.name}": path for path in packs}
-    for human, target in targets.items():
-        files.point(folder / human, target)
-
-
 def records_of(
     recipe: Recipe,
     done: Mapping[str, Sealed],
@@ -355,13 +340,17 @@ def records_of(
     )
 
 
+def _written(records: RunRecords, folder: Path, recipe: Recipe) -> Path:
+    return write_report(without_examples(records) if recipe.report == "no-examples" else records, folder).html
+
+
 def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = "") -> Path:
     """Write the report of what is sealed and return its page; nothing is run."""
     recipe = as_recipe(source)
     store, folder = Store(recipe.store), run_folder(recipe)
     done = {s.name: sealed for s in plan(recipe) if (sealed := store.sealed(s.kind, s.identity))}
     known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
-    return write_report(records_of(recipe, done, known, command), folder).html
+    return _written(records_of(recipe, done, known, command), folder, recipe)
 
 
 def prepare(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:

@@ -12,19 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
 from bertwright.tasks.layout import Layout
+from bertwright.text.cells import LARGEST_CELL
 from bertwright.text.documents import ignore
 from bertwright.text.lines import lines
+from bertwright.text.parquet import faults_explained, rows_at_once
 from bertwright.text.sources import Source, TextFile, text_file
 from bertwright.text.streams import unpacked_file
-from bertwright.text.troubles import Reading, Troubles
+from bertwright.text.troubles import Limit, Reading, Troubles
 
 Row = Mapping[str, Any]
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ROWS, _BYTES = 1 << 14, 1 << 24  # of parquet, read at once
+LONGEST_LINE = 1 << 26
+"""Bytes of a row's line, at most: a packed file of some KB can hold a line that fills the memory."""
 
 
 @dataclass
@@ -89,9 +93,25 @@ def rows_in(path: Path, heading: Heading) -> Iterator[tuple[int, Row]]:
         return
     if kind == "txt":
         raise DataError(f"{path}: a task's rows are read from csv, tsv, jsonl or parquet; found a txt file")
-    # Without a limit no line is left out.
-    content = filter(None, lines(Reading(file, "stop", "stop", Troubles(), ignore)))
+    content = _short_lines(file)
     yield from _jsonl(path, content, heading) if kind == "jsonl" else _csv(path, content, heading, kind)
+
+
+def _short_lines(file: TextFile) -> Iterator[str]:
+    """Give the lines of a file; ``DataError`` at one that is too long for a row."""
+    limit = Limit(LONGEST_LINE, leave_out=True)
+    for number, line in enumerate(lines(Reading(file, "stop", "stop", Troubles(), ignore, limit=limit)), 1):
+        if line is None:
+            raise DataError(too_long(f"{file.path}, line {number}"))
+        yield line
+
+
+def too_long(place: str) -> str:
+    """Return what is said of a line of more than ``LONGEST_LINE`` bytes."""
+    return (
+        f"{place}: found more than {LONGEST_LINE / 1e6:.0f} MB in one line, and a row has at most that; cut its text, "
+        "or part the file into lines"
+    )
 
 
 def json_row(line: str, place: str) -> dict[str, Any]:
@@ -129,18 +149,18 @@ def _jsonl(path: Path, content: Iterator[str], heading: Heading) -> Iterator[tup
 
 
 def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(1 << 30)
+    csv.field_size_limit(LARGEST_CELL)
     first = next(content, None)
     if first is None:
         raise DataError(f"{path} is empty; a {kind} file needs a header with the names of its columns")
     # In a tsv file a quote is an ordinary character, as in GLUE's files.
     rules: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {"strict": True}
-    if kind == "csv" and _parted_by_semicolons(first, heading):
-        rules["delimiter"] = ";"
-        heading.notes.append("its cells are parted by semicolons, and were read so")
-    reader = csv.reader(itertools.chain([first], content), **rules)
-    broken = 0
+    broken, reader = 0, csv.reader(())
     try:
+        if kind == "csv" and _parted_by_semicolons(first, heading):
+            rules["delimiter"] = ";"
+            heading.notes.append("its cells are parted by semicolons, and were read so")
+        reader = csv.reader(itertools.chain([first], content), **rules)
         header = next(reader, [])
         rows: Iterator[list[str]] = reader
         if (own := _own_header(header, heading)) is not None:
@@ -157,7 +177,10 @@ def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Ite
                 continue
             yield number, heading.pick(f"{path}, row {number}", dict(zip(header, cells, strict=True)))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not valid {kind} ({error})") from error
+        raise DataError(
+            f"{path}, line {max(1, reader.line_num)}: not valid {kind} ({error}); mend the line, or write the file "
+            "again as jsonl or parquet"
+        ) from error
     if broken:
         heading.notes.append(f"{broken:,} broken row(s) without the header's number of cells, left out")
 
@@ -178,13 +201,10 @@ def _own_header(first: Sequence[str], heading: Heading) -> list[str] | None:
 
 def _parquet(file: TextFile, heading: Heading) -> Iterator[tuple[int, Row]]:
     path = file.path
-    try:
-        with unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
-            heading.take(str(path), table.schema_arrow.names)
-            number = 0
-            for batch in table.iter_batches(columns=list(dict.fromkeys(heading.names.values()))):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, heading.pick(f"{path}, row {number}", row)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({error})") from error
+    with faults_explained(path), unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
+        heading.take(str(path), table.schema_arrow.names)
+        columns, number = list(dict.fromkeys(heading.names.values())), 0
+        for batch in table.iter_batches(rows_at_once(table, plain, columns, rows=_ROWS, size=_BYTES), columns=columns):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, heading.pick(f"{path}, row {number}", row)

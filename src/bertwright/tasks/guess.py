@@ -79,7 +79,8 @@ class Guess:
         return [*lines, "This is a guess. If it is right, paste it into a recipe:", "", *self.recipe().splitlines()]
 
     def _shown(self, row: Row) -> str:
-        return f"{row[str(self.label)]} | " + " | ".join(_short(str(row[name])) for name in self.text)
+        # A later row of jsonl may lack what the first one has.
+        return " | ".join(_short(str(row.get(name, ""))) for name in (str(self.label), *self.text))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -125,7 +126,7 @@ def _column(name: str, values: Sequence[Any]) -> Column:
 def _number(value: Any) -> float | None:
     try:
         return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

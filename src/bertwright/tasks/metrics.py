@@ -23,13 +23,15 @@ class Score:
 class Metric:
     """How a metric is computed from gold labels and predictions (and the positive class), and for which kinds.
 
-    One that is ``of_documents`` is given a row for each document: the union of the labels of its rows.
+    One that is ``of_documents`` is given a row for each document: the union of the labels of its rows. Scores lie
+    between ``least`` and 1.
     """
 
     kinds: tuple[str, ...]
     compute: Callable[[np.ndarray, np.ndarray, int | None], Score]
     sentence: str
     of_documents: bool = False
+    least: float = 0.0
 
 
 def _accuracy(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
@@ -103,9 +105,9 @@ METRICS: dict[str, Metric] = {
     "macro_f1": Metric(("classification", "multi-label"), _macro_f1, "mean of the labels' F1"),
     "micro_f1": Metric(("multi-label",), _micro_f1, "F1 over all pairs of row and label"),
     "document_micro_f1": Metric(("multi-label",), _micro_f1, "F1 over all pairs of document and label", True),
-    "matthews": Metric(("classification",), _matthews, "Matthews correlation"),
-    "pearson": Metric(("regression",), _pearson, "Pearson correlation"),
-    "spearman": Metric(("regression",), _spearman, "Spearman rank correlation"),
+    "matthews": Metric(("classification",), _matthews, "Matthews correlation", least=-1.0),
+    "pearson": Metric(("regression",), _pearson, "Pearson correlation", least=-1.0),
+    "spearman": Metric(("regression",), _spearman, "Spearman rank correlation", least=-1.0),
 }
 
 

@@ -88,7 +88,7 @@ def read(
         if layout.brackets:
             plain = tuple(repaired(part) for part in own)
             marked, own = marked + (plain != own), plain
-        ids.append(str(row.get("id", number)))
+        ids.append(whole_characters(str(row.get("id", number)), "id", place))
         texts.append(own)
         if found is not None:
             labels.append(found)
@@ -205,7 +205,7 @@ class _Labels:
         value = row[str(self.column)]
         if self.kind == "multi-label":
             words = _several(value, name, self.none_label, self.separator, place)
-            return tuple(self._known(word, name, place) for word in words)
+            return tuple(self._known(whole_characters(word, name, place), name, place) for word in words)
         if value is None or (isinstance(value, str) and not value.strip()) or value != value:
             raise DataError(f"{place}: column {name!r} is empty; every row needs a label")
         if self.kind == "regression":
@@ -219,7 +219,7 @@ class _Labels:
 
     def _known(self, value: Any, name: str, place: str) -> str:
         if not self.layout.labels:
-            return str(value)
+            return whole_characters(str(value), name, place)
         word = self.layout.word(value, name)
         if word is None:
             spelt = dict.fromkeys([*self.layout.labels, *self.layout.words.get(name, self.layout.words.get("*", {}))])
@@ -279,8 +279,7 @@ def _numbers(texts: Sequence[tuple[str, ...]], names: Sequence[str]) -> Iterable
     """Note a text that is a number in every row: most likely the wrong column."""
     for place, name in enumerate(names):
         if all(_is_number(row[place]) for row in texts):
-            shown = ", ".join(row[place] for row in texts[:3])
-            yield f"every text in {name!r} is a number, such as {shown}; is that the column with the text?"
+            yield f"every text in {name!r} is a number; is that the column with the text?"
 
 
 def _is_number(text: str) -> bool:

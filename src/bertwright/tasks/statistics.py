@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,8 @@ class Comparison:
     samples: int
 
 
-def summarise(values: Sequence[float]) -> Summary:
-    """Summarise one score a seed."""
+def summarise(values: Sequence[float], *, least: float = -math.inf, most: float = math.inf) -> Summary:
+    """Summarise one score a seed; the interval keeps to what a score can be, which loses nothing of its level."""
     if not values:
         return Summary((), None, None, None)
     mean = float(np.mean(values))
@@ -42,7 +43,7 @@ def summarise(values: Sequence[float]) -> Summary:
         return Summary(tuple(values), mean, None, None)
     deviation = float(np.std(values, ddof=1))
     half = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1)) * deviation / len(values) ** 0.5
-    return Summary(tuple(values), mean, deviation, (mean - half, mean + half))
+    return Summary(tuple(values), mean, deviation, (max(least, mean - half), min(most, mean + half)))
 
 
 def compare(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import stat
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +24,13 @@ _PAIR = ("entailment", "not_entailment")
 _HIGHEST = 5.0  # STS-B's scores lie between 0 and this
 # The largest true file has 391,000 short rows.
 _MOST_BYTES = 50_000_000
+_LARGEST_ZIP = 100_000_000
+_MOST_NAMES = 40  # of a zip that are told of
+# What the library raises at zips that are damaged, or made to harm.
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
+    *(zlib.error, struct.error, OverflowError),
+)
 _SHOWN = 5  # faulty rows that are told of a file
 
 
@@ -105,19 +115,24 @@ def check_submission(path: Path) -> list[str]:
     """Return every fault of a zip, each with what was found and expected; none where the server would take it whole."""
     if not path.is_file():
         return [f"{path} is not there"]
+    if (size := path.stat().st_size) > _LARGEST_ZIP:
+        return [f"{path} has {size / 1e6:,.0f} MB; a submission has at most {_LARGEST_ZIP / 1e6:.0f}"]
     try:
         with zipfile.ZipFile(path) as archive:
             return [*_names(archive), *_contents(archive)]
-    except (zipfile.BadZipFile, OSError) as error:
-        return [f"{path} is not a zip that can be read ({error})"]
+    except _ZIP_FAULTS as error:
+        return [f"{path} is not a zip that can be read ({error or type(error).__name__})"]
 
 
 def _names(archive: zipfile.ZipFile) -> Iterator[str]:
-    names = [entry.filename for entry in archive.infolist()]
+    names = Counter(entry.filename for entry in archive.infolist())
     wanted = {f"{name}.tsv" for name in EXPECTED}
-    for name in sorted(set(names)):
-        if names.count(name) > 1:
-            yield f"{name} stands {names.count(name)} times in the zip; keep one"
+    shown = sorted(names, key=lambda name: (name not in wanted, name))[:_MOST_NAMES]
+    if len(names) > _MOST_NAMES:
+        yield f"the zip holds {len(names):,} names; GLUE has {len(EXPECTED)}: take the others out"
+    for name in shown:
+        if names[name] > 1:
+            yield f"{name} stands {names[name]} times in the zip; keep one"
         last = name.rstrip("/").rpartition("/")[2]
         if "/" in name or "\\" in name:
             yield f"{name} lies in a folder; the server wants {last if last in wanted else 'all files'} at the top"
@@ -130,11 +145,17 @@ def _names(archive: zipfile.ZipFile) -> Iterator[str]:
 
 
 def _contents(archive: zipfile.ZipFile) -> Iterator[str]:
+    read: set[str] = set()  # of a name that stands there often the first is looked at
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".tsv")
-        if name not in EXPECTED:
+        if name not in EXPECTED or entry.filename in read:
             continue
-        if entry.flag_bits & 1:
+        read.add(entry.filename)
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            yield f"{entry.filename} is a link to another file; put the file itself in"
+        elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            yield f"{entry.filename} is packed by method {entry.compress_type}; write the zip with deflate"
+        elif entry.flag_bits & 1:
             yield f"{entry.filename} is encrypted; write it plain"
         elif entry.file_size > _MOST_BYTES:
             yield f"{entry.filename} unpacks to {entry.file_size} bytes; no file of GLUE is so large"

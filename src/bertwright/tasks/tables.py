@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
-from bertwright.tasks.cells import json_row, whole_characters
+from bertwright.tasks.cells import LONGEST_LINE, json_row, too_long, whole_characters
 from bertwright.text.cells import DIALECTS, LARGEST_CELL
 from bertwright.text.documents import ignore
 from bertwright.text.lines import refuse_other_encodings, without_mark
+from bertwright.text.parquet import faults_explained, rows_at_once
 from bertwright.text.sources import Source, TextFile, text_file
 from bertwright.text.streams import unpacked, unpacked_file
 
@@ -171,7 +172,9 @@ def _cells(file: TextFile) -> Iterator[tuple[int, list[str]]]:
 def _lines(file: TextFile) -> Iterator[str]:
     """Give the lines of a file with their ends, without a byte-order mark."""
     with unpacked(file, ignore) as stream:
-        for number, content in enumerate(stream, 1):
+        for number, content in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), 1):
+            if len(content) > LONGEST_LINE:
+                raise DataError(too_long(f"{file.path}, line {number}"))
             if number == 1:
                 refuse_other_encodings(file.path, content)
             try:
@@ -185,29 +188,27 @@ def _lines(file: TextFile) -> Iterator[str]:
 
 
 def _schema(file: TextFile) -> pa.Schema:
-    try:
-        with unpacked_file(file) as plain, pq.ParquetFile(plain) as content:
-            return content.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file, error) from error
+    with faults_explained(file.path), unpacked_file(file) as plain, pq.ParquetFile(plain) as content:
+        return content.schema_arrow
 
 
 def _parquet(table: Table) -> Iterator[Window]:
     file, first = table.file, 1
-    try:
-        with unpacked_file(file) as plain, pq.ParquetFile(plain, pre_buffer=False, buffer_size=_BUFFER) as content:
-            size = _rows_at_once(content)
-            held = content.schema_arrow.empty_table()
-            for batch in content.iter_batches(size, use_threads=False):
-                held = pa.concat_tables([held, pa.Table.from_batches([batch])])
-                while held.num_rows >= size:
-                    yield _window(table, held.slice(0, size), first)
-                    first += size
-                    held = held.slice(size)
-            if held.num_rows:
-                yield _window(table, held, first)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file, error) from error
+    with (
+        faults_explained(file.path),
+        unpacked_file(file) as plain,
+        pq.ParquetFile(plain, pre_buffer=False, buffer_size=_BUFFER) as content,
+    ):
+        size = rows_at_once(content, plain, content.schema_arrow.names, rows=WINDOW, size=_LARGE)
+        held = content.schema_arrow.empty_table()
+        for batch in content.iter_batches(size, use_threads=False):
+            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+            while held.num_rows >= size:
+                yield _window(table, held.slice(0, size), first)
+                first += size
+                held = held.slice(size)
+        if held.num_rows:
+            yield _window(table, held, first)
 
 
 def _window(table: Table, rows: pa.Table, first: int) -> Window:
@@ -220,20 +221,6 @@ def _window(table: Table, rows: pa.Table, first: int) -> Window:
             raise DataError(f"{table.file.path}: column {name!r} holds bytes that are not UTF-8 ({error})") from None
         columns.append([_text(v, name, f"{table.file.path}, row {n}") for n, v in zip(numbers, values, strict=True)])
     return Window(numbers, tuple(zip(*columns, strict=True)), rows.combine_chunks())
-
-
-def _rows_at_once(content: pq.ParquetFile) -> int:
-    """Return the rows of a window of a parquet file; few where each holds much."""
-    bytes_: int = sum(content.metadata.row_group(group).total_byte_size for group in range(content.num_row_groups))
-    rows: int = content.metadata.num_rows
-    return max(1, min(WINDOW, _LARGE * rows // max(1, bytes_)))
-
-
-def _unreadable(file: TextFile, error: Exception) -> DataError:
-    return DataError(
-        f"{file.path}: not a readable parquet file ({str(error).splitlines()[0]}); copy it once more, or rename it if "
-        "it is of another format"
-    )
 
 
 def _text(value: Any, column: str, place: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
 from bertwright.text.lines import lines, lines_before
+from bertwright.text.parquet import faults_explained, rows_at_once
 from bertwright.text.sources import TextFile
 from bertwright.text.streams import unpacked_file
 from bertwright.text.troubles import TOO_LONG, Limit, Reading, Span
@@ -191,37 +192,26 @@ def _column(reading: Reading, header: list[str]) -> int:
 
 def _parquet_cells(reading: Reading) -> Iterator[str]:
     path = reading.file.path
-    try:
-        with (
-            unpacked_file(reading.file) as plain,
-            pq.ParquetFile(plain, pre_buffer=False, buffer_size=_BUFFER) as table,
-        ):
-            _check_parquet_column(reading, table.schema_arrow)
-            size, rows, span = path.stat().st_size, max(1, table.metadata.num_rows), reading.span
-            end = table.num_row_groups if span.end is None else span.end
-            done = sum(table.metadata.row_group(group).num_rows for group in range(span.start))
-            wanted = {"row_groups": range(span.start, end), "columns": [reading.file.column]}
-            for batch in table.iter_batches(_rows_at_once(table), **wanted, use_threads=False):
-                # As bytes, so that wrong UTF-8 meets the same rules as anywhere else.
-                for content in batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
-                    done += 1
-                    if content and reading.over(len(content)):
-                        reading.troubles.count(TOO_LONG)
-                        continue
-                    yield reading.decode(content, place=f"the text in row {done}") if content else ""
-                reading.progress(size * done // rows)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as parquet ({str(error).splitlines()[0]}). It may be cut off, damaged or of "
-            "another format: copy it once more, or name its `format`."
-        ) from error
-
-
-def _rows_at_once(table: pq.ParquetFile) -> int:
-    """Return how many rows to read at once; few where each holds much."""
-    size: int = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
-    rows: int = table.metadata.num_rows
-    return max(1, min(_PARQUET_ROWS, _PARQUET_BYTES * rows // max(1, size)))
+    with (
+        faults_explained(path),
+        unpacked_file(reading.file) as plain,
+        pq.ParquetFile(plain, pre_buffer=False, buffer_size=_BUFFER) as table,
+    ):
+        _check_parquet_column(reading, table.schema_arrow)
+        size, rows, span = path.stat().st_size, max(1, table.metadata.num_rows), reading.span
+        end = table.num_row_groups if span.end is None else span.end
+        done = sum(table.metadata.row_group(group).num_rows for group in range(span.start))
+        columns, groups = [reading.file.column], range(span.start, end)
+        at_once = rows_at_once(table, plain, columns, rows=_PARQUET_ROWS, size=_PARQUET_BYTES, groups=groups)
+        for batch in table.iter_batches(at_once, row_groups=groups, columns=columns, use_threads=False):
+            # As bytes, so that wrong UTF-8 meets the same rules as anywhere else.
+            for content in batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
+                done += 1
+                if content and reading.over(len(content)):
+                    reading.troubles.count(TOO_LONG)
+                    continue
+                yield reading.decode(content, place=f"the text in row {done}") if content else ""
+            reading.progress(size * done // rows)
 
 
 def _check_parquet_column(reading: Reading, schema: pa.Schema) -> None:

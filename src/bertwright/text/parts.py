@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.text.cells import DIALECTS, LARGEST_CELL, long_line
 from bertwright.text.lines import without_mark
+from bertwright.text.parquet import faults_explained
 from bertwright.text.sources import TextFile
 from bertwright.text.streams import unpacked
 from bertwright.text.troubles import Span
@@ -188,14 +188,8 @@ class _Rows:
 
 
 def _row_groups(whole: Part, file: TextFile, size: int) -> Iterator[Part]:
-    try:
-        with pq.ParquetFile(file.path) as table:
-            sizes = [table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups)]
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{file.path} cannot be read as parquet ({str(error).splitlines()[0]}). It may be cut off, damaged or of "
-            "another format: copy it once more, or name its `format`."
-        ) from error
+    with faults_explained(file.path), pq.ParquetFile(file.path) as table:
+        sizes = [table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups)]
     total = max(1, sum(sizes))
     start, filled, read, place = 0, 0, 0, 0
     for group, one in enumerate(sizes, 1):

@@ -221,13 +221,15 @@ def _special_tokens(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, st
     path = folder / "tokenizer_config.json"
     try:
         config = files.read_json(path) if path.is_file() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}). Write it anew, or copy it once more.") from error
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: found a JSON {type(config).__name__}, expected an object of settings; write it anew.")
     special = {}
     for name, usual in _NAMES.items():
         told = config.get(f"{name}_token")
         told = told.get("content") if isinstance(told, dict) else told
-        known = [token for token in ((told,) if told else usual) if backend.token_to_id(token) is not None]
+        known = [token for token in ((told,) if told else usual) if _is_token(backend, token)]
         if known:
             special[name] = known[0]
     missing = [f"{name} ({' or '.join(usual)})" for name, usual in _NAMES.items() if name not in special]
@@ -237,6 +239,13 @@ def _special_tokens(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, st
             f"{', '.join(_NAMES)}: name them in tokenizer_config.json, or choose another tokenizer."
         )
     return special
+
+
+def _is_token(backend: tokenizers.Tokenizer, token: Any) -> bool:
+    try:
+        return isinstance(token, str) and backend.token_to_id(token) is not None
+    except UnicodeEncodeError:  # half a character, as JSON can spell it
+        return False
 
 
 def _lowercase(normalizer: dict[str, Any] | None) -> bool | None:
