@@ -6,13 +6,13 @@ OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long test-oldest check bench docs
+.PHONY: demo test test-long test-oldest test-faults check bench docs
 
 demo: $(READY) ## the whole road on a made-up language: text, encoder, tasks, report
 	$(BIN)/bertwright demo build/demo
 
 test: $(READY) ## all tests but the long ones
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long and not faults"
 
 test-long: $(READY) ## the long tests: twenty kills, shipped recipes
 	$(BIN)/python -m pytest -m long --timeout=3600
@@ -21,6 +21,9 @@ test-long: $(READY) ## the long tests: twenty kills, shipped recipes
 QUICK := tests/frame tests/text tests/pack tests/encoder tests/tasks tests/exits tests/reports
 test-oldest: $(OLDEST)/.ready ## the quick tests, on the oldest packages that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest -m "not long" -o filterwarnings=default $(QUICK)
+
+test-faults: $(READY) ## a fault at every operation on the disk, and a hundred kills: hours
+	$(BIN)/python -m pytest -m faults
 
 check: $(READY) ## formatting, lint, types
 	$(BIN)/ruff format --check src tests benchmarks
