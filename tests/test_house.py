@@ -28,7 +28,7 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_exits", "cli_export", "cli_init", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
+    ["cli_exits", "cli_export", "cli_init", "cli_memory", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
     ["cli"],
     ["__main__"],
 ]

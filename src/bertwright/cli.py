@@ -18,6 +18,7 @@ from bertwright import __version__
 from bertwright.cli_exits import exits_app
 from bertwright.cli_export import export_command
 from bertwright.cli_init import init_command, schema_command
+from bertwright.cli_memory import canaries_command, memorise_command
 from bertwright.cli_pack import pack_app
 from bertwright.cli_predict import predict_command
 from bertwright.cli_serve import serve_command
@@ -238,6 +239,8 @@ app.command("predict")(predict_command)
 app.command("export")(export_command)
 app.command("submit")(submit_command)
 app.command("serve")(serve_command)
+app.command("canaries")(canaries_command)
+app.command("memorise")(memorise_command)
 
 
 @app.command("report")
