@@ -20,7 +20,7 @@ test-long: $(READY) ## the long tests: twenty kills, shipped recipes
 # torch stays at the version of constraints.txt: older CPU builds are not everywhere. Old packages warn of their age.
 QUICK := tests/frame tests/text tests/pack tests/encoder tests/tasks tests/exits tests/reports
 test-oldest: $(OLDEST)/.ready ## the quick tests, on the oldest packages that pyproject.toml allows
-	$(OLDEST)/bin/python -m pytest -m "not long" -o filterwarnings=default $(QUICK)
+	$(OLDEST)/bin/python -m pytest -m "not long and not faults" -o filterwarnings=default $(QUICK)
 
 test-faults: $(READY) ## a fault at every operation on the disk, and a hundred kills: hours
 	$(BIN)/python -m pytest -m faults

@@ -40,7 +40,17 @@ ORDER = [
     ["pipeline"],
     ["console"],
     [
-        *("cli_compare", "cli_exits", "cli_export", "cli_init", "cli_pack", "cli_plan", "cli_predict", "cli_serve"),
+        *(
+            "cli_compare",
+            "cli_exits",
+            "cli_export",
+            "cli_init",
+            "cli_memory",
+            "cli_pack",
+            "cli_plan",
+            "cli_predict",
+            "cli_serve",
+        ),
         *("cli_store", "cli_submit"),
     ],
     ["cli"],

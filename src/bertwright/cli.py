@@ -19,6 +19,7 @@ from bertwright.cli_compare import show_comparison
 from bertwright.cli_exits import exits_app
 from bertwright.cli_export import export_command
 from bertwright.cli_init import init_command, schema_command
+from bertwright.cli_memory import canaries_command, memorise_command
 from bertwright.cli_pack import pack_app
 from bertwright.cli_plan import plan_command, status_command
 from bertwright.cli_predict import predict_command
@@ -254,6 +255,8 @@ app.command("predict")(predict_command)
 app.command("export")(export_command)
 app.command("submit")(submit_command)
 app.command("serve")(serve_command)
+app.command("canaries")(canaries_command)
+app.command("memorise")(memorise_command)
 
 
 @app.command("report")
