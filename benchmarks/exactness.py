@@ -81,7 +81,7 @@ def main() -> None:
                 apart = max(float(abs(one - other[key]).max()) for key, one in whole.items()) / largest
                 found[f"{precision}, {name}"] = {"weights": apart, "loss": abs(loss - its)}
                 print(
-                    f"{precision}, one thread against {name:12}: weights {apart:.2g}, held-out loss {abs(loss - its):.2g}"
+                    f"{precision}, one thread against {name:12}: weights {apart:.2g}, loss {abs(loss - its):.2g}"
                 )
     print(json.dumps({"steps": int(steps), "apart": found}))
 
