@@ -261,7 +261,7 @@ app.command("memorise")(memorise_command)
 
 @app.command("report")
 def report_command(
-    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe, a YAML file.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")] = None,
     overrides: Overrides = None,
     compare: Annotated[
         tuple[Path, Path] | None,
