@@ -9,6 +9,7 @@ import os
 import subprocess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -199,3 +200,11 @@ def test_lines_cut_off_by_a_kill_are_passed_over(tmp_path: Path) -> None:
     with path.open("a") as stream:
         stream.write('{"step": 2, "lo')
     assert [{"step": 1}] == files.read_json_lines(path)
+
+
+def test_a_system_that_cannot_keep_the_promise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows a store is not opened, nothing is written, and the message says what does instead."""
+    monkeypatch.setattr("bertwright.store.sys", SimpleNamespace(platform="win32"))
+    with pytest.raises(StoreError, match="found Windows.*expected Linux.*WSL"):
+        Store(tmp_path / "store")
+    assert not (tmp_path / "store").exists()

@@ -21,13 +21,14 @@ from bertwright.deploy import manifest as contents
 from bertwright.deploy.bank import Bank, Entry, PackInfo
 from bertwright.deploy.engine import Engine
 from bertwright.deploy.flight import Flight
-from bertwright.deploy.processor import overflows, processors
+from bertwright.deploy.processor import overflows
 from bertwright.deploy.rows import Answer, Encoded, Row, encoded
 from bertwright.deploy.sessions import onnxruntime
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack
 from bertwright.pack import read as read_pack
+from bertwright.processes import processors
 from bertwright.text.tokenizer import Tokenizer
 
 __all__ = ["Answer", "Encoded", "Flight", "PackInfo", "Row", "Runtime"]
@@ -89,13 +90,13 @@ class Runtime:
             self._entry(name)
             self._entries = {own: entry for own, entry in self._entries.items() if own != name}
 
-    def encode(self, row: Row, exit: str | None = None) -> Encoded:
-        """Return a row's token ids, with its pack as it is now; ``exit`` stands before the pack's own policy."""
+    def encode(self, row: Row) -> Encoded:
+        """Return a row's token ids, with its pack as it is now."""
         entry = self._entry(row.pack)
         return encoded(
             row,
             entry,
-            entry.leaving_by(exit),
+            entry.leaving_by(row.exit),
             self.tokenizer,
             positions=self.config.positions,
             separators=self.config.separators,
@@ -112,11 +113,10 @@ class Runtime:
         return [Encoded(entry, entry.policy, (row,), (none,), False) for row in ids]
 
     def predict(self, texts: Sequence[str | tuple[str, ...]], pack: str, exit: str | None = None) -> list[Answer]:
-        """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy such as ``entropy:0.2``."""
+        """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy (``entropy:0.2``)."""
         if isinstance(texts, str):
             raise InputError("found one text where a list of texts was expected; write [text]")
-        rows = [Row((text,) if isinstance(text, str) else tuple(text), pack) for text in texts]
-        return self._answers([self.encode(row, exit) for row in rows])
+        return self.predict_rows([Row((text,) if isinstance(text, str) else tuple(text), pack, exit) for text in texts])
 
     def predict_rows(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows of any packs, in their order."""
