@@ -28,7 +28,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def _of_tasks(recipe: Recipe, names: tuple[str, ...], **finetune: Any) -> Recipe:
-    tasks = [one.model_copy(update={"train_rows": 1000}) for one in recipe.tasks if one.name in names]
+    tasks = [one.model_copy(update={"train_rows": 600}) for one in recipe.tasks if one.name in names]
     own = {"seeds": 1, "epochs": 1.0, "protocol": None, **finetune}
     return recipe.model_copy(update={"tasks": tuple(tasks), "finetune": recipe.finetune.model_copy(update=own)})
 
@@ -102,7 +102,7 @@ def show(name: str, stages: list[dict[str, Any]]) -> None:
             unit = 1 if what == "time" else 1e6
             forecast, fact = (whole([stage[what][place] for stage in some]) / unit for place in (0, 1))
             cells.append(f"{forecast:9.1f} /{fact:8.1f}")
-        print(f"{'':16}{kind:12}{len(some):7}" + "".join(f"{cell:>20}" for cell in cells))
+        print(f"{'':16}{kind:12}{len(some):7}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
 
 
 def main() -> None:

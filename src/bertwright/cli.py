@@ -40,7 +40,7 @@ from bertwright.console import (
     stop_when_asked,
 )
 from bertwright.errors import BertwrightError, InputError
-from bertwright.out_of_memory import is_out_of_memory
+from bertwright.out_of_memory import SAID, is_out_of_memory
 from bertwright.processes import launched
 
 app = typer.Typer(
@@ -78,11 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-_MEMORY = (
-    "the memory that this process may take is full. Close other programs, or take fewer rows at once (`micro_batch` in "
-    "a recipe changes no result). What was finished is kept; give the same command again."
-)
-
 # What the extra `train` brings; text, plans and reports need none of it.
 _OF_TRAINING = ("torch", "transformers", "accelerate")
 
@@ -114,7 +109,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
             wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
         if is_out_of_memory(error):
-            return fail(_MEMORY, 2, "InputError")
+            return fail(SAID, 2, "InputError")
         traceback.print_exc()
         return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",

@@ -12,6 +12,12 @@ from collections.abc import Iterator
 from bertwright.errors import InputError
 
 _TEXTS = ("can't allocate memory", "bad_alloc", "out of memory", "not enough memory", "failed to allocate memory")
+SAID = (
+    "the memory that this process may take is full. Close other programs, or take fewer rows at once (`micro_batch` in "
+    "a recipe changes no result). What was finished is kept; give the same command again."
+)
+"""What there is to say where no stage is at work."""
+
 _SIDE_BY_SIDE = "`system.runs`, where several go side by side, `finetune.max_length`"
 _LOWER = {
     "tokenizer": "`system.threads`, or take a tokenizer from a folder",

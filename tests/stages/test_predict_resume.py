@@ -18,6 +18,8 @@ import pytest
 from toy_rows import write_rows
 
 import bertwright
+from bertwright import files
+from bertwright.errors import InputError
 from bertwright.stages import predict as verb
 from bertwright.stages.partial_rows import PartialRows
 from bertwright.tasks import tables
@@ -97,6 +99,23 @@ def test_a_stop_at_the_very_end_answers_nothing_again(
         patch.setattr(verb.Answering, "logits", dying)
         assert 20 == bertwright.predict(model, source, out, **FP32).earlier
     assert out.exists()
+
+
+def test_a_stop_behind_the_end_leaves_nothing(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has its name and the work beside it is still there: the next try says so, and puts that away."""
+    source, out = write_rows(tmp_path / "a.jsonl", 5), tmp_path / "b.csv"
+
+    def dying(_: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "remove", dying)
+        with pytest.raises(Killed):
+            bertwright.predict(model, source, out, **FP32)
+    assert (tmp_path / "b.csv.partial").is_dir()
+    with pytest.raises(InputError, match="b.csv is there already"):
+        bertwright.predict(model, source, out, **FP32)
+    assert {source, out} == set(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("small_windows")
