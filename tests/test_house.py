@@ -15,7 +15,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["door"],
-    ["bias_terms", "debias_settings", "exits_settings", "files", "out_of_memory", "pack_card", "processes", "units", "yaml_text"],
+    [
+        "bias_terms",
+        "debias_settings",
+        "exits_settings",
+        "files",
+        "out_of_memory",
+        "pack_card",
+        "processes",
+        "units",
+        "yaml_text",
+    ],
     ["debias_published", "fields", "pack", "store", "demo", "presets"],
     ["pack_pairs", "recipe_debias", "recipe_exits", "recipe_text"],
     ["recipe_methods"],

@@ -179,7 +179,14 @@ def _refused(error: ValidationError) -> Refused:
     return Refused(422, f"{said} at {place[:100]}", f"{_FORM} ({one['msg']})", _SEE)
 
 
-_KINDS = {"NoneType": "null", "dict": "an object", "list": "a list", "str": "a string", "int": "a number", "float": "a number"}
+_KINDS = {
+    "NoneType": "null",
+    "dict": "an object",
+    "list": "a list",
+    "str": "a string",
+    "int": "a number",
+    "float": "a number",
+}
 
 
 def answer_out(answer: Any, logits: bool) -> dict[str, Any]:
