@@ -156,6 +156,11 @@ def ended(code: int) -> str:
     return f"ended with code {code}"
 
 
+def processors() -> int:
+    """Return how many processors this process may use; a system that cannot tell has all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def die_with(parent: int) -> None:
     """Let this process die with the one that started it (on Linux); end it where that one is gone already."""
     if sys.platform == "linux":

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class Store:
     """A folder of stages. Opening it creates what is missing and refuses a newer format."""
 
     def __init__(self, root: Path) -> None:
+        if sys.platform == "win32":
+            raise StoreError(
+                f"{root}: found Windows, which cannot bring a folder's rename to the disk, on which finished stages "
+                "rest; expected Linux. Give the command in WSL, a virtual machine or a container."
+            )
         self.root = root
         self.stages = root / "stages"
         self.locks = root / "locks"

@@ -34,7 +34,7 @@ def kept(root: Path) -> dict[str, Any]:
             continue  # half-written things, which `store gc` removes
         if path.is_symlink():
             found[str(name)] = f"-> {path.readlink()}"
-        elif path.is_file() and not _PAGES & set(name.parts) and path.suffix != ".lock":
+        elif path.is_file() and not _PAGES & set(name.parts) and path.suffix not in (".lock", ".owner"):
             found[str(name)] = _content(path)
         elif name.name in _PAGES:
             found[str(name)] = "there"

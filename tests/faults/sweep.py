@@ -3,7 +3,8 @@
     python tests/faults/sweep.py                     every operation, every kind of fault that makes sense for it
     python tests/faults/sweep.py --sample 12         twelve of them, spread over all commands
     python tests/faults/sweep.py --only prepare      one command
-    python tests/faults/sweep.py --write             and the table goes into docs/faults.md
+    python tests/faults/sweep.py --part 0/2 --add F  every second fault; the counts go into the file F
+    python tests/faults/sweep.py --table F           the table of all counts in F goes into docs/faults.md
 
 The pipeline is cut into commands. Each is run once whole from the state that the one before it left; then, for each
 fault, again from that state with the fault, then verified, then once more by the same command without one, and what
@@ -186,7 +187,8 @@ class Sweep:
         if store.is_dir() and (damage := Store(store).verify()):
             return f"the store is damaged: {damage}"
         again = run(command, self.root)
-        if again.code:
+        # A result with a name of the user's, whole before the fault, is not written over.
+        if again.code and "is there already" not in again.said:
             return f"the same command did not continue: {again.said[-2000:]}"
         return differences(self._whole[command.name], kept(self.root))
 
@@ -206,8 +208,15 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=names, help="these commands; off: all")
     parser.add_argument("--modes", nargs="*", default=list(MODES), help="these kinds of faults; off: all")
     parser.add_argument("--one-of-a-kind", action="store_true", help="one of each operation on each kind of file")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/faults.md")
+    parser.add_argument("--part", default="0/1", help="the first, the second ... of so many parts of the faults")
+    parser.add_argument("--add", type=Path, metavar="FILE", help="add the counts to this file")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="try nothing; show what was added to this file")
     wanted = parser.parse_args()
+    if wanted.table:
+        lines = [json.loads(line) for line in wanted.table.read_text().splitlines()]
+        print(found := table(lines))
+        put_into_page(found)
+        return 0
     memory = Path("/dev/shm")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="faults-") as place:
@@ -220,6 +229,8 @@ def main() -> int:
         if wanted.one_of_a_kind:
             trials = one_of_a_kind(trials)
         random.Random(wanted.seed).shuffle(trials)
+        part, parts = (int(number) for number in wanted.part.split("/"))
+        trials = trials[part::parts]
         losses, tried = [], list[Trial]()
         for count, trial in enumerate(trials[: wanted.sample], 1):
             if time.monotonic() - begun > 60 * wanted.minutes:
@@ -230,29 +241,21 @@ def main() -> int:
                 print(f"LOST {trial}: {said}", file=sys.stderr, flush=True)
             if count % 100 == 0:
                 print(f"{count} of {len(trials)} faults, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-        draw = random.Random(wanted.seed)
+        draw = random.Random(f"{wanted.seed} {wanted.part}")
         for number in range(wanted.stops):
             if said := sweep.stopped(number, draw):
                 losses.append({"command": "signals", "lost": said})
                 print(f"LOST {said}", file=sys.stderr, flush=True)
-        found = table(sweep, tried, losses)
-    print(found)
-    if wanted.write:
-        put_into_page(found)
-    points = sum(len(points) + 1 for points in sweep.points.values())
-    seconds = round(time.monotonic() - begun)
-    print(
-        json.dumps(
-            {
-                "points": points,
-                "faults": len(tried),
-                "possible": len(trials),
-                "stops": wanted.stops,
-                "lost": len(losses),
-                "seconds": seconds,
-            }
-        )
-    )
+        counts = Counter(f"{one.command} {one.mode}" for one in tried)
+        lost = Counter(one["command"] for one in losses)
+        points = {name: len(done) + 1 for name, done in sweep.points.items()}
+        line = {"points": points, "counts": counts, "lost": lost, "stops": wanted.stops}
+    print(table([line]))
+    if wanted.add:
+        with wanted.add.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+    told = {"points": sum(points.values()), "faults": len(tried), "possible": len(trials), "stops": wanted.stops}
+    print(json.dumps({**told, "lost": len(losses), "seconds": round(time.monotonic() - begun)}))
     return bool(losses)
 
 
@@ -265,21 +268,19 @@ def one_of_a_kind(trials: list[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def table(sweep: Sweep, trials: list[Trial], losses: list[dict[str, Any]]) -> str:
-    """Return the counts as a table in Markdown."""
-    tried = Counter((trial.command, trial.mode) for trial in trials)
-    lost = Counter(one["command"] for one in losses)
-    rows = [["command", "points", *MODES, "faults", "lost"]]
-    for command in (one for one in COMMANDS if one.name in sweep.points):
-        counts = [tried[command.name, mode] for mode in MODES]
-        rows.append(
-            [f"`{command.shown}`", len(sweep.points[command.name]) + 1, *counts, sum(counts), lost[command.name]]
-        )
+def table(lines: list[dict[str, Any]]) -> str:
+    """Return the counts of some runs as a table in Markdown."""
+    counts, lost = (sum((Counter(line[key]) for line in lines), Counter[str]()) for key in ("counts", "lost"))
+    points = {name: count for line in lines for name, count in line["points"].items()}
+    rows: list[list[Any]] = [["command", "points", *MODES, "faults", "lost"]]
+    for command in (one for one in COMMANDS if one.name in points):
+        tried = [counts[f"{command.name} {mode}"] for mode in MODES]
+        rows.append([f"`{command.shown}`", points[command.name], *tried, sum(tried), lost[command.name]])
     rows.append(["**all**", *(sum(row[place] for row in rows[1:]) for place in range(1, len(rows[0])))])
-    lines = [" | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) for row in rows]
-    return "\n".join(
-        ["| " + lines[0] + " |", "|---" + "|---:" * (len(rows[0]) - 1) + "|", *(f"| {x} |" for x in lines[1:])]
-    )
+    signals = sum(line["stops"] for line in lines)
+    rows.append(["signals at drawn moments", *([""] * (len(MODES) + 1)), signals, lost["signals"]])
+    shown = ["| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) + " |" for row in rows]
+    return "\n".join([shown[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *shown[1:]])
 
 
 def put_into_page(found: str) -> None:

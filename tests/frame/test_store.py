@@ -9,6 +9,7 @@ import os
 import subprocess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,12 +78,37 @@ def test_verification_finds_changed_missing_and_foreign_files(tmp_path: Path) ->
     ]
 
 
-def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    """A store of a later format is not touched."""
+@pytest.mark.parametrize(("found", "way"), [(99, "Upgrade bertwright"), (0, "Keep the old version for this store")])
+def test_a_store_of_another_format_is_refused_with_what_to_do(tmp_path: Path, found: int, way: str) -> None:
+    """A store of a later or an earlier format is not touched."""
     Store(tmp_path / "store")
-    (tmp_path / "store" / "store.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(StoreError, match="format 99.*reads format 1.*Upgrade bertwright"):
+    (tmp_path / "store" / "store.json").write_text(json.dumps({"format": found}))
+    with pytest.raises(StoreError, match=f"format {found}.*reads format 1.*{way}.*store=FOLDER"):
         Store(tmp_path / "store")
+    assert {"format": found} == files.read_json(tmp_path / "store" / "store.json")
+
+
+def test_a_part_that_goes_leaves_a_whole_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while weights are shed: the store verifies with what is left of them, and the next time they go."""
+    store = Store(tmp_path / "store")
+    with store.working("finetune", "a" * 32) as folder:
+        for name in ("one", "two"):
+            files.write_text(folder / "model" / name, name)
+        store.seal("finetune", "a" * 32, RECORD)
+
+    def killed(folder: Path) -> None:
+        (folder / "one").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "remove_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.shed("finetune", "a" * 32, "model")
+    monkeypatch.undo()
+    assert [] == store.verify()
+    # The process that removed it has ended by now, as far as its number tells.
+    monkeypatch.setattr(files, "_at_work", lambda _: False)
+    store.shed("finetune", "a" * 32, "model")
+    assert ["record.json"] == [path.name for path in store.folder("finetune", "a" * 32).iterdir()]
 
 
 def _hold(root: Path, ready: Event, leave: Event) -> None:
@@ -174,3 +200,11 @@ def test_lines_cut_off_by_a_kill_are_passed_over(tmp_path: Path) -> None:
     with path.open("a") as stream:
         stream.write('{"step": 2, "lo')
     assert [{"step": 1}] == files.read_json_lines(path)
+
+
+def test_a_system_that_cannot_keep_the_promise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows a store is not opened, nothing is written, and the message says what does instead."""
+    monkeypatch.setattr("bertwright.store.sys", SimpleNamespace(platform="win32"))
+    with pytest.raises(StoreError, match="found Windows.*expected Linux.*WSL"):
+        Store(tmp_path / "store")
+    assert not (tmp_path / "store").exists()

@@ -109,9 +109,12 @@ def test_a_report_that_came_alone_is_compared_without_rows(tmp_path: Path) -> No
 
 def test_settings_and_data_that_differ_are_named(tmp_path: Path) -> None:
     """Keys are whole, entries of lists have their names, and where a file lies is no difference."""
-    same = "store: /x/store\ntasks:\n- name: triage\n  train: /x/train.csv\n"
+    same = "store: /x/store\nname: x\ntasks:\n- name: triage\n  train: /x/train.csv\n"
     one = same + "  epochs: 3\nfinetune:\n  trainable: [full, {method: bitfit, learning_rate: 0.001}]\n"
-    two = same.replace("/x", "/y") + "  epochs: 4\nfinetune:\n  trainable: [full, {method: bitfit}]\n"
+    two = (
+        same.replace("/x/s", "/y/my-s").replace("/x", "/y").replace("name: x", "name: y")
+        + "  epochs: 4\nfinetune:\n  trainable: [full, {method: bitfit}]\n"
+    )
     a, b = finished(tmp_path / "a", [GOLD], recipe=one), finished(tmp_path / "b", [GOLD], recipe=two, checksum="d" * 32)
     found = compare_runs(a, b)
     assert [("tasks[triage].epochs", "3", "4"), ("finetune.trainable[bitfit].learning_rate", "0.001", None)] == [

@@ -21,13 +21,14 @@ from bertwright.deploy import manifest as contents
 from bertwright.deploy.bank import Bank, Entry, PackInfo
 from bertwright.deploy.engine import Engine
 from bertwright.deploy.flight import Flight
-from bertwright.deploy.processor import overflows, processors
+from bertwright.deploy.processor import overflows
 from bertwright.deploy.rows import Answer, Encoded, Row, encoded
 from bertwright.deploy.sessions import onnxruntime
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack
 from bertwright.pack import read as read_pack
+from bertwright.processes import processors
 from bertwright.text.tokenizer import Tokenizer
 
 __all__ = ["Answer", "Encoded", "Flight", "PackInfo", "Row", "Runtime"]

@@ -21,7 +21,7 @@ import psutil
 
 from bertwright import __version__, files
 from bertwright.out_of_memory import memory_told
-from bertwright.processes import Tell, silent
+from bertwright.processes import Tell, processors, silent
 from bertwright.recipe import Recipe
 from bertwright.reports.cards import write_cards
 from bertwright.stages.work import Machine, Work
@@ -114,7 +114,7 @@ def carry_out(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any
 def machine(recipe: Recipe, kind: str | None = None) -> Machine:
     """Return where to work; a kind of stage that goes side by side has its share of the threads."""
     system = recipe.system
-    threads = system.threads or len(os.sched_getaffinity(0))
+    threads = system.threads or processors()
     return Machine(
         threads=max(1, threads // system.runs) if kind in SIDE_BY_SIDE else threads,
         devices=system.devices,

@@ -110,10 +110,11 @@ def _low_rate(options: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many rows a file has and how many tokens a batch of them is wide, on average."""
+    """How many rows a file has, and how many tokens a batch of them is wide, on average and at most."""
 
     rows: int
     length: int
+    longest: int
 
 
 def _not_compared(against: Mapping[str, Any]) -> list[str]:
@@ -149,4 +150,5 @@ def sizes_of(
         # About as many as ``encode_windows`` makes of a text alone; the other half of a pair takes some room of each.
         each = [len(windows_of(length, max_length, task.window_stride)) for length in lengths]
         count = round(count * sum(each) / len(each))
-    return Sizes(count, int(np.ceil(np.minimum(lengths, max_length).mean())))
+    widths = np.minimum(lengths, max_length)
+    return Sizes(count, int(np.ceil(widths.mean())), int(widths.max()))
