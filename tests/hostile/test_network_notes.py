@@ -1,0 +1,35 @@
+"""A recipe that uses a network says so before any work, and no other recipe does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bertwright.pipeline.check import _network
+from bertwright.reading import default_recipe
+
+
+def notes(tmp_path: Path, sources: list[object], **system: object) -> list[str]:
+    """Return the notes of a recipe."""
+    (tmp_path / "t.txt").write_text("text\n")
+    return _network(default_recipe(folder=tmp_path, prepare={"sources": sources}, system=system))
+
+
+def test_hub_datasets_and_far_trackers_are_named(tmp_path: Path) -> None:
+    """Each by its name, with what goes over the network."""
+    found = notes(tmp_path, ["t.txt", {"hub": "owner/corpus"}], trackers=["wandb", "tensorboard"])
+    assert ["the network is asked for the hub dataset owner/corpus", "wandb is told the figures"] == [
+        next(
+            said
+            for said in ("the network is asked for the hub dataset owner/corpus", "wandb is told the figures")
+            if said in note
+        )
+        for note in found
+    ]
+
+
+@pytest.mark.parametrize("trackers", [[], ["tensorboard"]])
+def test_a_recipe_of_files_has_no_such_note(tmp_path: Path, trackers: list[str]) -> None:
+    """Files, a dataset's folder on this machine, and a tracker that writes files."""
+    assert [] == notes(tmp_path, ["t.txt", {"hub": str(tmp_path)}], trackers=trackers)
