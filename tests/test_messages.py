@@ -17,7 +17,8 @@ MESSAGES = collected()
 _EXPECTED = (
     "expected|has to|have to|needs?|wanted|allowed|at most|at least|supported|up to|only|may|is one of|are one of|"
     r"known (?:are|is)|(?:the|its|whose) [\w ]+ are|there (?:is|are)|it (?:is|has)|they are|are numbered|ends in|"
-    "such as|could be|are called|which are|those that do are|are read from|a row is|is for|are of|is written|make one|continues"
+    "such as|could be|are called|which are|those that do are|are read from|a row is|is for|are of|"
+    "is written|make one|continues"
 )
 # ... and what to do next: a verb that begins a clause.
 _DO = (

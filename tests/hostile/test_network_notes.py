@@ -6,27 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.pipeline.check import _network
+from bertwright.pipeline.check import network_notes
 from bertwright.reading import default_recipe
 
 
 def notes(tmp_path: Path, sources: list[object], **system: object) -> list[str]:
     """Return the notes of a recipe."""
     (tmp_path / "t.txt").write_text("text\n")
-    return _network(default_recipe(folder=tmp_path, prepare={"sources": sources}, system=system))
+    return network_notes(default_recipe(folder=tmp_path, prepare={"sources": sources}, system=system))
 
 
 def test_hub_datasets_and_far_trackers_are_named(tmp_path: Path) -> None:
     """Each by its name, with what goes over the network."""
-    found = notes(tmp_path, ["t.txt", {"hub": "owner/corpus"}], trackers=["wandb", "tensorboard"])
-    assert ["the network is asked for the hub dataset owner/corpus", "wandb is told the figures"] == [
-        next(
-            said
-            for said in ("the network is asked for the hub dataset owner/corpus", "wandb is told the figures")
-            if said in note
-        )
-        for note in found
-    ]
+    hub, tracker = notes(tmp_path, ["t.txt", {"hub": "owner/corpus"}], trackers=["wandb", "tensorboard"])
+    assert "note: the network is asked for the hub dataset owner/corpus, and what comes is kept in the store" == hub
+    assert "note: wandb is told the figures of a pretraining, and may send them over the network" == tracker
 
 
 @pytest.mark.parametrize("trackers", [[], ["tensorboard"]])

@@ -88,7 +88,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     forecast = importlib.import_module("bertwright.pipeline.forecast")
     predicted = forecast.measure_stages(recipe, due, folders) if due else {}
     refuse(predicted, recipe, store.root)
-    notes += _network(recipe)
+    notes += network_notes(recipe)
     if any(stage.kind == "fetch" for stage in due):
         notes.append("note: hub datasets are not here yet, and the forecast leaves out what needs them")
     for name, one in predicted.items():
@@ -162,7 +162,7 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
     return problems
 
 
-def _network(recipe: Recipe) -> list[str]:
+def network_notes(recipe: Recipe) -> list[str]:
     """Return a note for all that a recipe asks a network for; of every other recipe nothing leaves the machine."""
     named = [source.hub for source in (recipe.prepare.sources if recipe.prepare else ()) if source.hub is not None]
     # A folder takes the place of a name, and tensorboard writes files.
