@@ -3,10 +3,10 @@
     python benchmarks/int8_quality.py [RUNS ...] [--save NAME]
 
 RUNS are folders of seeds, such as `build/store/runs/trial-bitfit-trec/tasks/trec/given-full`, whole models or packs of
-BitFit; by default those of TREC that `bertwright run recipes/trial-bitfit.yaml` left. Every seed is exported in int8 as
-`bertwright export` does it, and answers the task's own test rows; `lost` is torch's accuracy less int8's in points,
-with the 95 % interval of a bootstrap over pairs, rows of a seed. The last line is one JSON object: `lost_points`,
-the largest of all runs, and each run's figures.
+BitFit; by default those of TREC that `bertwright run recipes/trial-bitfit.yaml` left. Nothing is trained. Every seed is
+exported in int8 as `bertwright export` does it, and answers the task's own test or dev rows; `lost` is torch's score
+(accuracy; Matthews correlation for CoLA) less int8's in points, with the 95 % interval of a bootstrap over pairs, rows
+of a seed. The last line is one JSON object: `lost_points`, the largest of all runs, and each run's figures.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from bertwright.deploy.proof import Probe, ask, expected
 from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.sources import deployable
 from bertwright.stages.export_sources import gather
+from bertwright.tasks.metrics import METRICS
 from bertwright.tasks.readers import text_columns
 from bertwright.tasks.statistics import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 RUNS = [ROOT / "build/store/runs/trial-bitfit-trec/tasks/trec" / name for name in ("given-full", "given-bitfit")]
-SETS = {"trec": "trec/test.jsonl", "mrpc": "mrpc/dev.jsonl", "sst2": "sst2/dev.jsonl", "rte": "rte/dev.jsonl"}
+SETS = {"trec": "trec/test.jsonl", **{name: f"{name}/dev.jsonl" for name in ("cola", "mrpc", "rte", "sst2")}}
 DATA = ROOT.parent / "shared" / "data" / "tasks"
 
 
@@ -56,6 +57,11 @@ def answers(seed: Path, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array([labels.index(one) for one in gold]), want, got
 
 
+def mean_score(metric: str, gold: np.ndarray, seeds: list[np.ndarray]) -> float:
+    """Return the mean of a metric over seeds' answers, (n,) each; undefined ones count as 0, as GLUE does."""
+    return float(np.mean([METRICS[metric].compute(gold, one, None).value or 0.0 for one in seeds]))
+
+
 def one_run(run: Path) -> dict[str, Any]:
     """Return what a run's seeds lose in int8."""
     task = run.parent.name
@@ -66,22 +72,24 @@ def one_run(run: Path) -> dict[str, Any]:
     gold, torch, int8 = found[0][0], [one[1] for one in found], [one[2] for one in found]
     # A seed's int8 is compared with that seed's torch: every row of every seed is a pair.
     pairs = (np.concatenate([one[place] for one in found]) for place in (1, 2))
-    apart = compare(np.tile(gold, len(found)), *([one] for one in pairs), metric="accuracy")
+    metric = "matthews" if task == "cola" else "accuracy"
+    apart = compare(np.tile(gold, len(found)), *([one] for one in pairs), metric=metric)
     if apart is None:
-        raise SystemExit(f"{run}: the accuracy is undefined")
+        raise SystemExit(f"{run}: the {metric} is undefined")
     same = float(np.mean([np.mean(a == b) for a, b in zip(torch, int8, strict=True)]))
     figures = {
         "seeds": len(seeds),
         "rows": len(gold),
-        "torch": float(np.mean([np.mean(one == gold) for one in torch])),
-        "int8": float(np.mean([np.mean(one == gold) for one in int8])),
+        "metric": metric,
+        "torch": mean_score(metric, gold, torch),
+        "int8": mean_score(metric, gold, int8),
         "same_answers": same,
         "lost_points": 100 * apart.difference,
         "interval_points": [100 * bound for bound in apart.interval],
     }
     low, high = figures["interval_points"]
     print(
-        f"{task} {run.name}, {len(seeds)} seeds x {len(gold)} rows: torch fp32 {figures['torch']:.2%}, int8 "
+        f"{task} {run.name}, {len(seeds)} seeds x {len(gold)} rows, {metric}: torch fp32 {figures['torch']:.2%}, int8 "
         f"{figures['int8']:.2%}, lost {figures['lost_points']:+.2f} points ({low:+.2f} to {high:+.2f}); "
         f"{same:.2%} same answers",
         flush=True,

@@ -225,10 +225,14 @@ def openvino(path: Path, threads: int) -> Any:
 
 
 def in_turns(works: dict[str, Run], rounds: int, shares: dict[str, float]) -> dict[str, list[float]]:
-    """Return the seconds of each work in each round; the first round warms up."""
+    """Return the seconds of each work in each round; the first round warms up.
+
+    Threads of the work before go on asking for more for some milliseconds: they are given time to fall asleep.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
+            time.sleep(0.05)
             begun = time.perf_counter()
             work()
             times[name].append((time.perf_counter() - begun) * shares.get(name, 1.0))

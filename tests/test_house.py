@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "bertwright"
 ORDER = [
     ["errors"],
     ["door"],
-    ["bias_terms", "debias_settings", "exits_settings", "files", "processes", "units", "yaml_text"],
+    [
+        "bias_terms",
+        "debias_settings",
+        "exits_settings",
+        "files",
+        "out_of_memory",
+        "pack_card",
+        "processes",
+        "units",
+        "yaml_text",
+    ],
     ["debias_published", "fields", "pack", "store", "demo", "presets"],
     ["pack_pairs", "recipe_debias", "recipe_exits", "recipe_text"],
     ["recipe_methods"],
@@ -28,7 +39,19 @@ ORDER = [
     ["screen"],
     ["pipeline"],
     ["console"],
-    ["cli_exits", "cli_export", "cli_init", "cli_memory", "cli_pack", "cli_predict", "cli_serve", "cli_store", "cli_submit"],
+    [
+        "cli_compare",
+        "cli_exits",
+        "cli_export",
+        "cli_init",
+        "cli_memory",
+        "cli_pack",
+        "cli_plan",
+        "cli_predict",
+        "cli_serve",
+        "cli_store",
+        "cli_submit",
+    ],
     ["cli"],
     ["__main__"],
 ]
@@ -68,6 +91,55 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_files_stay_small(path: Path) -> None:
     """A file holds one idea and at most 400 lines."""
     assert path.read_text(encoding="utf-8").count("\n") <= 400
+
+
+# Calls that change the disk, whoever's they are.
+WRITING = {
+    *("rename", "fsync", "fdatasync", "mkdir", "makedirs", "unlink", "rmdir", "rmtree", "link", "symlink", "chmod"),
+    *("hardlink_to", "symlink_to", "write_text", "write_bytes", "touch", "copyfile", "copytree", "copy2", "move"),
+    *("truncate", "posix_fallocate", "utime", "FileLock", "flock", "open_memmap", "tofile", "save_file", "mkstemp"),
+    *("NamedTemporaryFile", "TemporaryDirectory", "TemporaryFile", "mkdtemp", "save_pretrained"),
+}
+# Calls of libraries that write where no stream is among their arguments.
+INTO_A_STREAM = {"np.save", "np.savez", "pq.write_table", "pq.ParquetWriter"}
+# What is no file (the pipe to a parent), and what `door.hand_over` calls.
+ALLOWED = {("processes.py", "open"), ("deploy/nodes.py", "onnx.save_model")}
+
+
+def written_by(call: ast.Call) -> str | None:
+    """Return how a call changes the disk, or ``None``."""
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    owner = getattr(function.value, "id", "") if isinstance(function, ast.Attribute) else ""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    words = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    if owner in ("door", "files") or (name.startswith("write_") and isinstance(function, ast.Name)):
+        return None
+    if name in ("open", "fdopen"):
+        return "open" if any(re.fullmatch("[rwaxbt+]*[wax+][rwaxbt+]*", word) for word in words) else None
+    if f"{owner}.{name}" in INTO_A_STREAM:
+        names = {one.id for argument in call.args for one in ast.walk(argument) if isinstance(one, ast.Name)}
+        return None if names & {"stream", "target", "io"} else f"{owner}.{name}"
+    if owner == "onnx" and name.startswith("save"):
+        return f"{owner}.{name}"
+    # A path's takes one argument, a string's two, and that of dataclasses names all but one.
+    if name == "replace" and isinstance(function, ast.Attribute) and len(given) == 1:
+        return name
+    return name if name in WRITING or f"{owner}.{name}" in ("os.remove", "shutil.copy") else None
+
+
+def test_only_the_door_changes_the_disk() -> None:
+    """What is written, renamed, removed, linked, locked or synced goes through `door`, which tests can make fail."""
+    found = {
+        (str(path.relative_to(SOURCE)), way)
+        for path in FILES
+        if path.name != "door.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and (way := written_by(node))
+    }
+    assert ALLOWED == found
+    for path in FILES:
+        assert "from bertwright.door import" not in path.read_text(encoding="utf-8"), path
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """bertwright: train, adapt and serve your own BERT-like text encoders on private text and modest hardware.
 
 The verbs of the command line are functions here; each takes a recipe, a recipe's file, or a mapping of its sections;
-``predict`` takes a fine-tuned run's folder and a file.
+``predict`` takes a fine-tuned run's folder and a file, ``compare_runs`` two finished runs.
 Names are loaded when they are first used, so that ``import bertwright`` is instant and needs no torch.
 """
 
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bertwright.errors import BertwrightError, InputError, RecipeError, RunError
     from bertwright.pipeline.check import Check, check
+    from bertwright.pipeline.compare import compare_runs
     from bertwright.pipeline.run import Result, evaluate, finetune, prepare, pretrain, report, run
     from bertwright.pipeline.submit import Submitted, submit
     from bertwright.reading import default_recipe, load_recipe
@@ -32,6 +33,7 @@ _HOMES = {
     "RunError": "errors",
     "Submitted": "pipeline.submit",
     "check": "pipeline.check",
+    "compare_runs": "pipeline.compare",
     "default_recipe": "reading",
     "evaluate": "pipeline.run",
     "finetune": "pipeline.run",
@@ -55,6 +57,7 @@ __all__ = [
     "RunError",
     "Submitted",
     "check",
+    "compare_runs",
     "default_recipe",
     "evaluate",
     "finetune",

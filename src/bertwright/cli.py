@@ -10,16 +10,18 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bertwright import __version__
+from bertwright.cli_compare import show_comparison
 from bertwright.cli_exits import exits_app
 from bertwright.cli_export import export_command
 from bertwright.cli_init import init_command, schema_command
 from bertwright.cli_memory import canaries_command, memorise_command
 from bertwright.cli_pack import pack_app
+from bertwright.cli_plan import plan_command, status_command
 from bertwright.cli_predict import predict_command
 from bertwright.cli_serve import serve_command
 from bertwright.cli_store import store_app
@@ -38,6 +40,7 @@ from bertwright.console import (
     stop_when_asked,
 )
 from bertwright.errors import BertwrightError, InputError
+from bertwright.out_of_memory import is_out_of_memory
 from bertwright.processes import launched
 
 app = typer.Typer(
@@ -75,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+_MEMORY = (
+    "the memory that this process may take is full. Close other programs, or take fewer rows at once (`micro_batch` in "
+    "a recipe changes no result). What was finished is kept; give the same command again."
+)
+
 # What the extra `train` brings; text, plans and reports need none of it.
 _OF_TRAINING = ("torch", "transformers", "accelerate")
 
@@ -86,7 +94,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     output.json = output.quiet = output.verbose = False
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, standalone_mode=False, prog_name="bertwright")
         return result if isinstance(result, int) else 0
     except typer.Exit as leave:
         return int(leave.exit_code)
@@ -97,20 +105,28 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return fail(_system(error), 2, "InputError")
     except Exception as error:
-        # Click raises its own exceptions for a wrong command line; they know how to show themselves.
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            return int(error.exit_code)
+        # Click raises its own exceptions for a wrong command line, before a command could note its options.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            output.json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+            return fail(_misused(error), int(error.exit_code), "UsageError")
         if isinstance(error, ModuleNotFoundError) and error.name in (*_OF_TRAINING, *_OF_EXPORT):
             extra = "train" if error.name in _OF_TRAINING else "export"
             wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
+        if is_out_of_memory(error):
+            return fail(_MEMORY, 2, "InputError")
         traceback.print_exc()
         return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",
             1,
             "Fault",
         )
+
+
+def _misused(error: Any) -> str:
+    """Say what was wrong with a command line, and where its options are told."""
+    command = getattr(getattr(error, "ctx", None), "command_path", None) or "bertwright"
+    return f"{error.format_message().rstrip('.')}; `{command} --help` tells its arguments and options"
 
 
 def _system(error: OSError) -> str:
@@ -245,18 +261,36 @@ app.command("memorise")(memorise_command)
 
 @app.command("report")
 def report_command(
-    recipe: RecipePath,
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe, a YAML file.")] = None,
     overrides: Overrides = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="A B",
+            help="Set two finished runs against each other instead: recipes, runs' folders, or their report.json.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The page of --compare; its JSON stands beside it.")
+    ] = Path("comparison.html"),
     no_examples: Annotated[
         bool, typer.Option("--no-examples", help="Leave out every text of your rows, and words found in them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the report page of what is finished; nothing is run."""
+    """Write the report page of what is finished, or compare two runs; nothing is run."""
     ask(as_json)
     from bertwright.pipeline.run import report
     from bertwright.reading import load_recipe
 
+    if compare is not None:
+        if recipe is not None:
+            raise InputError(f"--compare takes two runs and no recipe beside them; found also {recipe}, leave it out")
+        show_comparison(*compare, out)
+        return
+    if recipe is None:
+        raise InputError("report: found neither a recipe nor --compare; give a RECIPE, or --compare A B")
     own = [*(overrides or ()), *(["report=no-examples"] if no_examples else [])]
     page = report(load_recipe(recipe, own), command=" ".join(["bertwright", *sys.argv[1:]]))
     show([f"report: {page}"], {"report": page})
@@ -283,37 +317,8 @@ def check_command(
     show(found.lines(), found.as_dict())
 
 
-@app.command("plan")
-def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Show the stages: what is done, what would run, and why. Nothing is run."""
-    ask(as_json)
-    from bertwright.pipeline.plan import plan
-    from bertwright.pipeline.run import pointers, run_folder
-    from bertwright.pipeline.stage import standings
-    from bertwright.reading import load_recipe
-    from bertwright.store import Store
-
-    whole = load_recipe(recipe, overrides or ())
-    store, before = Store(whole.store), pointers(run_folder(whole))
-    stages = plan(whole)
-    states = standings(stages, store, before, whole=whole.finetune.keep != "none")
-    rows = [(stage, states[stage.name]) for stage in stages]
-    width = max((len(stage.name) for stage, _ in rows), default=0)
-    show(
-        [f"{due.state:8}{stage.name:{width + 2}}{due.why}" for stage, due in rows],
-        {"stages": [{"name": s.name, "identity": s.identity, "state": d.state, "why": d.why} for s, d in rows]},
-    )
-
-
-@app.command("status")
-def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Show how far a run is, from any shell, while it works."""
-    ask(as_json)
-    from bertwright.pipeline.status import status
-    from bertwright.reading import load_recipe
-
-    found = status(load_recipe(recipe, overrides or ()))
-    show(found.lines(), found.as_dict())
+app.command("plan")(plan_command)
+app.command("status")(status_command)
 
 
 @app.command("demo")
@@ -323,9 +328,10 @@ def demo_command(
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write a small made-up language with its tasks, and run its recipe from text to report."""
-    ask(as_json, quiet)
+    ask(as_json, quiet, verbose)
     from bertwright.demo.write import write_demo
 
     write_demo(folder, seed=seed)

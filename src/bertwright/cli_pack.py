@@ -47,7 +47,7 @@ def pack_list(
             faults.append({"file": path, "message": str(error)})
             continue
         # A run leaves its pack, and once more with scores, under several names: it is one pack, and scores are shown.
-        key = to_bytes(replace(pack, scores=()))
+        key = to_bytes(replace(pack, scores=(), card=None))
         if key not in once or (pack.scores and not once[key][1].scores):
             once[key] = path, pack
     sizes = [path.stat().st_size for path, _ in once.values()]
@@ -73,6 +73,18 @@ def pack_show(path: PackPath, as_json: Json = False) -> None:
     if any(key.endswith(".key") for key in changes) and pack.backbone.family != "modern":
         lines.append("(the key's is noise: softmax takes it away)")
     show(lines, {"file": path, "bytes": size, **pack.header(), "changes": changes})
+
+
+@pack_app.command("card")
+def pack_print_card(path: PackPath, as_json: Json = False) -> None:
+    """Print a pack's card, Markdown: its data, recipe, scores, licence, limits, and how to load it."""
+    ask(as_json)
+    from bertwright.pack import read
+    from bertwright.reports.card import markdown
+    from bertwright.reports.pack_cards import pack_card
+
+    page = markdown(pack_card(read(path)))
+    show(page.rstrip("\n").split("\n"), {"file": path, "card": page})
 
 
 @pack_app.command("verify")
@@ -107,10 +119,15 @@ def pack_export(
 ) -> None:
     """Write pack and encoder as one ordinary model folder, proved with the ordinary class."""
     ask(as_json)
+    from bertwright.reports.card import markdown
+    from bertwright.reports.pack_cards import pack_card
     from bertwright.stages.export_pack import export_pack
     from bertwright.stages.packs import encoder_of
 
-    done = export_pack(path, encoder or encoder_of(path), out)
+    def card(pack: Pack) -> str:
+        return markdown(pack_card(pack, whole=True))
+
+    done = export_pack(path, encoder or encoder_of(path), out, card)
     proof = f"{done['proof']['class']} gives the same within {done['proof']['largest_difference']:.1e}"
     show([f"{out}: task {done['task']}; {proof}", f"answer with: bertwright predict {out} FILE -o OUT"], done)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from bertwright.console import Json, Quiet, ask, output, show
 from bertwright.errors import InputError
+from bertwright.processes import processors
 
 _NEEDED = ("onnxruntime", "starlette", "uvicorn")
 
@@ -66,7 +66,7 @@ def serve_command(
     wanted = serving.Serving(
         folder=folder,
         packs=packs,
-        threads=threads or max(1, _processors() // workers),
+        threads=threads or max(1, processors() // workers),
         token_file=token_file,
         local=local,
         settings=settings,
@@ -102,10 +102,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ready(address: str, names: list[str] | None, workers: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -57,6 +58,7 @@ def writing(path: Path) -> Iterator[door.Stream]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     with explained(path):
         make_folder(path.parent)
+        clear(path.parent, path.name)
         try:
             with door.create(temporary) as stream:
                 yield stream
@@ -182,6 +184,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the name ``path``, whole and on disk, when the block ends well."""
     temporary = path.with_name(path.name + TEMPORARY)
     with explained(path):
+        clear(path.parent, path.name)
         remove(temporary)
         make_folder(temporary)
         yield temporary
@@ -197,10 +200,30 @@ def remove(path: Path) -> None:
         # The folder first takes a temporary name, so that a kill leaves no half folder under the good name.
         doomed = path if path.name.endswith(TEMPORARY) else path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
         if doomed != path:
+            if doomed.exists():  # a killed process had this one's number
+                door.remove_folder(doomed)
             door.rename(path, doomed)
         door.remove_folder(doomed)
     else:
         door.remove_file(path)
+
+
+def clear(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in a folder, half-written or half-removed; of one ``name``, or of all."""
+    for left in folder.glob(f"{'*' if name is None else glob.escape(name)}.*{TEMPORARY}"):
+        if not _at_work(left.name.split(".")[-2]):
+            remove(left)
+
+
+def _at_work(process: str) -> bool:
+    """Return whether a process, by its number, runs; what has no number belongs to whoever holds a lock."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return int(process) != os.getpid()
 
 
 def sync(path: Path) -> None:

@@ -15,17 +15,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic_core
 import safetensors
 import safetensors.numpy
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bertwright import files
 from bertwright.bias_terms import POOLER, Term, choose, terms_of
 from bertwright.errors import DataError, InputError
+from bertwright.pack_card import PackCard, Strict
 
 FORMAT = 1
 SUFFIX = ".pack"
@@ -40,14 +41,8 @@ _MOST = {"layers": 1024, "width": 1 << 16, "inner": 1 << 20}
 _AGAIN = "copy it once more, or make it again"
 
 
-class _Strict:
-    """Part of a header: known keys alone, of their own types, no NaN."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
 @dataclass(frozen=True)
-class Backbone(_Strict):
+class Backbone(Strict):
     """The frozen encoder: hashes of its tensors and of its tokenizer, its shape (``EncoderConfig.as_dict``).
 
     ``pooler`` tells whether a head's dense layer came with it.
@@ -61,7 +56,7 @@ class Backbone(_Strict):
 
 
 @dataclass(frozen=True)
-class PackTask(_Strict):
+class PackTask(Strict):
     """The task: as ``task.json`` in a fine-tuned run's folder, and a name for each output."""
 
     name: str
@@ -76,7 +71,7 @@ class PackTask(_Strict):
 
 
 @dataclass(frozen=True)
-class Counts(_Strict):
+class Counts(Strict):
     """How many numbers the pack holds, and of how many parameters of the encoder."""
 
     body: int
@@ -87,7 +82,7 @@ class Counts(_Strict):
 
 
 @dataclass(frozen=True)
-class Method(_Strict):
+class Method(Strict):
     """How it was learnt: the choice of terms (``bias_terms.choose``; ``None``: the head alone), and of layers."""
 
     name: str
@@ -97,7 +92,7 @@ class Method(_Strict):
 
 
 @dataclass(frozen=True)
-class Score(_Strict):
+class Score(Strict):
     """What the pack reached on a set, from 0 to 1; ``None`` where the metric is undefined."""
 
     set: str
@@ -109,7 +104,7 @@ class Score(_Strict):
 
 
 @dataclass(frozen=True)
-class _Header(_Strict):
+class _Header(Strict):
     format: Literal[1]
     backbone: Backbone
     task: PackTask
@@ -118,6 +113,7 @@ class _Header(_Strict):
     scores: tuple[Score, ...]
     policy: dict[str, Any] | None
     recipe: str
+    card: PackCard | None = None
 
 
 _HEADER = TypeAdapter(_Header)
@@ -137,6 +133,7 @@ class Pack:
     scores: tuple[Score, ...] = ()
     policy: dict[str, Any] | None = None
     recipe: str = ""
+    card: PackCard | None = None
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -154,6 +151,7 @@ class Pack:
             "scores": [asdict(score) for score in self.scores],
             "policy": self.policy,
             "recipe": self.recipe,
+            **({} if self.card is None else {"card": asdict(self.card)}),
         }
 
 
@@ -270,6 +268,7 @@ def read(path: Path) -> Pack:
         header.scores,
         header.policy,
         header.recipe,
+        header.card,
     )
     _check(found, str(path))
     return found

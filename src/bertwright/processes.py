@@ -124,8 +124,8 @@ class Processes:
             code = process.wait()
             end = said.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
             raise RunError(
-                f"a process ended with code {code} while it worked at {target}. What was saved is kept and the same "
-                f"command continues. It said:\n{end}"
+                f"a process {ended(code)} while it worked at {target}. What was saved is kept and the same command "
+                f"continues. It said:\n{end}"
             )
         finally:
             if process.poll() is None:
@@ -145,6 +145,20 @@ def _answers(process: subprocess.Popen[str], call: Mapping[str, Any]) -> Iterato
     for line in process.stdout:
         kind, content = json.loads(line)
         yield kind, content
+
+
+def ended(code: int) -> str:
+    """Say how a process ended that should not have."""
+    if code == -signal.SIGKILL:
+        return (
+            "was killed, by somebody or because the machine's memory was full (lower `system.runs` or `system.threads`)"
+        )
+    return f"ended with code {code}"
+
+
+def processors() -> int:
+    """Return how many processors this process may use; a system that cannot tell has all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def die_with(parent: int) -> None:

@@ -376,6 +376,8 @@ class Recipe(Section):
     """Name of the run's folder; off in a file: the file's name."""
     preset: Literal["bertwright", "extremebert-base", "extremebert-large", "24hbert"] | None = None
     """A published system's settings, or ours, for whatever the recipe leaves out."""
+    license: Annotated[str, Field(pattern=r"^[^\r\n]{1,100}$")] = "unknown"
+    """Who may use what comes of it, such as `apache-2.0`; said in cards of models and packs from now on."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything that is drawn."""
     store: Location = Path("bertwright-store")

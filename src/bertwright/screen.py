@@ -22,7 +22,8 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        # What is printed is the user's names and words: brackets in it are no markup, and no line is broken.
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._quiet = quiet
         self._verbose = verbose
         self._live: Progress | None = None
@@ -33,7 +34,11 @@ class Screen:
     def __enter__(self) -> Screen:
         """Start the live line where there is a terminal."""
         if self.console.is_terminal and not self._quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[figures]}"))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(30),
+                TextColumn("{task.fields[figures]}", markup=False),
+            )
             self._live = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self._live.start()
         return self
@@ -65,7 +70,7 @@ class Screen:
         if self._live is not None:
             self._bars[stage] = self._live.add_task(stage, total=1.0, figures="")
         elif stage != "forecast" or self._verbose:
-            self.console.print(f"{stage}: {why}")
+            self.console.print(f"{stage}: starts ({why})")
 
     def _work(self, stage: str, fields: dict[str, Any]) -> None:
         if said := fields.get("said"):

@@ -17,8 +17,9 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +66,11 @@ class Store:
     """A folder of stages. Opening it creates what is missing and refuses a newer format."""
 
     def __init__(self, root: Path) -> None:
+        if sys.platform == "win32":
+            raise StoreError(
+                f"{root}: found Windows, which cannot bring a folder's rename to the disk, on which finished stages "
+                "rest; expected Linux. Give the command in WSL, a virtual machine or a container."
+            )
         self.root = root
         self.stages = root / "stages"
         self.locks = root / "locks"
@@ -169,7 +175,7 @@ class Store:
     def shed(self, kind: str, identity_: str, part: str) -> None:
         """Remove one folder of a sealed stage; its record says so, and holds no checksums of it any more.
 
-        The record is written first: what a kill then leaves behind is named by ``verify``.
+        The record is written first: what a kill then leaves behind goes the next time.
         """
         with self.lock(kind, identity_):
             folder = self.folder(kind, identity_)
@@ -180,6 +186,7 @@ class Store:
                 files.write_json(folder / RECORD, {**record, "files": kept, "disk_bytes": size, "shed": [part]})
             if (folder / part).exists():
                 files.remove(folder / part)
+            files.clear(folder, part)
 
     def discard(self, kind: str, identity_: str) -> None:
         """Remove a sealed stage, where it is there, so that it can be done again."""
@@ -202,22 +209,23 @@ class Store:
             if folder.name.endswith((PARTIAL, files.TEMPORARY)):
                 continue
             try:
-                contents = files.read_json(folder / RECORD)["files"]
+                record = files.read_json(folder / RECORD)
+                contents, shed = record["files"], record.get("shed", ())
             except (OSError, ValueError, KeyError) as error:
                 damage.append(Damage(folder.name, f"its record cannot be read ({error})"))
                 continue
-            damage += [Damage(folder.name, message) for message in _compare(folder, contents)]
+            damage += [Damage(folder.name, message) for message in _compare(folder, contents, shed)]
         return damage
 
     def collect_garbage(self, *, dry_run: bool = False) -> tuple[list[str], int]:
-        """Remove stages that no run points to, and what killed runs left; return their names and bytes freed.
+        """Remove stages that no run points to, begun or finished; return their names and bytes freed.
 
-        A stage whose lock is held is left alone.
+        A stage whose lock is held is left alone. What is half-written in the folders of runs goes too, and is not told.
         """
         needed = {path.name for path in self._needed()}
         removed, freed = [], 0
         for folder in sorted(self.stages.iterdir()):
-            if folder.name in needed:
+            if folder.name.removesuffix(PARTIAL) in needed:  # checkpoints of a run that is to go on are needed
                 continue
             kind, _, identity_ = folder.name.removesuffix(PARTIAL).rpartition("-")
             with contextlib.suppress(LockHeld), self.lock(kind, identity_):
@@ -225,6 +233,8 @@ class Store:
                 removed.append(folder.name)
                 if not dry_run:
                     files.remove(folder)
+        for folder in () if dry_run else (self.root, self.locks, *_folders(self.runs)):
+            files.clear(folder)
         return removed, freed
 
     def _needed(self) -> Iterator[Path]:
@@ -233,7 +243,16 @@ class Store:
                 yield self.folder(entry["kind"], entry["identity"])
 
 
-def _compare(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
+def _folders(folder: Path) -> Iterator[Path]:
+    """Give a folder and those in it, behind no link."""
+    yield folder
+    for inside in folder.iterdir():
+        if inside.is_dir() and not inside.is_symlink() and not inside.name.endswith(files.TEMPORARY):
+            yield from _folders(inside)
+
+
+def _compare(folder: Path, contents: Mapping[str, Any], shed: Sequence[str]) -> Iterator[str]:
+    """Give what is wrong with a stage's files; what is shed or half-written may still be there."""
     for name, entry in contents.items():
         path = folder / name
         if not path.is_file():
@@ -244,7 +263,9 @@ def _compare(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} has changed since it was sealed"
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and name != RECORD and name not in contents:
+        first = path.relative_to(folder).parts[0]
+        going = first in shed or first.endswith(files.TEMPORARY)
+        if path.is_file() and name != RECORD and name not in contents and not going:
             yield f"{name} is not in its record"
 
 

@@ -295,7 +295,7 @@ def test_damaged_folders_are_refused(copy: Path) -> None:
         Runtime(copy)
     weights.write_bytes(whole)
     for values, told in (
-        ({"format": 2}, "written in format 2 by bertwright"),
+        ({"format": 1}, "written in format 1 by bertwright"),
         ({"precision": "int4"}, "precision: found 'int4'"),
         ({"files": {"../passwd": "0"}}, "which lies outside of the folder"),
         ({"files": {}}, "the part embeddings.onnx has no checksum"),

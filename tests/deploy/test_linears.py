@@ -7,13 +7,14 @@ import onnxruntime
 import pytest
 
 from bertwright.deploy.linears import Linears, quantized
-from bertwright.deploy.nodes import Graph
+from bertwright.deploy.nodes import BLOCKS_OPSET, OPSET, Graph
 from bertwright.deploy.processor import bits_here, overflows
 
 
 def product(x: np.ndarray, weight: np.ndarray, *, precision: str = "int8", **options: object) -> np.ndarray:
     """Return what a graph of one product gives."""
-    graph, after_gelu = Graph(), bool(options.pop("after_gelu", False))
+    graph = Graph(OPSET if options.get("standard") else BLOCKS_OPSET)
+    after_gelu = bool(options.pop("after_gelu", False))
     linears = Linears(graph, precision=precision, **options)  # type: ignore[arg-type]
     graph.name(linears.product("x", weight, after_gelu=after_gelu), "y")
     model = graph.model("one", {"x": ("float32", list(x.shape))}, {"y": [*x.shape[:-1], len(weight)]})

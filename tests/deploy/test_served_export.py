@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from toy_exports import TEXTS, MakeToy, ramped
 from toy_server import Start
 
@@ -39,3 +40,49 @@ def test_mixed_rows_are_those_of_each_text_alone_and_of_torch(tmp_path: Path, ma
     torch = toy.torch_logits([pack for pack, _, _ in plain], [text for _, text, _ in plain])
     for logits, (_, _, answer) in zip(torch, plain, strict=True):
         assert np.allclose(logits, answer["logits"], atol=1e-4)
+
+
+def test_a_client_says_when_rows_leave(tmp_path: Path, make_toy: MakeToy, start: Start) -> None:
+    """Of a request or of a row: never, tuned, a policy; a row's own word stands first. Others are not counted."""
+    toy = make_toy()
+    write(tmp_path / "early.pack", ramped(toy, "a", "entropy:0.6"))
+    server = start(runtime=toy.runtime(), folder=tmp_path)
+    watched: list[tuple[str, int]] = []
+    server.service.exits.left = lambda *left: watched.append(left)  # type: ignore[method-assign]
+
+    def layers(**request: object) -> list[int]:
+        answers = server.classify({"pack": "early", "texts": TEXTS, **request}).json["answers"]
+        return [one["layer"] for one in answers]
+
+    assert {1, 3} <= set(own := layers())
+    assert own == layers(exit="tuned") == layers(exit=None)
+    assert watched == [("early", layer) for layer in own] * 3
+    assert {3} == set(layers(exit="never"))
+    assert {1} == set(layers(exit="confidence:0.1"))
+    rows = [{"pack": "early", "text": TEXTS[0], **own} for own in ({}, {"exit": "never"}, {"exit": "confidence:0.1"})]
+    mixed = server.classify({"rows": rows, "exit": "confidence:0.1"}).json["answers"]
+    assert [1, 3, 1] == [one["layer"] for one in mixed]
+    assert len(watched) == 3 * len(own)
+
+
+@pytest.mark.parametrize(
+    ("pack", "exit", "told"),
+    [
+        ("early", "soon", "exit policy 'soon' is not known; write one of entropy:0.2"),
+        ("early", "entropy:", "is not a number"),
+        ("early", "confidence:0.9,0.8,0.7", "has 3 thresholds for 2 ramps"),
+        ("early", "learned:0.9", "these have none"),
+        ("b", "entropy:0.2", "pack b has no ramps"),
+        ("early", 0.9, "a number at exit"),
+        ("early", "x" * 201, "at most 200 characters"),
+    ],
+)
+def test_an_exit_that_makes_no_sense_is_refused(
+    tmp_path: Path, make_toy: MakeToy, start: Start, pack: str, exit: object, told: str
+) -> None:
+    """422, and what was found."""
+    toy = make_toy()
+    write(tmp_path / "early.pack", ramped(toy, "a", "entropy:0.6"))
+    found = start(runtime=toy.runtime(), folder=tmp_path).classify({"pack": pack, "texts": TEXTS, "exit": exit})
+    assert 422 == found.status
+    assert told in " ".join(found.json["error"].values())

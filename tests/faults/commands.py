@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,14 @@ import bertwright.stages.prepare
 import bertwright.stages.pretrain
 import bertwright.stages.ramps
 import bertwright.stages.tune_exits  # noqa: F401
+from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.models import build_classifier, build_masked_lm
+from bertwright.stages import measure, prepare
+from bertwright.stages.model_folder import save_model
 from bertwright.tasks import submission, tables
+from bertwright.text.executors import Done
+from bertwright.text.tokenizer import train_tokenizer
+from bertwright.training.precision import matmul_peak
 
 mpl.use("agg")
 torch.set_num_threads(1)
@@ -64,10 +72,22 @@ COMMANDS = [
     Command("run", ["run", "toy.yaml", "-q"], "run"),
     Command("report", ["report", "toy.yaml", "report=true"], "report"),
     Command(
-        *("predict", ["predict", f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack", "dev.jsonl", "-o", "answers.parquet", "-q"]),
+        *(
+            "predict",
+            [
+                "predict",
+                f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack",
+                "dev.jsonl",
+                "-o",
+                "answers.parquet",
+                "-q",
+            ],
+        ),
         *("predict", _small_windows),
     ),
-    Command("export", ["export", f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack", "-o", "served", "-q"], "export"),
+    Command(
+        "export", ["export", f"{_RUN}/toy/tasks/height/pretrained-bitfit/seed-0.pack", "-o", "served", "-q"], "export"
+    ),
     Command("exits", ["run", "exits.yaml", "-q"], "run (early exits)"),
     Command("guided", ["run", "guided.yaml", "-q"], "run (expert and guided loss)"),
     Command("submit", ["submit", "glue.yaml", "-o", "glue.zip", "-q"], "submit", _few_rows),
@@ -132,3 +152,31 @@ def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _write(path: Path, recipe: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+
+class _InThisProcess:
+    """Does in this process what would be done in another, so that the door of that one is this one's."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __enter__(self) -> _InThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def submit(self, function: Any, argument: Any, *_: Any) -> Done:
+        return Done(function(argument))
+
+
+def warm_up() -> None:
+    """Load what libraries load late, and measure what is measured once, so that each fork finds it done."""
+    prepare.Processes = _InThisProcess  # type: ignore[misc,assignment]
+    tokenizer = train_tokenizer(["bala koren tuk"] * 9, kind="wordpiece", vocabulary=24, lowercase=True)
+    shape: dict[str, Any] = {"width": 16, "layers": 1, "heads": 2, "inner": 32, "positions": 16}
+    config = EncoderConfig(family="bert", vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id, **shape)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder) / "masked", build_masked_lm(config, seed=0), tokenizer)
+        model = build_classifier(config, 2, seed=0)
+        save_model(Path(folder) / "labels", model, tokenizer, labels=("a", "b"), problem="classification")
+    measure.count_parameters(config)
+    matmul_peak(torch.float32, "cpu")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 # Fields of records and of lines of metrics that hold a clock, a measure of the machine, or the count of stops.
 TIMES = {
-    *("seconds", "started", "since", "peak_memory_bytes", "disk_bytes", "memory_bytes", "interruptions"),
-    *("tokens_per_second", "utilisation", "step_seconds", "exit_seconds", "seconds_left", "earlier", "peak", "rows_per_second", "measured"),
+    *("started", "since", "peak_memory_bytes", "disk_bytes", "memory_bytes", "interruptions"),
+    *(
+        "tokens_per_second",
+        "utilisation",
+        "step_seconds",
+        "exit_seconds",
+        "earlier",
+        "peak",
+        "rows_per_second",
+        "measured",
+    ),
 }
 # Pages that show times; what they are made of is compared.
 _PAGES = {"report.html", "report.json", "forecast.json", "figures"}
@@ -22,9 +30,11 @@ def kept(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
+        if name.parts[0] == "bertwright-store" and any(part.endswith(".tmp") for part in name.parts):
+            continue  # half-written things, which `store gc` removes
         if path.is_symlink():
-            found[str(name)] = f"-> {os.readlink(path)}"
-        elif path.is_file() and not _PAGES & set(name.parts) and path.suffix not in (".lock", ".tmp"):
+            found[str(name)] = f"-> {path.readlink()}"
+        elif path.is_file() and not _PAGES & set(name.parts) and path.suffix not in (".lock", ".owner"):
             found[str(name)] = _content(path)
         elif name.name in _PAGES:
             found[str(name)] = "there"
@@ -52,7 +62,10 @@ def _content(path: Path) -> Any:
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
         timed = {"record.json", "metrics.jsonl"}
-        return {key: _without_times(one) for key, one in value.items() if key not in TIMES and key not in timed}
+        left = TIMES | timed
+        return {
+            key: _without_times(one) for key, one in value.items() if not key.startswith("seconds") and key not in left
+        }
     return [_without_times(one) for one in value] if isinstance(value, list) else value
 
 

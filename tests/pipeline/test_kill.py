@@ -162,15 +162,16 @@ def test_two_runs_on_one_store_do_not_harm_it(toy: Toy, tmp_path: Path) -> None:
     assert 0 == subprocess.run(command(path, store), capture_output=True, check=False).returncode
 
 
-def test_sigterm_saves_and_the_same_command_continues(toy: Toy, tmp_path: Path) -> None:
-    """SIGTERM in the middle of pretraining exits 1, says that all is saved, and loses no step."""
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_saves_and_the_same_command_continues(toy: Toy, tmp_path: Path, sent: signal.Signals) -> None:
+    """SIGTERM or Ctrl-C in the middle of pretraining exits 1, says that all is saved, and loses no step."""
     path, store = toy(tasks=None, pretrain={"budget": "4000 steps", "checkpoint_every": "100000 steps"}), tmp_path / "s"
     process = subprocess.Popen(command(path, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(
         process,
         lambda: any(row.get("step", 0) > 5 for p in store.glob("stages/pretrain*/metrics.jsonl") for row in _rows(p)),
     )
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(sent)
     _, stderr = process.communicate(timeout=60)
     assert 1 == process.returncode
     assert "all is saved and the same command continues" in stderr

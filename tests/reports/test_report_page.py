@@ -59,7 +59,7 @@ def test_report_writes_page_figures_and_numbers(whole_run: RunRecords, tmp_path:
     """A report is a page, PNG pictures and a JSON file with all records in it."""
     found = write_report(whole_run, tmp_path)
     assert tmp_path / "report.html" == found.html
-    names = ["loss_over_tokens", "loss_over_time", "learning_rate", "gradient_norm", "scores"]
+    names = ["loss_over_tokens", "loss_over_time", "learning_rate", "gradient_norm", "trade_off", "scores"]
     assert [tmp_path / "figures" / f"{name}.png" for name in names] == list(found.figures)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in found.figures)
     numbers = json.loads(found.numbers.read_text(encoding="utf-8"))
@@ -135,7 +135,7 @@ def test_pictures_of_an_earlier_report_go(
     """A second report leaves no picture that belongs to the first one only."""
     write_report(whole_run, tmp_path)
     write_report(made_up("evaluate"), tmp_path)
-    assert ["scores.png"] == [path.name for path in (tmp_path / "figures").iterdir()]
+    assert {"scores.png", "trade_off.png"} == {path.name for path in (tmp_path / "figures").iterdir()}
 
 
 def test_same_records_give_the_same_bytes(whole_run: RunRecords, tmp_path: Path) -> None:

@@ -347,6 +347,8 @@ def rank(argument: Mapping[str, Any]) -> None:
     ranks = Ranks.from_environment()
     if argument.get("fail") == ranks.rank:
         raise ValueError("planned failure")
+    if argument.get("killed") == ranks.rank:
+        os.kill(os.getpid(), signal.SIGKILL)
     model = Toy()
     model.dropout.p = 0.0
     go(Path(argument["folder"]), model, ranks=ranks, in_part=argument.get("in_part", False))
@@ -388,11 +390,20 @@ def test_a_killed_run_continues_as_two_ranks(tmp_path: Path, monkeypatch: pytest
     assert 1 == (checkpoint.latest(tmp_path / "two") or ({}, State()))[1].interruptions
 
 
-def test_a_rank_that_dies_ends_the_others_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The failing rank is named with what it said, and nobody is left waiting."""
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("fail", r"rank 1 of 2 ended with code 1 and said(.|\n)*planned failure"),
+        ("killed", r"rank 1 of 2 was killed, by somebody or because the machine's memory was full"),
+    ],
+)
+def test_a_rank_that_dies_ends_the_others_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, told: str
+) -> None:
+    """The failing rank is named with what it said, or that it was killed, and nobody is left waiting."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    with pytest.raises(RunError, match=r"rank 1 of 2 ended with code 1 and said(.|\n)*planned failure"):
-        start(2, "test_loop:rank", {"folder": str(tmp_path), "fail": 1}, threads=2)
+    with pytest.raises(RunError, match=told):
+        start(2, "test_loop:rank", {"folder": str(tmp_path), how: 1}, threads=2)
 
 
 def test_batches_are_told_the_share_of_the_budget(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from bertwright.pack_pairs import check_fit
 from bertwright.tasks.readers import text_columns
 
 BIASES, FINAL_NORM, HEAD = "biases", "final_norm.weight", "head/"
+TUNED = "tuned"
+"""How a row names its pack's own policy."""
 _AGAIN = "copy the folder once more, or export it again"
 _RAMP = re.compile(r"(\d+)/(\w+\.(?:weight|bias))")
 
@@ -64,8 +66,11 @@ class Entry:
         return self.flat[None, place.start : place.stop]
 
     def leaving_by(self, text: str | None) -> Policy:
-        """Return its own policy, or the one that a text names; ``InputError`` where its ramps do not fit that."""
-        if text is None:
+        """Return its own policy (``None``, ``tuned``), or the one that a text names.
+
+        ``InputError`` where its ramps do not fit that.
+        """
+        if text is None or text == TUNED:
             return self.policy
         policy = parse(text, self.task.kind)
         if policy.thresholds:

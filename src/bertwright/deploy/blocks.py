@@ -102,25 +102,29 @@ class Blocks:
         graph, width = self._graph, self._config.width
         weight = self._arrays[f"blocks.{number}.attention.qkv.weight"]
         if narrow:
-            query_bias, rest_bias = graph.split(biases["qkv"], (width, 2 * width))
-            query = graph.node("Add", linears.product(self._first(x), weight[:width]), query_bias)
-            rest = graph.node("Add", linears.product(x, weight[width:]), rest_bias)
-            key, value = graph.split(rest, (width, width))
+            query = linears.product(self._first(x), weight[:width])
+            key, value = graph.split(linears.product(x, weight[width:]), (width, width))
         else:
-            query, key, value = graph.split(graph.node("Add", linears.product(x, weight), biases["qkv"]), (width,) * 3)
+            query, key, value = graph.split(linears.product(x, weight), (width,) * 3)
+        query_bias, key_bias, value_bias = graph.split(biases["qkv"], (width,) * 3)
+        query = graph.node("Add", query, query_bias)
         modern, local = self._config.family == "modern", number % self._config.global_every != 0
         if modern:
             # The first token's angle is 0: alone it needs no turn.
             query = query if narrow else self._turned(query, local)
-            key = self._turned(key, local)
+            key = self._turned(graph.node("Add", key, key_bias), local)
         window = "window" if modern and local else ""
         if window and narrow:
             zero, one, two = (graph.constant(np.array([place], dtype=np.int64)) for place in (0, 1, 2))
             window = graph.node("Slice", window, zero, one, two)
         if self._standard:
-            return self._plain_attention(query, key, value, window)
-        inputs = (query, key, value, "", "mask", *([window] if window else []))
-        return graph.node("MultiHeadAttention", *inputs, domain=MICROSOFT, num_heads=self._config.heads)
+            mixed = self._plain_attention(query, key, value, window)
+        else:
+            inputs = (query, key, value, "", "mask", *([window] if window else []))
+            mixed = graph.node("MultiHeadAttention", *inputs, domain=MICROSOFT, num_heads=self._config.heads)
+        # Shares of attention add up to 1: the values' bias can wait for them. A key's bias moves all scores of a query
+        # alike, which its shares do not show, unless the key is turned by its position.
+        return graph.node("Add", mixed, value_bias)
 
     def _plain_attention(self, query: str, key: str, value: str, window: str) -> str:
         graph, heads, width = self._graph, self._config.heads, self._config.width

@@ -15,10 +15,10 @@ import bertwright
 from bertwright import files
 from bertwright import pack as packs
 from bertwright.deploy import manifest as contents
-from bertwright.deploy.graphs import Numbers, embedding_model, segment_model
+from bertwright.deploy.graphs import Numbers, embedding_model, product_model, segment_model
 from bertwright.deploy.linears import PRECISIONS
 from bertwright.deploy.manifest import Manifest, Part
-from bertwright.deploy.nodes import write
+from bertwright.deploy.nodes import write, write_whole
 from bertwright.deploy.sources import Deployable
 from bertwright.errors import InputError
 from bertwright.pack import Pack
@@ -64,6 +64,7 @@ def write_export(
             part = Part(f"segment-{count:02}.onnx", layers, cast(Any, tuple(numbers.layers[n] for n in layers)))
             write(segment_model(made.source, layers, numbers), folder / part.file)
             parts.append(part)
+        write_whole(product_model(), folder / contents.PRODUCTS)
         files.write_bytes(folder / contents.ARRAYS, safetensors.numpy.save(dict(sorted(made.own.items()))))
         tokenizer.save(folder, max_length=config.positions, segments=config.segments > 1)
         for name, pack in (named or {}).items():

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from bertwright.deploy.bank import Entry
-from bertwright.deploy.heads import normed
+from bertwright.deploy.engine import Engine
+from bertwright.deploy.lanes import Lane
 from bertwright.deploy.rows import Answer, Encoded, answered
-from bertwright.deploy.sessions import Session, array, stacked
-from bertwright.deploy.turns import turns
+from bertwright.deploy.sessions import Session
 from bertwright.encoder.config import EncoderConfig
 from bertwright.exits.policies import Policy, State
 
@@ -44,29 +43,32 @@ class Flight:
     def __init__(
         self,
         config: EncoderConfig,
-        parts: Sequence[Session],
+        engine: Engine,
         final_norm: np.ndarray | None,
         rows: Sequence[Encoded],
         pad_id: int,
     ) -> None:
-        self._config, self._parts, self._final_norm = config, parts, final_norm
+        self._config, self._engine, self._final_norm = config, engine, final_norm
         self._rows = rows
         self.layer = 0
         self.finished: list[tuple[int, Answer]] = []
         self._next = 1
         owners = [(number, place) for number, row in enumerate(rows) for place in range(len(row.ids))]
         self._owner = np.array([number for number, _ in owners])
-        self._lengths = np.array([len(rows[number].ids[place]) for number, place in owners])
+        self._lengths = np.array([len(rows[number].ids[place]) for number, place in owners], dtype=np.int64)
         self._waiting = [len(row.ids) for row in rows]
         self._logits: list[list[np.ndarray]] = [[] for _ in rows]
-        self._windows = np.arange(len(owners))
         groups: dict[tuple[int, Policy], list[int]] = defaultdict(list)
         for window, number in enumerate(self._owner):
             groups[(id(rows[number].entry), rows[number].policy)].append(window)
         self._groups = [
             _Group(rows[int(self._owner[own[0]])].entry, policy, own) for (_, policy), own in groups.items()
         ]
-        self._states: Any = self._embedded(owners, pad_id) if owners else None
+        # Neighbours are of like length, so that a lane has little padding.
+        self._windows = np.argsort(-self._lengths, kind="stable")
+        self._lanes: list[Lane] = []
+        if owners:
+            self._embed(owners, pad_id)
 
     @property
     def rows_left(self) -> int:
@@ -76,21 +78,20 @@ class Flight:
     @property
     def tokens_left(self) -> int:
         """Return how many tokens the next segment computes, padding included."""
-        return int(len(self._windows) * self._lengths.max()) if len(self._windows) else 0
+        return sum(lane.mask.size for lane in self._lanes)
 
     def step(self) -> list[tuple[int, Answer]]:
         """Run the next segment, and return what ``finished`` then holds: row numbers with their answers."""
         self.finished = []
         if not self.rows_left:
             return self.finished
-        part = self._parts[self._next]
-        self.layer, last = part.layers[-1] + 1, self._next == len(self._parts) - 1
+        number, parts = self._next, self._engine.parts
+        self.layer, last = parts[number].layers[-1] + 1, number == len(parts) - 1
         self._next += 1
         look = last or any(self.layer in group.ramps for group in self._groups)
-        done = part.run(self._given(part), self._states, look=look)
-        self._states = done.states
+        self._engine.run(number, self._lanes, lambda part, lane: lane.run(part, look))
         if look:
-            self._leave(done.first, last)
+            self._leave(last)
         return self.finished
 
     def run(self) -> list[Answer]:
@@ -100,41 +101,38 @@ class Flight:
             found.update(self.step())
         return [found[number] for number in range(len(self._rows))]
 
-    def _embedded(self, owners: list[tuple[int, int]], pad_id: int) -> Any:
-        shape = (len(owners), int(self._lengths.max()))
-        ids, segments = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        for window, (number, place) in enumerate(owners):
-            row, length = self._rows[number], self._lengths[window]
-            ids[window, :length], segments[window, :length] = row.ids[place], row.segments[place]
-        self._about()
-        part = self._parts[0]
-        return part.run({"ids": ids, "segments": segments, **self._biases(part)}).states
+    def _embed(self, owners: Sequence[tuple[int, int]], pad_id: int) -> None:
+        cuts = self._cut()
+        self._lanes = [lane for lane, _ in cuts]
 
-    def _about(self) -> None:
-        """Note what the segments are told of the rows that are left."""
-        length = int(self._lengths.max())
-        self._mask = (np.arange(length)[None, :] < self._lengths[:, None]).astype(np.int32)
-        self._turns = turns(self._config, length)
+        def embed(part: Session, cut: tuple[Lane, slice]) -> None:
+            lane, place = cut
+            own = [owners[window] for window in self._windows[place]]
+            ids = [self._rows[number].ids[place] for number, place in own]
+            lane.embed(part, ids, [self._rows[number].segments[place] for number, place in own], pad_id)
 
-    def _given(self, part: Session) -> dict[str, np.ndarray]:
-        return {"mask": self._mask, **self._turns, **self._biases(part)}
+        self._engine.run(0, cuts, embed)
 
-    def _biases(self, part: Session) -> dict[str, np.ndarray]:
-        if part.place is None:
-            return {}
-        own = [self._rows[number].entry.biases(part.place) for number in self._owner[self._windows]]
-        return {"biases": stacked(own)}
+    def _cut(self) -> list[tuple[Lane, slice]]:
+        """Return new lanes of the windows that are left, each with its part of them."""
+        lengths = self._lengths[self._windows]
+        found = []
+        for place in self._engine.cut(lengths):
+            rows = [self._rows[number] for number in self._owner[self._windows[place]]]
+            found.append((Lane(self._config, rows, lengths[place]), place))
+        return found
 
-    def _leave(self, first: np.ndarray | None, last: bool) -> None:
+    def _leave(self, last: bool) -> None:
         """Answer the rows that leave here, and pack the others together."""
-        places = np.full(int(self._windows[-1]) + 1, -1)
+        places = np.full(len(self._lengths), -1)
         places[self._windows] = np.arange(len(self._windows))
         looking = [group for group in self._groups if last or self.layer in group.ramps]
-        pooled = self._pooled(first, places, looking)
+        whole = np.concatenate([lane.pooled(self._final_norm is not None) for lane in self._lanes])
+        pooled = [self._seen(whole[places[group.windows]], group) for group in looking]
         gone = np.zeros(len(self._windows), dtype=bool)
         for group, own in zip(looking, pooled, strict=True):
             head = group.entry.head if last else group.entry.ramps[self.layer]
-            logits, scores = head.logits(own)
+            logits, scores = head.logits(own, self._engine.product)
             leave = np.ones(len(own), dtype=bool)
             if not last:
                 leave = group.policy.decide(group.ramps[self.layer], logits, group.state, scores)
@@ -146,20 +144,9 @@ class Flight:
         if gone.any():
             self._keep(np.flatnonzero(~gone))
 
-    def _pooled(self, first: np.ndarray | None, places: np.ndarray, groups: Sequence[_Group]) -> list[np.ndarray]:
-        """Return what the groups' heads see, (own rows, H) each."""
-        gain, found = self._final_norm, []
-        whole = None if first is not None else array(self._states)
-        for group in groups:
-            own = places[group.windows]
-            x = first[own] if first is not None else whole[own]  # type: ignore[index]
-            if gain is not None:
-                x = normed(x, gain, group.entry.final_norm, self._config.norm_eps)
-            if first is None:
-                weights = self._mask[own].astype(np.float32)[:, :, None]
-                x = (x * weights).sum(axis=1) / weights.sum(axis=1)
-            found.append(x)
-        return found
+    def _seen(self, pooled: np.ndarray, group: _Group) -> np.ndarray:
+        """Return what a group's heads see, (own rows, H)."""
+        return pooled if self._final_norm is None else pooled * self._final_norm + group.entry.final_norm
 
     def _answer(self, windows: np.ndarray, logits: np.ndarray) -> None:
         """Note the logits of windows; a row is answered when its last one is, with the mean of all."""
@@ -172,11 +159,20 @@ class Flight:
                 self.finished.append((number, answered(self._rows[number], mean, self.layer)))
 
     def _keep(self, staying: np.ndarray) -> None:
-        """Pack the rows whose places are given, and cut what is padding to all of them."""
-        self._windows, self._lengths = self._windows[staying], self._lengths[staying]
+        """Pack the windows whose places are given into new lanes, and cut what is padding to all of a lane."""
+        self._windows = self._windows[staying]
         self._groups = [group for group in self._groups if len(group.windows)]
+        before, sizes = self._lanes, [len(lane.mask) for lane in self._lanes]
+        self._lanes = []
         if not len(staying):
-            self._states = None
             return
-        self._about()
-        self._states = np.ascontiguousarray(array(self._states)[staying, : self._mask.shape[1]])
+        ends, cuts = np.cumsum(sizes), self._cut()
+        self._lanes = [lane for lane, _ in cuts]
+
+        def fill(cut: tuple[Lane, slice]) -> None:
+            lane, place = cut
+            own = staying[place]
+            starts = zip(ends - sizes, ends, strict=True)
+            lane.take(before, [own[(own >= start) & (own < end)] - start for start, end in starts])
+
+        self._engine.each(fill, cuts)

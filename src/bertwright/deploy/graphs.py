@@ -14,7 +14,7 @@ import onnx
 from bertwright.deploy.blocks import Arrays, Blocks
 from bertwright.deploy.layout import Layout, in_groups
 from bertwright.deploy.linears import Linears
-from bertwright.deploy.nodes import Graph
+from bertwright.deploy.nodes import BLOCKS_OPSET, Graph
 from bertwright.encoder.config import EncoderConfig
 
 FIRST, STATES = "first", "states"
@@ -52,7 +52,7 @@ def segment_model(source: Source, numbers: Sequence[int], precision: Numbers) ->
 
     Where a head reads the first token alone, the last layer works out no other: it has ``first`` (B, H) only.
     """
-    graph, config = Graph(), source.config
+    graph, config = Graph(BLOCKS_OPSET), source.config
     blocks, x = Blocks(graph, config, source.arrays), STATES + "_in"
     first_alone, last = config.pooling == "cls", numbers[-1] == config.layers - 1
     groups = [in_groups(source.layout.layer_terms(number)) for number in numbers]
@@ -64,13 +64,21 @@ def segment_model(source: Source, numbers: Sequence[int], precision: Numbers) ->
         x = blocks.block(number, x, biases, linears, narrow=narrow)
     outputs: dict[str, Sequence[object]] = {}
     if not (first_alone and last):
-        graph.name(x, STATES)
+        x = graph.name(x, STATES)
         outputs[STATES] = ["rows", "length", config.width]
     if first_alone:
         place = graph.constant(np.int64(0))
         graph.name(graph.node("Gather", x, place, axis=1), FIRST)
         outputs[FIRST] = ["rows", config.width]
     return graph.model("segment", _inputs(config, source.layout.layers(numbers).size), outputs)
+
+
+def product_model() -> onnx.ModelProto:
+    """Return the model of a head's product: ``x`` (B, K) with ``weight`` (N, K) to ``y`` (B, N)."""
+    graph = Graph()
+    graph.name(graph.node("Gemm", "x", "weight", transB=1), "y")
+    inputs = {"x": ("float32", ["rows", "in"]), "weight": ("float32", ["out", "in"])}
+    return graph.model("product", inputs, {"y": ["rows", "out"]})
 
 
 def _inputs(config: EncoderConfig, biases: int) -> dict[str, tuple[str, Sequence[object]]]:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import erf, expit
 
 Arrays = Mapping[str, np.ndarray]
+Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _ROOT = np.float32(0.5**0.5)
 
 
@@ -26,11 +27,10 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def normed(x: np.ndarray, gain: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
-    """Normalise the last axis of (..., H)."""
+def standardised(x: np.ndarray, eps: float) -> np.ndarray:
+    """Bring the last axis of (..., H) to mean 0 and spread 1."""
     centred = x - x.mean(axis=-1, keepdims=True)
-    spread = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(eps))
-    return np.asarray(centred / spread * gain + bias, dtype=np.float32)
+    return np.asarray(centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(eps)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,17 @@ class Head:
     output: tuple[np.ndarray, np.ndarray]
     score: tuple[np.ndarray, np.ndarray] | None = None
 
-    def logits(self, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return logits (B, C) of pooled states (B, H), and how sure a scored ramp is to be right, (B,)."""
+    def logits(self, pooled: np.ndarray, product: Product) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return logits (B, C) of pooled states (B, H), and how sure a scored ramp is to be right, (B,).
+
+        ``product`` multiplies states (B, K) with a linear layer's weight (N, K).
+        """
         x = pooled
         if self.dense is not None:
-            x = ACTIVATIONS[self.family](x @ self.dense[0].T + self.dense[1])
+            x = ACTIVATIONS[self.family](product(x, self.dense[0]) + self.dense[1])
         if self.norm is not None:
-            x = normed(x, *self.norm, self.eps)
+            gain, bias = self.norm
+            x = standardised(x, self.eps) * gain + bias
         logits = x @ self.output[0].T + self.output[1]
         return logits, None if self.score is None else expit(x @ self.score[0] + self.score[1][0])
 

@@ -36,11 +36,10 @@ def quantized(matrix: np.ndarray, bits: int = 8) -> Quantized:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """States in 8 bits: values (B, T, K), each token's largest (B, T, 1), and names of the constants around them."""
+    """States in 8 bits: values (B, T, K), what one step of each token is, (B, T, 1), and the constant that means 0."""
 
     values: str
-    largest: str
-    step: str
+    steps: str
     zero: str
 
 
@@ -62,27 +61,38 @@ class Linears:
         if self.precision == "fp32":
             return graph.node("MatMul", x, graph.constant(matrix))
         if x not in self._tokens:
-            self._tokens[x] = self._in_steps(x, after_gelu)
+            self._tokens[x] = self._in_steps(x, after_gelu, matrix.shape[0])
         tokens, small = self._tokens[x], quantized(matrix, self._bits)
         values, steps = graph.constant(small.values), graph.constant(small.steps)
         if self._standard:
             whole = graph.node("MatMulInteger", tokens.values, values, tokens.zero)
-            scaled = graph.node("Mul", graph.node("Cast", whole, to=1), graph.node("Mul", steps, tokens.step))
+            scaled = graph.node("Mul", graph.node("Cast", whole, to=1), steps)
         else:
-            inputs = (tokens.values, values, tokens.step, steps, tokens.zero)
-            scaled = graph.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
-        return graph.node("Mul", scaled, tokens.largest)
+            one = graph.constant(np.float32(1))
+            scaled = graph.node(
+                "MatMulIntegerToFloat", tokens.values, values, one, steps, tokens.zero, domain=MICROSOFT
+            )
+        return graph.node("Mul", scaled, tokens.steps)
 
-    def _in_steps(self, x: str, after_gelu: bool) -> _Tokens:
+    def _in_steps(self, x: str, after_gelu: bool, width: int) -> _Tokens:
+        graph = self._graph
+        zero, most = (_GELU_ZERO, 255 - _GELU_ZERO) if after_gelu else (128, 127)
+        middle = graph.constant(np.uint8(zero))
+        steps = graph.node("Mul", self._largest(x, after_gelu), graph.constant(np.float32(1 / most)))
+        if self._standard:
+            one = graph.constant(np.float32(1))
+            return _Tokens(graph.node("QuantizeLinear", graph.node("Div", x, steps), one, middle), steps, middle)
+        # A block is a whole token, so that its step is applied as it is read, and not by a pass before.
+        middles = graph.node("Expand", middle, graph.node("Shape", steps))
+        values = graph.node("QuantizeLinear", x, steps, middles, axis=-1, block_size=width)
+        return _Tokens(values, steps, middle)
+
+    def _largest(self, x: str, after_gelu: bool) -> str:
+        """Return what a token's numbers do not exceed, (B, T, 1)."""
         graph, last = self._graph, self._graph.constant(np.array([-1], dtype=np.int64))
+        above = graph.node("ReduceMax", x, last, keepdims=1)
         if after_gelu:
-            largest = graph.node("ReduceMax", x, last, keepdims=1)
-            largest = graph.node("Max", largest, graph.constant(np.float32(_GELU_LEAST)))
-            zero, most = _GELU_ZERO, 255 - _GELU_ZERO
-        else:
-            largest = graph.node("ReduceMax", graph.node("Abs", x), last, keepdims=1)
-            largest = graph.node("Max", largest, graph.constant(np.float32(_LEAST)))
-            zero, most = 128, 127
-        step, middle = graph.constant(np.float32(1 / most)), graph.constant(np.uint8(zero))
-        values = graph.node("QuantizeLinear", graph.node("Div", x, largest), step, middle)
-        return _Tokens(values, largest, step, middle)
+            return graph.node("Max", above, graph.constant(np.float32(_GELU_LEAST)))
+        # Two readings are cheaper than one of absolute values, which have to be written first.
+        below = graph.node("Neg", graph.node("ReduceMin", x, last, keepdims=1))
+        return graph.node("Max", above, below, graph.constant(np.float32(_LEAST)))

@@ -3,6 +3,7 @@
 DIR/export.json          this
 DIR/embeddings.onnx      ids to states; large tensors lie beside, in embeddings.weights
 DIR/segment-00.onnx ...  layers, in order
+DIR/products.onnx        the product of states with a head's matrix, whichever it is
 DIR/backbone.safetensors the encoder's own biases, the head's dense layer that came with it, the final norm
 DIR/tokenizer.json ...   the tokenizer
 DIR/packs/NAME.pack      packs that were exported with it
@@ -21,11 +22,12 @@ from bertwright import files
 from bertwright.errors import DataError, InputError
 from bertwright.pack import Backbone, backbone_terms
 
-FORMAT = 1
+FORMAT = 2
 NAME = "export.json"
 PACKS = "packs"
 _TOKENIZER = "tokenizer.json"
 ARRAYS = "backbone.safetensors"
+PRODUCTS = "products.onnx"
 _AGAIN = "copy the folder once more, or export it again"
 
 

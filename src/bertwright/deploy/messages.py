@@ -16,6 +16,14 @@ Text = Annotated[
     Field(description="A text, or the two texts of a pair in the pack's order of columns."),
 ]
 PackName = Annotated[str, Field(min_length=1, max_length=200, description="The name of a pack that /v1/packs lists.")]
+Exit = Annotated[
+    str | None,
+    Field(
+        max_length=200,
+        description="When rows leave: `never`, a policy such as `confidence:0.95` or `entropy:0.2`, or `tuned`, the "
+        "pack's own; none: the pack's own.",
+    ),
+]
 
 
 class _Closed(BaseModel):
@@ -27,12 +35,17 @@ class RowIn(_Closed):
 
     pack: PackName
     text: Text
+    exit: Exit = None
 
 
 class ClassifyRequest(_Closed):
-    """Texts for one pack (`pack` and `texts`), or rows that each name their own (`rows`)."""
+    """Texts for one pack (`pack` and `texts`), or rows that each name their own (`rows`).
+
+    `exit` is of all texts; of rows, of those that do not say it themselves.
+    """
 
     pack: PackName | None = None
+    exit: Exit = None
     texts: list[Text] | None = Field(None, description="Texts for `pack`.")
     rows: list[RowIn] | None = Field(None, description="Texts for several packs, in one batch.")
     logits: bool = Field(False, description="Give the logits too.")
@@ -128,9 +141,9 @@ def understood(content: bytes, *, most_rows: int, most_characters: int) -> Asked
     except ValidationError as error:
         raise _refused(error) from error
     if request.rows is not None and request.pack is None and request.texts is None:
-        rows = [(row.pack, row.text) for row in request.rows]
+        rows = [(row.pack, row.text, request.exit if row.exit is None else row.exit) for row in request.rows]
     elif request.pack is not None and request.texts is not None and request.rows is None:
-        rows = [(request.pack, text) for text in request.texts]
+        rows = [(request.pack, text, request.exit) for text in request.texts]
     else:
         given = [name for name in ("pack", "texts", "rows") if getattr(request, name) is not None]
         raise Refused(422, f"the keys {', '.join(given) or 'none'}", _FORM, _SEE)
@@ -143,8 +156,8 @@ def understood(content: bytes, *, most_rows: int, most_characters: int) -> Asked
     return Asked(tuple(_row(number, *row, most_characters) for number, row in enumerate(rows)), request.logits)
 
 
-def _row(number: int, pack: str, text: str | Sequence[str], most: int) -> Row:
-    row = Row((text,) if isinstance(text, str) else tuple(text), pack)
+def _row(number: int, pack: str, text: str | Sequence[str], exit: str | None, most: int) -> Row:
+    row = Row((text,) if isinstance(text, str) else tuple(text), pack, exit)
     if (longest := max(map(len, row.texts))) > most:
         raise Refused(
             413, f"a text of {longest:,} characters (number {number})", f"at most {most:,}", "cut it, or split it"
@@ -166,7 +179,14 @@ def _refused(error: ValidationError) -> Refused:
     return Refused(422, f"{said} at {place[:100]}", f"{_FORM} ({one['msg']})", _SEE)
 
 
-_KINDS = {"NoneType": "null", "dict": "an object", "list": "a list", "str": "a string", "int": "a number"}
+_KINDS = {
+    "NoneType": "null",
+    "dict": "an object",
+    "list": "a list",
+    "str": "a string",
+    "int": "a number",
+    "float": "a number",
+}
 
 
 def answer_out(answer: Any, logits: bool) -> dict[str, Any]:

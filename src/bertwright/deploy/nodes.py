@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from bertwright import door
 
 MICROSOFT = "com.microsoft"
-# Gelu is an operator from 20 on; runtimes of 2024 read it.
-OPSET = 20
-_IR = 9
+# Gelu is an operator from 20 on, which every runtime of 2024 reads; numbers are quantised in blocks from 21 on.
+OPSET, BLOCKS_OPSET = 20, 21
+_IR = 10
 _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
 # Tensors from this size on lie in the weights' file, which processes share.
 _OUTSIDE = 1024
@@ -24,7 +24,8 @@ _OUTSIDE = 1024
 class Graph:
     """Nodes and constants in the order in which they were asked for. Tensors are known by their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int = OPSET) -> None:
+        self._opset = opset
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._scalars: dict[tuple[str, bytes], str] = {}
@@ -58,9 +59,15 @@ class Graph:
             return [x]
         return self.nodes("Split", x, self.constant(np.array(sizes, dtype=np.int64)), outputs=len(sizes), axis=axis)
 
-    def name(self, x: str, output: str) -> None:
-        """Give a tensor the name of an output."""
-        self._nodes.append(helper.make_node("Identity", [x], [output]))
+    def name(self, x: str, output: str) -> str:
+        """Give a tensor the name of an output, by which it is known from here on."""
+        if not any(x in node.output for node in self._nodes):
+            self._nodes.append(helper.make_node("Identity", [x], [output]))
+            return output
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                names[:] = [output if one == x else one for one in names]
+        return output
 
     def model(
         self, name: str, inputs: Mapping[str, tuple[str, Sequence[Any]]], outputs: Mapping[str, Sequence[Any]]
@@ -74,7 +81,7 @@ class Graph:
         ]
         given = [helper.make_tensor_value_info(one, TensorProto.FLOAT, shape) for one, shape in outputs.items()]
         own = any(node.domain == MICROSOFT for node in self._nodes)
-        domains = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid(MICROSOFT, 1)] if own else [])
+        domains = [helper.make_opsetid("", self._opset)] + ([helper.make_opsetid(MICROSOFT, 1)] if own else [])
         graph = helper.make_graph(self._nodes, name, there, given, list(self._constants.values()))
         return helper.make_model(graph, opset_imports=domains, ir_version=_IR, producer_name="bertwright")
 

@@ -17,13 +17,14 @@ _ERRORS = {
     408: "The body did not come in time.",
     413: "The body, the number of texts or a text is larger than the server takes.",
     415: "The content type is not application/json.",
-    422: "The body is JSON of another form, or the pack takes another number of texts.",
+    422: "The body is JSON of another form, or the pack takes another number of texts, or cannot leave by this `exit`.",
     500: "A fault of the server.",
     503: "The queue is full, or the server is shutting down; `Retry-After` says in how many seconds to come again.",
     504: "There was no answer in time.",
 }
 EXAMPLES: dict[str, Any] = {
     "texts of one pack": {"pack": "topic", "texts": ["The river froze early this year."]},
+    "through all layers": {"pack": "topic", "texts": ["The river froze early this year."], "exit": "never"},
     "pairs": {"pack": "similarity", "texts": [["A man plays.", "A man is playing."]]},
     "rows of several packs": {"rows": [{"pack": "topic", "text": "..."}, {"pack": "mood", "text": "..."}]},
 }

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertwright.deploy.processor import processors
 from bertwright.deploy.runtime import Runtime
+from bertwright.processes import processors
 
 _SIZES = (256, 512, 1024, 2048, 4096)
 _TURNS = 5

@@ -18,10 +18,11 @@ from bertwright.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Row:
-    """The texts of a pack's columns, in their order, and the pack's name."""
+    """The texts of a pack's columns, in their order, and the pack's name; ``exit`` stands before the pack's policy."""
 
     texts: tuple[str, ...]
     pack: str
+    exit: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,14 +19,16 @@ import numpy as np
 
 from bertwright.deploy import manifest as contents
 from bertwright.deploy.bank import Bank, Entry, PackInfo
+from bertwright.deploy.engine import Engine
 from bertwright.deploy.flight import Flight
-from bertwright.deploy.processor import overflows, processors
+from bertwright.deploy.processor import overflows
 from bertwright.deploy.rows import Answer, Encoded, Row, encoded
-from bertwright.deploy.sessions import onnxruntime, sessions
+from bertwright.deploy.sessions import onnxruntime
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack
 from bertwright.pack import read as read_pack
+from bertwright.processes import processors
 from bertwright.text.tokenizer import Tokenizer
 
 __all__ = ["Answer", "Encoded", "Flight", "PackInfo", "Row", "Runtime"]
@@ -57,7 +59,7 @@ class Runtime:
         self.config = EncoderConfig.from_dict(self.manifest.backbone.shape)
         cuts = frozenset(part.layers[-1] + 1 for part in self.manifest.parts if part.layers)
         self._bank = Bank.read(self.folder / contents.ARRAYS, self.manifest.backbone, cuts)
-        self._parts = sessions(self.folder, self.manifest, self._bank.layout, self.threads)
+        self._engine = Engine(self.folder, self.manifest, self._bank.layout, self.threads)
         self._entries: dict[str, Entry] = {}
         self._changing = threading.Lock()
         for path in sorted((self.folder / contents.PACKS).glob(f"*{SUFFIX}")):
@@ -88,13 +90,13 @@ class Runtime:
             self._entry(name)
             self._entries = {own: entry for own, entry in self._entries.items() if own != name}
 
-    def encode(self, row: Row, exit: str | None = None) -> Encoded:
-        """Return a row's token ids, with its pack as it is now; ``exit`` stands before the pack's own policy."""
+    def encode(self, row: Row) -> Encoded:
+        """Return a row's token ids, with its pack as it is now."""
         entry = self._entry(row.pack)
         return encoded(
             row,
             entry,
-            entry.leaving_by(exit),
+            entry.leaving_by(row.exit),
             self.tokenizer,
             positions=self.config.positions,
             separators=self.config.separators,
@@ -102,7 +104,7 @@ class Runtime:
 
     def begin(self, rows: Sequence[Encoded]) -> Flight:
         """Return a batch in flight, behind the embeddings."""
-        return Flight(self.config, self._parts, self._bank.final_norm, rows, self.tokenizer.pad_id)
+        return Flight(self.config, self._engine, self._bank.final_norm, rows, self.tokenizer.pad_id)
 
     def drawn(self, rows: int, tokens: int) -> list[Encoded]:
         """Return rows of so many tokens that no pack answers, for measuring how fast segments are."""
@@ -111,11 +113,10 @@ class Runtime:
         return [Encoded(entry, entry.policy, (row,), (none,), False) for row in ids]
 
     def predict(self, texts: Sequence[str | tuple[str, ...]], pack: str, exit: str | None = None) -> list[Answer]:
-        """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy such as ``entropy:0.2``."""
+        """Answer texts, or tuples of a pack's columns, with one pack; ``exit`` is a policy (``entropy:0.2``)."""
         if isinstance(texts, str):
             raise InputError("found one text where a list of texts was expected; write [text]")
-        rows = [Row((text,) if isinstance(text, str) else tuple(text), pack) for text in texts]
-        return self._answers([self.encode(row, exit) for row in rows])
+        return self.predict_rows([Row((text,) if isinstance(text, str) else tuple(text), pack, exit) for text in texts])
 
     def predict_rows(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer rows of any packs, in their order."""
@@ -124,9 +125,7 @@ class Runtime:
     def mixed_with(self, other: Runtime, segments: Sequence[int]) -> Runtime:
         """Return a runtime of which some segments are another's that was cut alike; packs are this one's."""
         twin = copy.copy(self)
-        twin._parts = list(self._parts)
-        for segment in segments:
-            twin._parts[segment + 1] = other._parts[segment + 1]
+        twin._engine = self._engine.mixed_with(other._engine, [segment + 1 for segment in segments])
         return twin
 
     def _answers(self, rows: Sequence[Encoded]) -> list[Answer]:

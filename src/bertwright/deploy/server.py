@@ -28,6 +28,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bertwright.deploy import metrics, pages
+from bertwright.deploy.bank import TUNED
 from bertwright.deploy.batcher import Batcher, Closed, Flight, QueueFull
 from bertwright.deploy.exit_watch import ExitWatch
 from bertwright.deploy.guard import FAULT, LOG, Guard, Standing
@@ -118,10 +119,11 @@ class Service:
         encoded = await loop.run_in_executor(self._encoders, self._encoded, asked)
         promise = self.batcher.submit(encoded, [one.tokens for one in encoded], until - time.monotonic())
         answers = await self._kept(request, promise, until)
-        for answer in answers:
+        for row, answer in zip(asked.rows, answers, strict=True):
             self.counts.count("rows_total", (answer.pack,))
             self.counts.count("exits_total", (answer.pack, str(answer.layer)))
-            self.exits.left(answer.pack, answer.layer)
+            if row.exit in (None, TUNED):  # by another policy they leave elsewhere than at calibration
+                self.exits.left(answer.pack, answer.layer)
             if answer.truncated:
                 self.counts.count("truncated_rows_total", (answer.pack,))
         return _json({"answers": [answer_out(answer, asked.logits) for answer in answers]})
@@ -298,7 +300,7 @@ def _refused(request: Request, error: Exception) -> Refused:
         headers = {} if error.headers is None else error.headers
         return Refused(error.status_code, found, "one of those in /openapi.json", "see /docs", headers)
     if isinstance(error, InputError):  # the runtime's: a pack that went between the look and the work, mostly
-        return Refused(422, str(error), "rows that the pack can answer", "see /v1/packs")
+        return Refused(422, str(error), "rows that the pack can answer, and an `exit` that it has", "see /v1/packs")
     return FAULT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,37 @@ def onnxruntime() -> Any:
     return module
 
 
+@lru_cache(maxsize=1)
+def _one_arena() -> None:
+    """Have all sessions of this process take memory from one place: a part works where the part before it did.
+
+    With a place of its own for each, the parts together take a dozen times as much, and push it out of the cache.
+    """
+    module = onnxruntime()
+    place = module.OrtMemoryInfo("Cpu", module.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, module.OrtMemType.DEFAULT)
+    # It grows by what is asked for (1), not by doubling; -1 leaves the rest as it is.
+    grow = {"max_mem": 0, "arena_extend_strategy": 1, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+    module.create_and_register_allocator(place, module.OrtArenaCfg(grow))
+
+
+def opened(path: Path, threads: int) -> Any:
+    """Return ONNX Runtime's session over a file; ``DataError`` where it cannot be opened."""
+    runtime = onnxruntime()
+    _one_arena()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    # A part's threads wait awake while it runs, and must not go on while the next part's work.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Graphs are written as they are fastest; joining a sum with the norm behind it makes both slower.
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library raises its own kinds, without a common base
+        raise DataError(f"{path} cannot be opened ({error}); export the encoder again") from error
+
+
 @dataclass(frozen=True)
 class Stepped:
     """What a part gave: the first token's states (B, H), where there are such, and all of them (B, T, H), for the next.
@@ -45,23 +77,12 @@ class Session:
     """One part at work, for any number of callers at once."""
 
     def __init__(self, path: Path, part: Part, place: Slice | None, threads: int) -> None:
-        runtime = onnxruntime()
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        # A part's threads must not spin while the next part's work.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Graphs are written as they are fastest; joining a sum with the norm behind it makes both slower.
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        try:
-            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library raises its own kinds, without a common base
-            raise DataError(f"{path} cannot be opened ({error}); export the encoder again") from error
+        self._session = opened(path, threads)
         self.layers, self.place = part.layers, place
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._outputs = [one.name for one in self._session.get_outputs()]
         self._few = _FEW // int(self._session.get_outputs()[0].shape[-1])
-        self._value = runtime.OrtValue.ortvalue_from_numpy
+        self._value = onnxruntime().OrtValue.ortvalue_from_numpy
 
     def run(self, given: Mapping[str, np.ndarray], states: Any = None, *, look: bool = True) -> Stepped:
         """Run the part on inputs by name, and on states from the part before; ``look``: the first token is wanted."""

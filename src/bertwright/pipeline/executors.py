@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,8 +20,10 @@ from typing import Any
 import psutil
 
 from bertwright import __version__, files
-from bertwright.processes import Tell, silent
+from bertwright.out_of_memory import memory_told
+from bertwright.processes import Tell, processors, silent
 from bertwright.recipe import Recipe
+from bertwright.reports.cards import write_cards
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 
@@ -43,6 +46,7 @@ class Job:
     parts: Mapping[str, Any]
     machine: Machine
     recipe: str
+    license: str = "unknown"
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as plain values, for another process or machine."""
@@ -67,7 +71,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
             return sealed
         with store.working(job.kind, job.identity) as folder:
             started, clock = now(), time.monotonic()
-            with MemoryMeter() as meter:
+            with MemoryMeter() as meter, memory_told(job.kind):
                 results = stage_function(job.kind)(
                     Work(
                         name=job.name,
@@ -79,10 +83,13 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                         folder=folder,
                         machine=job.machine,
                         identity=job.identity,
+                        license=job.license,
                         tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
                     )
                 )
             files.write_text(folder / "recipe.yaml", job.recipe)
+            told = {"kind": job.kind, "name": job.name, "identity": job.identity, "license": job.license}
+            write_cards(folder, {**told, "parts": job.parts, "results": results}, job.inputs, job.paths)
             record = {
                 "name": job.name,
                 "parts": job.parts,
@@ -90,6 +97,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                 "seconds": round(time.monotonic() - clock, 3),
                 "peak_memory_bytes": meter.peak,
                 "machine": machine_facts(),
+                "device": device_facts(job.kind, job.machine),
                 "versions": versions(),
                 "results": results,
             }
@@ -106,7 +114,7 @@ def carry_out(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any
 def machine(recipe: Recipe, kind: str | None = None) -> Machine:
     """Return where to work; a kind of stage that goes side by side has its share of the threads."""
     system = recipe.system
-    threads = system.threads or len(os.sched_getaffinity(0))
+    threads = system.threads or processors()
     return Machine(
         threads=max(1, threads // system.runs) if kind in SIDE_BY_SIDE else threads,
         devices=system.devices,
@@ -194,6 +202,18 @@ def machine_facts() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+# Kinds of stages that never use a GPU.
+_ON_PROCESSOR = ("fetch", "tokenizer", "overlap", "prepare", "shortcuts", "choose")
+
+
+def device_facts(kind: str, machine: Machine) -> dict[str, Any]:
+    """Return what a stage worked on: ``cpu`` and its threads, or a GPU's name and how many of them."""
+    torch = sys.modules.get("torch")
+    if torch is None or kind in _ON_PROCESSOR or machine.device == "cpu" or not torch.cuda.is_available():
+        return {"name": "cpu", "count": machine.threads}
+    return {"name": torch.cuda.get_device_name(), "count": machine.devices if kind == "pretrain" else 1}
 
 
 def processor() -> str:

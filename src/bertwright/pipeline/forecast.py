@@ -19,6 +19,7 @@ from bertwright.encoder.models import cut_config
 from bertwright.errors import InputError
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
+from bertwright.out_of_memory import memory_told
 from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
@@ -188,7 +189,7 @@ class _Forecaster:
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
         config = cut_config(self._config(), options.get("depth"))
-        cost, memory = self._step("finetune", config, rows, sizes.length, trained=options)
+        cost, memory = self._step("finetune", config, rows, sizes.length, trained=options, longest=sizes.longest)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
         seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 3.0
@@ -209,7 +210,7 @@ class _Forecaster:
         others = sizes.rows - sizes.rows // options["folds"] if options["folds"] > 1 else sizes.rows
         learnt = min(others, options["rows_to_learn"] or others)
         rows = min(choice.batch, stage.settings.get("micro_batch") or choice.batch)
-        cost, memory = self._step("finetune", self._config_of(stage), rows, sizes.length)
+        cost, memory = self._step("finetune", self._config_of(stage), rows, sizes.length, longest=sizes.longest)
         steps = max(1, round(choice.epochs * learnt / choice.batch)) * options["folds"]
         fitting = steps * (cost.micro_batch * -(-choice.batch // rows) + cost.update)
         seconds = fitting + sizes.rows / rows * cost.micro_batch + 3.0 * options["folds"]
@@ -277,9 +278,10 @@ class _Forecaster:
         length: int,
         choice: Pretrain | None = None,
         trained: Mapping[str, Any] | None = None,
+        longest: int = 0,
     ) -> tuple[measure.StepCost, int]:
         learns = {**_FULL, **{name: value for name, value in (trained or {}).items() if name in _FULL}, "seed": 0}
-        key = (kind, config, rows, length, json.dumps(learns))
+        key = (kind, config, rows, length, longest, json.dumps(learns))
         if key not in self._steps:
             parameters = measure.count_parameters(config)
             refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
@@ -290,12 +292,13 @@ class _Forecaster:
                 "precision": place.precision,
                 "threads": max(1, place.threads // devices),
             }
-            with MemoryMeter(every=0.02) as meter:
+            with MemoryMeter(every=0.02) as meter, memory_told(kind):
                 try:
                     if choice is not None:
                         where["again"] = place.activation_checkpointing
                         cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
                     else:
+                        where["longest"] = max(length, longest)
                         cost = measure.measure_finetuning(config, learns, rows=rows, length=length, **where)
                 except torch.OutOfMemoryError as error:
                     raise InputError(

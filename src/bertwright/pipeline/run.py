@@ -14,6 +14,7 @@ from typing import Any
 from bertwright import files
 from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
+from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
@@ -125,7 +126,8 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
         _shed(current, planned)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
     current.done = {stage.name: current.done[stage.name] for stage in stages if stage.name in current.done}
-    _names(folder, current.done)
+    link_names(folder, current.done)
+    write_run_cards(folder, recipe.license, stages, current.done, lambda entry: _folder(current, entry))
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = records_of(recipe, current.done, predicted, command, reused)
     page = _written(records, folder, recipe) if recipe.report else None
@@ -279,6 +281,7 @@ def _job(current: _Run, stage: Stage) -> Job:
         parts=stage.parts,
         machine=machine(current.recipe, stage.kind),
         recipe=to_yaml(current.recipe),
+        license=current.recipe.license,
     )
 
 
@@ -308,25 +311,6 @@ def _forecast(
         total = duration(measured, recipe)
         listen("forecast", {"event": "done", "kind": "forecast", "seconds": total})
     return {s.name: known[s.name] for s in stages if s.name in known and known[s.name]["identity"] == s.identity}
-
-
-def _names(folder: Path, done: Mapping[str, Sealed]) -> None:
-    """Link human names to what stages left.
-
-    They are ``encoder``, ``encoder-25``, ``tasks/<task>/<variant>/seed-<n>`` and, with their scores, ``seed-<n>.pack``.
-    """
-    targets: dict[str, Path] = {}
-    for name, sealed in done.items():
-        if name.startswith(("search/", "choose/")):
-            continue  # what came of them is in the report
-        human = {"pretrain": "encoder", "prepare": "rows"}.get(name, name)
-        human = human.replace("finetune/", "tasks/").replace("ramps/", "exits/").replace("evaluate/", "scores/")
-        targets[human] = sealed.folder / "model" if (sealed.folder / "model").is_dir() else sealed.folder
-        targets |= {human + saved.name.removeprefix("model"): saved for saved in sealed.folder.glob("model-*")}
-        packs = sealed.folder.glob("packs/*/*.pack")
-        targets |= {f"tasks/{name.partition('/')[2]}/{path.parent.name}/{path.name}": path for path in packs}
-    for human, target in targets.items():
-        files.point(folder / human, target)
 
 
 def records_of(

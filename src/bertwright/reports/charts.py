@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,31 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from bertwright.reports.drawing import Chart, Draw, chart, plain_axes
+from bertwright.reports.drawing import COLOURS, Chart, Draw, chart, plain_axes, style_of
 from bertwright.reports.exits_charts import exits_charts
 from bertwright.reports.guidance_chart import guidance_chart
 from bertwright.reports.heat_map import change_chart
-from bertwright.reports.records import RunRecords, ScoreRow, score_rows
+from bertwright.reports.records import RunRecords, ScoreRow, score_rows, variant_places
+from bertwright.reports.trade_off_chart import trade_off_chart
 from bertwright.reports.words import in_points, metric_text
 
 _HEIGHT = 2.9  # inches
 _POINTS = 400  # most points of a curve; longer ones are averaged in windows
-_BLUE, _ORANGE = "#3d85c6", "#d9782d"  # told apart with any colour vision, on white and on near-black
+_FIRST, _OTHER = COLOURS[:2]
 
 
 def charts(run: RunRecords) -> list[Chart]:
-    """Return the pictures of a run: curves of pretraining where there was one, scores where there are tasks."""
+    """Return the pictures of a run: curves of pretraining where there was one, and those of tasks."""
     found = []
     for record in run.of_kind("pretrain"):
         found += curves(run.metrics.get(record["name"], []))
-    if scores := score_chart(run):
-        found.append(scores)
-    if sure := reliability_chart(run):
-        found.append(sure)
-    if moved := change_chart(run):
-        found.append(moved)
-    if guidance := guidance_chart(run):
-        found.append(guidance)
+    of_tasks = (trade_off_chart, score_chart, reliability_chart, change_chart, guidance_chart)
+    found += [picture for make in of_tasks if (picture := make(run)) is not None]
     return [*found, *exits_charts(run)]
 
 
@@ -89,9 +84,9 @@ def _curve(lines: dict[str, tuple[np.ndarray, np.ndarray]], across: str, label: 
                 axes.plot(
                     thinned(x) / scale,
                     thinned(y),
-                    color=_ORANGE if held_out else _BLUE,
+                    color=_OTHER if held_out else _FIRST,
                     linewidth=1.8 if held_out else 1.1,
-                    marker="o" if held_out and len(x) <= 60 else None,
+                    marker="s" if held_out and len(x) <= 60 else None,
                     markersize=3.5,
                     label={"loss": "training", "held_out_loss": "held out"}.get(key, key),
                 )
@@ -122,31 +117,32 @@ def score_chart(run: RunRecords) -> Chart | None:
     if not tasks:
         return None
     heights = [0.72 + 0.27 * len(rows) for rows in tasks.values()]
+    places = variant_places(run)
 
     def draw(figure: Figure, ink: str) -> None:
         panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, rows in zip(panels, tasks.values(), strict=True):
-            _panel(axes, rows, ink)
+            _panel(axes, rows, places, ink)
 
     caption = (
-        "Headline scores: small circles are seeds, the large dot is their mean with its 95 % interval, "
-        "the broken line is the floor. A metric that is undefined has no dot."
+        "Headline scores: small circles are seeds, the large mark is their mean with its 95 % interval, "
+        "the broken line is the floor. A metric that is undefined has no mark."
     )
     return chart("scores", caption, draw, sum(heights))
 
 
-def _panel(axes: Axes, rows: Sequence[ScoreRow], ink: str) -> None:
+def _panel(axes: Axes, rows: Sequence[ScoreRow], places: Mapping[str, int], ink: str) -> None:
     scale = 100.0 if in_points(rows[0].metric) else 1.0
     plain_axes(axes, ink)
     axes.grid(visible=False, axis="y")
     for place, row in enumerate(rows):
-        colour = _BLUE if place == 0 else _ORANGE
+        colour, mark = style_of(places[row.variant])
         values = [scale * value for value in row.values if value is not None]
         if row.interval is not None:
             axes.plot([scale * end for end in row.interval], [place, place], color=colour, linewidth=2, alpha=0.6)
         if len(values) > 1:
             axes.plot(values, [place] * len(values), "o", markersize=3.5, markerfacecolor="none", color=ink, alpha=0.7)
-        axes.plot([scale * (row.mean or 0.0)], [place], "o", markersize=7, color=colour)
+        axes.plot([scale * (row.mean or 0.0)], [place], mark, markersize=7, color=colour)
     if rows[0].floor is not None:
         axes.axvline(scale * rows[0].floor, color=ink, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
     axes.set_yticks(range(len(rows)), [row.variant for row in rows])
@@ -174,7 +170,7 @@ def reliability_chart(run: RunRecords) -> Chart | None:
             sizes = np.array([one["count"] for one in told["bins"]])
             sure, right = ([100 * one[key] for one in told["bins"]] for key in ("confidence", "right"))
             axes.plot([0, 100], [0, 100], color=ink, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
-            axes.scatter(sure, right, s=12 + 120 * sizes / sizes.max(), color=_BLUE, alpha=0.8, linewidths=0)
+            axes.scatter(sure, right, s=12 + 120 * sizes / sizes.max(), color=_FIRST, alpha=0.8, linewidths=0)
             axes.set_xlim(min(*sure, 50) - 4, 104)
             axes.set_ylim(-4, 104)
             axes.set_title(f"{title}: calibration error {100 * told['error']:.1f} points", loc="left", color=ink)

@@ -24,6 +24,12 @@ _DOTS_PER_INCH = 200
 _PAPER_INK = "#222222"
 _MARK_INK = "#0a0b0c"  # replaced by currentColor; no other line has it
 
+# Okabe and Ito's colours, those first that stand out on white and on near-black alike. With any colour vision, and in
+# print without colour, marks and dashes tell the same lines apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+MARKS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", ":", "-.")
+
 Draw = Callable[[Figure, str], None]
 """Draws on a figure with the ink given."""
 
@@ -36,6 +42,11 @@ class Chart:
     caption: str
     svg: str
     png: bytes
+
+
+def style_of(place: int) -> tuple[str, str]:
+    """Return the colour and the mark of the line at a place of a picture; 36 lines differ in one or the other."""
+    return COLOURS[place % len(COLOURS)], MARKS[(place + place // len(COLOURS)) % len(MARKS)]
 
 
 def plain_axes(axes: Axes, ink: str) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bertwright.reports.drawing import Chart, chart, plain_axes
+from bertwright.reports.drawing import Chart, chart, plain_axes, style_of
 from bertwright.reports.records import RunRecords
 
 _HEIGHT = 2.9  # inches
@@ -23,13 +22,17 @@ def guidance_chart(run: RunRecords) -> Chart | None:
 
     def draw(figure: Figure, ink: str) -> None:
         panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
-        colours = mpl.colormaps["viridis"]
         for axes, name in zip(panels, names, strict=True):
             plain_axes(axes, ink)
-            for line in (one for one in told["lines"] if one["expert"] == name):
-                # The lightest yellow cannot be seen on white.
-                colour = colours(0.1 + 0.75 * line["rho"])
-                axes.plot(told["gold_logits"], line["losses"], color=colour, label=f"similarity {line['rho']:g}")
+            for place, line in enumerate(one for one in told["lines"] if one["expert"] == name):
+                colour, mark = style_of(place)
+                style: dict[str, Any] = {
+                    "color": colour,
+                    "marker": mark,
+                    "markersize": 3.5,
+                    "markevery": (3 * place, 15),
+                }
+                axes.plot(told["gold_logits"], line["losses"], **style, label=f"similarity {line['rho']:g}")
             axes.set_title(name, loc="left", color=ink, fontsize=8)
             axes.set_xlabel("model's gold logit", color=ink)
         panels[0].set_ylabel("loss (nats)", color=ink)

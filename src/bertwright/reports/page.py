@@ -6,22 +6,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from bertwright import files
 from bertwright.reports import tables
 from bertwright.reports.answer import answer, main_headlines, notes
 from bertwright.reports.charts import charts
 from bertwright.reports.closer_tables import closer_tables
+from bertwright.reports.cost import cost_table, part_costs
 from bertwright.reports.debias_tables import debias_tables
 from bertwright.reports.drawing import Chart
 from bertwright.reports.exits_tables import exits_tables
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.glue_table import glue_table
 from bertwright.reports.methods_tables import methods_tables
+from bertwright.reports.provenance import provenance_tables
 from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
+from bertwright.reports.rendering import render
 from bertwright.reports.text_tables import text_tables
+from bertwright.reports.trade_off import models, trade_off_table
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
 __all__ = ["ReportFiles", "RunRecords", "write_report"]
@@ -29,12 +30,12 @@ __all__ = ["ReportFiles", "RunRecords", "write_report"]
 FORMAT = 1
 """Version of ``report.json``."""
 
-_TEMPLATE = Path(__file__).with_name("page.html.jinja")
 # Tasks that get a card on top; the tables hold all of them.
 _CARDS = 3
-# Pictures that stand with the tasks; the others are of the encoder.
+# Pictures that stand on top, and with the tasks; the others are of the encoder.
+_OVERVIEW = ("trade_off", "scores")
 _OF_TASKS = (
-    *("scores", "reliability", "changes", "guidance"),
+    *("reliability", "changes", "guidance"),
     *("exits", "exit_layers", "exit_shares", "exit_times"),
 )
 
@@ -74,15 +75,18 @@ def write_report(run: RunRecords, folder: Path) -> ReportFiles:
 
 def page(run: RunRecords, pictures: list[Chart]) -> str:
     """Return the page as HTML; every text from outside is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawings = {picture.name: picture for picture in pictures}
-    of_tasks = [drawings.pop(name) for name in _OF_TASKS if name in drawings]
-    return template.render(
+    overview, of_tasks = (
+        [drawings.pop(name) for name in names if name in drawings] for names in (_OVERVIEW, _OF_TASKS)
+    )
+    return render(
+        "page.html.jinja",
         run=run,
         answer=answer(run),
         cards=cards(run),
         notes=notes(run),
+        overview=overview,
+        trade_off=trade_off_table(run),
         of_tasks=of_tasks,
         glue=glue_table(run),
         curves=list(drawings.values()),
@@ -90,9 +94,9 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
         text=text_facts(run),
         text_tables=text_tables(run),
         encoder=encoder_facts(run),
-        stages=tables.stage_tables(run),
+        stages=(cost_table(run), *tables.stage_tables(run)),
         machines=machine_facts(run),
-        drawing=lambda chart: Markup(chart.svg),  # made by charts, which escapes what it writes
+        provenance=provenance_tables(run),
     )
 
 
@@ -142,6 +146,8 @@ def _numbers(run: RunRecords) -> dict[str, Any]:
         "groups": [asdict(row) for row in group_rows(run)],
         "glue": [dict(zip(table.columns, row, strict=True)) for table in (glue_table(run),) for row in table.rows],
         "differences": [asdict(row) for row in difference_rows(run)],
+        "models": [asdict(one) for one in models(run)],
+        "cost": [asdict(one) for one in part_costs(run)],
         "stages": [asdict(row) for row in stage_rows(run)],
         "records": list(run.stages),
         "metrics": dict(run.metrics),

@@ -117,6 +117,13 @@ def score_rows(run: RunRecords) -> list[ScoreRow]:
     return [row for record in run.of_kind("evaluate") for row in _scores_of(record["results"])]
 
 
+def variant_places(run: RunRecords) -> dict[str, int]:
+    """Return a number for each variant of any task, by which all pictures give it the same colour and mark."""
+    scored = [row.variant for row in score_rows(run)]
+    others = [record["results"]["label"] for record in run.of_kind("ramps")]
+    return {name: place for place, name in enumerate(dict.fromkeys(scored + others))}
+
+
 def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
     headline, sets = results["headline"], results["sets"]
     rows = []

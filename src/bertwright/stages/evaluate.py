@@ -17,6 +17,7 @@ import torch
 
 from bertwright import files, pack
 from bertwright.errors import DataError
+from bertwright.pack_card import Data, PackCard, SeedScores
 from bertwright.stages.expert_scores import figure_of, measured_experts
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.insight import insight
@@ -68,7 +69,7 @@ def evaluate(work: Work) -> dict[str, Any]:
     variants = [_variant(work, variant, by_set, sets, headline) for variant, by_set in answered.items()]
     for role, folder in runs.items():
         if (folder / PACK).is_file():
-            _scored_pack(work, role, folder / PACK, answered, sets)
+            _scored_pack(work, role, folder / PACK, answered, sets, variants)
     against = _against_shortcuts(work, task, labels, learnt_from, sets, headline, answered)
     warned = [f"expert {one['expert']}: {said}" for one in against.get("experts", ()) for said in one["warnings"]]
     return {
@@ -145,8 +146,9 @@ def _scored_pack(
     path: Path,
     answered: Mapping[str, Mapping[str, _Seeds]],
     sets: Mapping[str, ScoredSet],
+    variants: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a run's pack once more, with what it reached and at which precision of its encoder."""
+    """Write a run's pack once more, with what it and its other seeds reached, at which precision of its encoder."""
     variant, seed = role.rsplit("/", 1)
     precision = choose(work.machine.device, work.machine.precision).name
     scores = tuple(
@@ -161,8 +163,34 @@ def _scored_pack(
         for name, one in sets.items()
         for metric in one.form.metrics
     )
-    made = replace(pack.read(path), scores=scores)
+    found = pack.read(path)
+    told = next(one for one in variants if one["variant"] == variant)
+    made = replace(found, scores=scores, card=_card(work, found, told, sets))
     place(work.folder / "packs" / variant / f"seed-{seed}{pack.SUFFIX}", made, work.inputs[ENCODER_OF + variant])
+
+
+def _card(work: Work, found: pack.Pack, told: Mapping[str, Any], sets: Mapping[str, ScoredSet]) -> PackCard | None:
+    """Return a pack's card with the sets that it was scored on, and the scores of all seeds."""
+    if found.card is None:
+        return None
+    data = tuple(
+        Data(work.paths[f"set {name}"].name, name, len(one.rows)) for name, one in sets.items() if name != TRAIN
+    )
+    scores = tuple(
+        SeedScores(
+            set=name,
+            metric=metric,
+            seeds=len(told["seeds"]),
+            rows=len(sets[name].rows),
+            mean=one["mean"],
+            deviation=one["deviation"],
+            interval=None if one["interval"] is None else tuple(one["interval"]),
+            protocol=told["protocol"],
+        )
+        for name, by_metric in told["scores"].items()
+        for metric, one in by_metric.items()
+    )
+    return replace(found.card, data=(*found.card.data, *data), scores=scores)
 
 
 def _gap(sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:

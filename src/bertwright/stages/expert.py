@@ -84,6 +84,8 @@ def _fitted(work: Work, task: Task, rows: Rows, labels: LabelMap) -> tuple[signa
     whole = len(places) == len(task.text)
     fold = dealt(seen, labels.numbers(rows), options["folds"], seed=options["seed"], whole=whole)
     said = [_fold(work, own, seen, labels, fold, number) for number in range(options["folds"])]
+    lines = [row for number in range(options["folds"]) for row in files.read_json(work.scratch / f"fold-{number}.json")]
+    files.write_text(work.folder / "metrics.jsonl", "".join(f"{files.json_line(row)}\n" for row in lines))
     order = np.argsort(np.concatenate([one.rows for one in said]), kind="stable")
     saliency = [one.saliency[a:b] for one in said for a, b in zip(one.bounds[:-1], one.bounds[1:], strict=True)]
     config = families.read_config(work.folder / MODEL)
@@ -147,10 +149,11 @@ def _fold(work: Work, task: Task, rows: Rows, labels: LabelMap, fold: np.ndarray
             work.folder / MODEL, learnt.model.float().cpu(), learnt.tokenizer, labels=labels.names, problem=task.kind
         )
         write_task(work.folder / MODEL, task, work.options["max_length"])
+    rows_of = [{**row, "fold": number} for row in files.read_json_lines(place / "metrics.jsonl")]
+    files.write_json(work.scratch / f"fold-{number}.json", rows_of)
+    # This is what says that a fold is done, so it comes last.
     with files.writing(done) as stream:
         np.savez(stream, **vars(said))
-    for row in files.read_json_lines(place / "metrics.jsonl"):
-        files.append_json(work.folder / "metrics.jsonl", {**row, "fold": number})
     files.remove(place)
     return said
 

@@ -118,7 +118,7 @@ class _Export:
         fp32, kept = folder, form.keep_fp32
         scan: dict[str, Any] = {}
         if form.precision == "int8":
-            fp32 = folder.with_name(f"{folder.name}.fp32")
+            fp32 = folder / f"fp32{files.TEMPORARY}"  # inside, so that it goes with the folder if this is killed
             files.remove(fp32)
             files.make_folder(fp32)
             self._written(fp32, replace(form, precision="fp32", keep_fp32=()))

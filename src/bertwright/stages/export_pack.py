@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ def verify_pack(path: Path, encoder: Path) -> list[float]:
     return [float(value) for value in logits]
 
 
-def export_pack(path: Path, encoder: Path, out: Path) -> dict[str, Any]:
+def export_pack(path: Path, encoder: Path, out: Path, card: Callable[[Pack], str] | None = None) -> dict[str, Any]:
     """Write the ordinary model folder that a pack and its encoder make, with its task, and return its proof.
 
-    ``bertwright predict`` and the ordinary classes read it. ``InputError`` where something is at ``out`` already.
+    ``bertwright predict`` and the ordinary classes read it; ``card`` makes its README of the pack. ``InputError`` where
+    something is at ``out`` already.
     """
     if out.exists():
         raise InputError(f"{out} is there already; name another folder, or remove it first")
@@ -53,5 +55,7 @@ def export_pack(path: Path, encoder: Path, out: Path) -> dict[str, Any]:
     with files.writing_folder(out) as folder:
         proof = save_model(folder, model, tokenizer, labels=task.labels, problem=task.kind)
         files.write_json(folder / TASK, asdict(in_pack(task)))
+        if card is not None:
+            files.write_text(folder / "README.md", card(pack))
     columns = list(dict.fromkeys(column for one in task.text for column in text_columns(one)))
     return {"folder": out, "task": task.name, "columns": columns, "proof": proof}

@@ -45,7 +45,7 @@ def finetune(work: Work) -> dict[str, Any]:
     if learnt.guide is not None:
         told = write_examples(work.folder, learnt, learnt.guide, rows, labels, options["seed"])
         against = {"against": {**told, "attributing": options.get("attributing")}}
-    kept = save_run(work, options, task, labels, learnt)
+    kept = save_run(work, options, task, labels, learnt, rows=len(rows))
     model, outcome = learnt.model, learnt.outcome
     return {
         "task": task.name,
@@ -79,8 +79,10 @@ def finetune(work: Work) -> dict[str, Any]:
     }
 
 
-def save_run(work: Work, options: Mapping[str, Any], task: Task, labels: LabelMap, learnt: Learnt) -> dict[str, Any]:
-    """Write what a run learnt: an ordinary folder that proves itself or, where little changed, a pack.
+def save_run(
+    work: Work, options: Mapping[str, Any], task: Task, labels: LabelMap, learnt: Learnt, *, rows: int
+) -> dict[str, Any]:
+    """Write what a run learnt of so many ``rows``: an ordinary folder that proves itself, or a pack.
 
     Returns what there is to tell of it.
     """
@@ -89,7 +91,7 @@ def save_run(work: Work, options: Mapping[str, Any], task: Task, labels: LabelMa
         write_ramps(work.folder / RAMPS, learnt.ramps)
     if options["trainable"] in PACK_METHODS:
         about = asdict(described(task, options["max_length"]))
-        return {"pack_bytes": write_pack(work, options, about, names, learnt.model.cpu())}
+        return {"pack_bytes": write_pack(work, options, about, names, learnt.model.cpu(), rows=rows)}
     model = learnt.model.float().cpu()
     proof = save_model(work.folder / MODEL, model, learnt.tokenizer, labels=names, problem=task.kind)
     write_task(work.folder / MODEL, task, options["max_length"])
@@ -108,10 +110,11 @@ def _low_rate(options: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many rows a file has and how many tokens a batch of them is wide, on average."""
+    """How many rows a file has, and how many tokens a batch of them is wide, on average and at most."""
 
     rows: int
     length: int
+    longest: int
 
 
 def _not_compared(against: Mapping[str, Any]) -> list[str]:
@@ -147,4 +150,5 @@ def sizes_of(
         # About as many as ``encode_windows`` makes of a text alone; the other half of a pair takes some room of each.
         each = [len(windows_of(length, max_length, task.window_stride)) for length in lengths]
         count = round(count * sum(each) / len(each))
-    return Sizes(count, int(np.ceil(np.minimum(lengths, max_length).mean())))
+    widths = np.minimum(lengths, max_length)
+    return Sizes(count, int(np.ceil(widths.mean())), int(widths.max()))

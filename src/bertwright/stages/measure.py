@@ -26,6 +26,7 @@ from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 from bertwright.training import trainable
 from bertwright.training.allocation import memory_kept
+from bertwright.training.feed import on_device
 from bertwright.training.losses import Loss, classification_loss, masked_lm_loss
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import choose
@@ -141,22 +142,29 @@ def measure_finetuning(
     *,
     rows: int,
     length: int,
+    longest: int,
     device: str,
     precision: str,
     threads: int,
 ) -> StepCost:
-    """Take a real fine-tuning step on drawn tokens, (rows, length), of what a run's options say is ``trained``."""
+    """Take a real fine-tuning step on drawn tokens, (rows, length), of what a run's options say is ``trained``.
+
+    Behind it goes one pass, untimed, as wide as the ``longest`` rows: a memory meter sees what that takes.
+    """
     model = build_classifier(config, 2, seed=0)
     chosen = choose_parameters(model, trained, pooler=True)
     trainable.freeze_others(model, chosen)
-    drawn = drawn_batch(config, rows, length, 0.15)
-    batch = {**drawn, "labels": torch.zeros(rows, dtype=torch.long), "count": rows}
+
+    def batch_of(width: int) -> dict[str, object]:
+        drawn = drawn_batch(config, rows, width, 0.15)
+        return {**drawn, "labels": torch.zeros(rows, dtype=torch.long), "count": rows}
 
     def optimizer() -> Optimizer:
         named = [(name, parameter) for name, parameter in model.named_parameters() if name in chosen]
         return Optimizer(named, name="adamw", settings=Settings(0.0, 0.0), entries=trainable.entries_of(chosen))
 
-    return _timed(model, classification_loss, optimizer, batch, device, precision, threads)
+    wide = batch_of(longest) if longest > length else None
+    return _timed(model, classification_loss, optimizer, batch_of(length), device, precision, threads, wide)
 
 
 def count_parameters(config: EncoderConfig) -> int:
@@ -174,13 +182,14 @@ def _timed(
     device: str,
     precision: str,
     threads: int,
+    wide: dict[str, object] | None = None,
 ) -> StepCost:
     torch.set_num_threads(threads)
     chosen = choose(device, precision)
     model.to(chosen.device, chosen.dtype)
     model.encoder.attention_form("matmul" if chosen.device.type == "cpu" else "sdpa")
     optimizer = new_optimizer()
-    batch = {key: v.to(chosen.device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
+    batch, wide = (on_device(one, chosen.device) for one in (batch, wide or {}))
     updates = []
     with memory_kept():
         micro = [_seconds(model, loss, batch, optimizer) for _ in range(3)]
@@ -192,6 +201,8 @@ def _timed(
                 torch.cuda.synchronize()
             updates.append(time.perf_counter() - begun)
             micro.append(_seconds(model, loss, batch, optimizer))
+        if wide:
+            _seconds(model, loss, wide, optimizer)
     return StepCost(min(micro[1:]), min(updates), sum(parameter.numel() for parameter in model.parameters()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bertwright.encoder import families, packed
 from bertwright.encoder.models import Classifier
 from bertwright.errors import InputError
 from bertwright.pack import Pack, PackTask
+from bertwright.pack_card import Data, PackCard
 from bertwright.stages.work import PACK, Work
 from bertwright.text.tokenizer import Tokenizer
 
@@ -21,9 +22,15 @@ _ENCODER = "encoder.json"
 
 
 def write_pack(
-    work: Work, options: Mapping[str, Any], task: Mapping[str, Any], names: tuple[str, ...], model: Classifier
+    work: Work,
+    options: Mapping[str, Any],
+    task: Mapping[str, Any],
+    names: tuple[str, ...],
+    model: Classifier,
+    *,
+    rows: int,
 ) -> int:
-    """Write what a run changed in its encoder, and return the bytes of it.
+    """Write what a run changed in its encoder by so many training ``rows``, and return the bytes of it.
 
     ``task`` is as in ``task.json``, with the task's name as ``task``.
     """
@@ -41,7 +48,15 @@ def write_pack(
         dtype=options["pack"],
         recipe=work.identity,
     )
-    return place(work.folder / PACK, made, work.inputs["encoder"])
+    card = PackCard(work.license, (Data(work.paths["train"].name, "training", rows),), settings_told(options))
+    return place(work.folder / PACK, replace(made, card=card), work.inputs["encoder"])
+
+
+def settings_told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run that its card tells."""
+    keys = ("epochs", "batch", "learning_rate", "schedule", "warmup", "weight_decay", "max_length", "seed")
+    loss = {f"loss_{key}": value for key, value in options.get("loss", {}).items()}
+    return {**{key: options[key] for key in keys if key in options}, **loss}
 
 
 def _terms(work: Work, options: Mapping[str, Any]) -> tuple[str | None, tuple[int, int] | None]:

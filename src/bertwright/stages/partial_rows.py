@@ -77,10 +77,15 @@ class PartialRows:
         before = self.done.left or (0,) * len(left)
         both = tuple(earlier + now for earlier, now in zip(before, left, strict=True)) if left else self.done.left
         self.done = Done(self.done.rows + rows, self.done.cut + cut, self.done.bytes + len(content), both)
-        files.write_json(self.folder / _STATE, {"asked": dict(self._asked), "done": asdict(self.done)})
+        self._note()
+
+    def _note(self, *, finished: bool = False) -> None:
+        content = {"asked": dict(self._asked), "done": asdict(self.done), "finished": finished}
+        files.write_json(self.folder / _STATE, content)
 
     def finish(self, out: Path, make: Callable[[Path, Path], None]) -> None:
         """Have ``make(rows, file)`` write the file, give it its name, and remove the folder."""
+        self._note(finished=True)
         whole = self.folder / "whole"
         with files.explained(whole):
             make(self.folder / _ROWS, whole)
@@ -90,15 +95,23 @@ class PartialRows:
         files.remove(self.folder)
 
 
+def _put_away(folder: Path) -> None:
+    """Remove what a kill just behind the end of the work left."""
+    state = folder / _STATE
+    if state.is_file() and files.read_json(state).get("finished"):
+        files.remove(folder)
+
+
 @contextlib.contextmanager
 def working(out: Path) -> Iterator[PartialRows]:
     """Give the folder in which ``out`` is made, this process's alone; ``InputError`` where it cannot be made."""
+    folder = out.with_name(out.name + PARTIAL)
     if out.exists():
+        _put_away(folder)
         raise InputError(f"{out} is there already; remove it first, or name another file")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         fault = "may not be written to" if out.parent.is_dir() else "is not there"
         raise InputError(f"{out}: the folder {out.parent} {fault}; name a file in a folder of yours")
-    folder = out.with_name(out.name + PARTIAL)
     with files.explained(folder):
         files.make_folder(folder)
         try:

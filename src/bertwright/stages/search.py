@@ -69,7 +69,7 @@ def search(work: Work) -> dict[str, Any]:
     except Diverged as error:
         return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
     if work.settings["keep_weights"]:
-        save_run(work, options, task, labels, learnt)
+        save_run(work, options, task, labels, learnt, rows=len(kept))
     score, sides = _score(logits, task, labels, scored, options), {}
     if "expert" in work.inputs and options["chosen_on"] != "dev":
         sides = _sides(work.inputs["expert"] / SIGNALS, logits, labels, scored)

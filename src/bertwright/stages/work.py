@@ -63,6 +63,8 @@ class Work:
     folder: Path
     machine: Machine
     identity: str = ""
+    license: str = "unknown"
+    """What the recipe says of who may use what comes of it; it stands in cards and changes nothing else."""
     tell: Tell = field(default=silent, compare=False)
 
     @property
@@ -82,6 +84,7 @@ class Work:
             "folder": str(self.folder),
             "machine": asdict(self.machine),
             "identity": self.identity,
+            "license": self.license,
         }
 
     @classmethod
@@ -97,5 +100,6 @@ class Work:
             folder=Path(content["folder"]),
             machine=Machine(**content["machine"]),
             identity=content["identity"],
+            license=content["license"],
             tell=tell,
         )

@@ -108,6 +108,7 @@ def train(
                 if done < share * total <= after:
                     at_milestone(share)
             if stop or after >= end or state.gave_up or _portions(checkpoint_every, state) > before:
+                diary.keep()  # before the checkpoint, behind which nothing is done again
                 _save(optimizer, state, folder, ranks, stop=bool(stop))
             if stop:
                 raise Interrupted(f"stopped after step {state.step}; all is saved and the same command continues")
@@ -254,6 +255,11 @@ class _Diary:
         if self.writes and self.path.exists():
             rows = [row for row in files.read_json_lines(self.path) if row["step"] <= step and step > 0]
             files.write_text(self.path, "".join(f"{files.json_line(row)}\n" for row in rows))
+
+    def keep(self) -> None:
+        """Bring the lines to the disk."""
+        if self.writes and self.path.exists():
+            files.sync(self.path)
 
     def step(self, state: State, before: int, after: int, update: _Update, rate: float) -> None:
         """Note a step; a line is written where the share of the budget moved on."""

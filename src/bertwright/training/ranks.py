@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bertwright import door, files
 from bertwright.errors import InputError, RunError
-from bertwright.processes import die_with, named
+from bertwright.processes import die_with, ended, named
 
 _PATIENCE = timedelta(minutes=30)
 
@@ -136,7 +136,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, meanwhile:
     # One failure soon breaks the others' connections: the first to fail is among those that ended by now.
     time.sleep(0.5)
     said = [
-        f"rank {rank} of {len(processes)} ended with code {process.returncode} and said:\n"
+        f"rank {rank} of {len(processes)} {ended(process.returncode)} and said:\n"
         + (folder / f"stderr-{rank}").read_text(errors="replace").strip()[-1500:]
         for rank, process in enumerate(processes)
         if process.poll()

@@ -1,0 +1,36 @@
+"""The commands that tell what a recipe would do, and how far it is."""
+
+from __future__ import annotations
+
+from bertwright.console import Json, Overrides, RecipePath, ask, show
+
+
+def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Show the stages: what is done, what would run, and why. Nothing is run."""
+    ask(as_json)
+    from bertwright.pipeline.plan import plan
+    from bertwright.pipeline.run import pointers, run_folder
+    from bertwright.pipeline.stage import standings
+    from bertwright.reading import load_recipe
+    from bertwright.store import Store
+
+    whole = load_recipe(recipe, overrides or ())
+    store, before = Store(whole.store), pointers(run_folder(whole))
+    stages = plan(whole)
+    states = standings(stages, store, before, whole=whole.finetune.keep != "none")
+    rows = [(stage, states[stage.name]) for stage in stages]
+    width = max((len(stage.name) for stage, _ in rows), default=0)
+    show(
+        [f"{due.state:8}{stage.name:{width + 2}}{due.why}" for stage, due in rows],
+        {"stages": [{"name": s.name, "identity": s.identity, "state": d.state, "why": d.why} for s, d in rows]},
+    )
+
+
+def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Show how far a run is, from any shell, while it works."""
+    ask(as_json)
+    from bertwright.pipeline.status import status
+    from bertwright.reading import load_recipe
+
+    found = status(load_recipe(recipe, overrides or ()))
+    show(found.lines(), found.as_dict())

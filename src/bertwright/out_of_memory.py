@@ -1,0 +1,47 @@
+"""Memory that ran out, said in words, with the setting that lowers it.
+
+Libraries say it each in their own way: Python, NumPy and Arrow raise ``MemoryError``, torch and ONNX Runtime a
+``RuntimeError`` with a text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from bertwright.errors import InputError
+
+_TEXTS = ("can't allocate memory", "bad_alloc", "out of memory", "not enough memory", "failed to allocate memory")
+_SIDE_BY_SIDE = "`system.runs`, where several go side by side, `finetune.max_length`"
+_LOWER = {
+    "tokenizer": "`system.threads`, or take a tokenizer from a folder",
+    "overlap": "`system.threads` or `system.memory`: fewer processes read at once",
+    "prepare": "`system.threads` or `system.memory`: fewer processes read at once",
+    "pretrain": "`pretrain.micro_batch` (it changes no result), `system.devices` on one machine, or `encoder.size`",
+    "expert": f"`finetune.micro_batch` (it changes no result), {_SIDE_BY_SIDE} or `encoder.size`",
+    "search": f"`finetune.micro_batch` (it changes no result), {_SIDE_BY_SIDE} or `encoder.size`",
+    "finetune": f"`finetune.micro_batch` (it changes no result), {_SIDE_BY_SIDE} or `encoder.size`",
+    "ramps": f"{_SIDE_BY_SIDE} or `encoder.size`",
+    "evaluate": f"{_SIDE_BY_SIDE} or `encoder.size`",
+}
+
+
+@contextlib.contextmanager
+def memory_told(kind: str) -> Iterator[None]:
+    """Turn what libraries raise for want of memory into an ``InputError`` with the setting of a kind of stage."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        lower = f"Lower {_LOWER[kind]}" if kind in _LOWER else "Close other programs, or take a larger machine"
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+        raise InputError(
+            f"{kind}: the memory that this process may take is full ({said}). {lower}; what was finished is kept and "
+            "the same command continues."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out."""
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _TEXTS)

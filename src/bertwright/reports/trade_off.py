@@ -1,0 +1,174 @@
+"""Every model and exit policy of a run: how good it is, how robust, and what it costs to answer, to train, to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertwright.reports.exits_tables import mean, ramps_by_label
+from bertwright.reports.methods_tables import runs_by_label
+from bertwright.reports.records import RunRecords, ScoreRow, score_rows
+from bertwright.reports.tables import Table
+from bertwright.reports.words import ABSENT, bytes_text, count_text, metric_text, score_text, spread_text
+
+# Sets that come from where the training rows come from; all others count as out of distribution.
+_USUAL = ("train", "dev", "test", "dev_matched", "test_matched", "validation", "rows learnt from")
+_WEIGHTS = "model/model.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One variant of a task, whole or leaving early by one policy; all figures are means over its seeds.
+
+    ``quality`` is the headline's score, with its deviation and 95 % interval where the model is whole; ``robustness``
+    holds metric and score of each set that is out of distribution. ``layers`` is the share of layers run over the
+    headline's rows (1 for a whole model), ``milliseconds`` the measured time of a row by the number of rows at once.
+    What is not known is ``None``, or not there.
+    """
+
+    task: str
+    variant: str
+    policy: str | None
+    set: str
+    metric: str
+    quality: float | None
+    deviation: float | None
+    interval: tuple[float, float] | None
+    robustness: Mapping[str, tuple[str, float | None]]
+    layers: float
+    milliseconds: Mapping[int, float]
+    trained_parameters: int | None
+    file_bytes: int | None
+    file: str
+
+
+def models(run: RunRecords) -> list[Model]:
+    """Return all models of all tasks that have scores, each variant followed by its exit policies."""
+    headlines = [row for row in score_rows(run) if row.headline]
+    return [one for row in headlines for one in _of_variant(run, row)]
+
+
+def _of_variant(run: RunRecords, row: ScoreRow) -> Iterator[Model]:
+    runs = runs_by_label(run, row.task).get(row.variant, [])
+    ramps = ramps_by_label(run, row.task).get(row.variant, [])
+    size, file = _file(run, row, runs)
+    whole = Model(
+        task=row.task,
+        variant=row.variant,
+        policy=None,
+        set=row.set,
+        metric=row.metric,
+        quality=row.mean,
+        deviation=row.deviation,
+        interval=row.interval,
+        robustness=_robustness(run, row),
+        layers=1.0,
+        milliseconds=_clock(ramps, None),
+        trained_parameters=runs[0]["trained_parameters"] if runs else None,
+        file_bytes=size,
+        file=file,
+    )
+    yield whole
+    for place, promise in enumerate(ramps[0]["promises"] if ramps else ()):
+        yield _leaving(whole, ramps, place, promise)
+
+
+def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promise: Mapping[str, Any]) -> Model:
+    """Return the same model as it leaves early by one of its policies, each seed by its own threshold."""
+    chosen = {
+        name: [one["sets"][name]["chosen"][place] for one in ramps]
+        for name in ramps[0]["sets"]
+        if all(name in one["sets"] for one in ramps)
+    }
+    scores = {name: mean([one["score"] for one in told]) for name, told in chosen.items()}
+    saving = mean([one["saving"] for one in chosen.get(whole.set, ())]) if whole.set in chosen else None
+    return Model(
+        task=whole.task,
+        variant=whole.variant,
+        policy=f"may lose {promise['max_drop']:.2%}",
+        set=whole.set,
+        metric=whole.metric,
+        quality=scores.get(whole.set),
+        deviation=None,
+        interval=None,
+        robustness={name: (metric, scores[name]) for name, (metric, _) in whole.robustness.items() if name in scores},
+        layers=1.0 - (saving or 0.0),
+        milliseconds=_clock(ramps[:1], promise["policy"]),
+        trained_parameters=whole.trained_parameters,
+        file_bytes=whole.file_bytes,
+        file=whole.file,
+    )
+
+
+def _robustness(run: RunRecords, row: ScoreRow) -> dict[str, tuple[str, float | None]]:
+    """Return the first metric of each set that is out of distribution."""
+    found: dict[str, tuple[str, float | None]] = {}
+    for other in score_rows(run):
+        if (other.task, other.variant) == (row.task, row.variant) and other.set not in (row.set, *_USUAL):
+            found.setdefault(other.set, (other.metric, other.mean))
+    return found
+
+
+def _clock(ramps: Sequence[Mapping[str, Any]], policy: str | None) -> dict[int, float]:
+    """Return milliseconds a row by rows at once, of a policy or the whole model, by the first seed."""
+    found: dict[int, float] = {}
+    for one in ramps[0]["measured"] if ramps else ():
+        if policy in (None, one["policy"]):
+            seconds = one["seconds_full"] if policy is None else one["seconds"]
+            found.setdefault(one["batch"], 1e3 * seconds / one["rows"])
+    return found
+
+
+def _file(run: RunRecords, row: ScoreRow, runs: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
+    """Return the bytes that a task needs for itself: its pack's, else its own model's."""
+    if runs and "pack_bytes" in runs[0]:
+        return int(runs[0]["pack_bytes"]), "pack"
+    start = f"finetune/{row.task}/{row.variant}/seed-"
+    for record in run.of_kind("finetune"):
+        if record["name"].startswith(start) and _WEIGHTS in record.get("files", {}):
+            return int(record["files"][_WEIGHTS]["bytes"]), "model"
+    return None, "model"
+
+
+def trade_off_table(run: RunRecords) -> Table:
+    """Return a line for each model and policy; empty where no task has scores."""
+    columns = (
+        *("task", "score", "variant", "exits", "in distribution", "out of distribution", "layers run"),
+        *("ms a row", "ms a row of 32", "trained parameters", "file"),
+    )
+    found = models(run)
+    cells = tuple(
+        (
+            one.task,
+            f"{metric_text(one.metric)}, {one.set}",
+            one.variant,
+            one.policy or "never",
+            spread_text(one.quality, one.deviation, one.metric),
+            _robust_text(one),
+            f"{100 * one.layers:.0f} %",
+            *(f"{one.milliseconds[size]:.2f}" if size in one.milliseconds else ABSENT for size in (1, 32)),
+            count_text(one.trained_parameters),
+            ABSENT if one.file_bytes is None else f"{bytes_text(one.file_bytes)} {one.file}",
+        )
+        for one in found
+    )
+    kept = [name for place, name in enumerate(columns) if any(row[place] not in (ABSENT, "never") for row in cells)]
+    caption = (
+        "Means over seeds. Out of distribution are all sets but train, dev and test. Layers run: over the rows of the "
+        "headline's set; a policy that may lose so much was chosen for that. Milliseconds are of the first seed's "
+        "run on this machine, and are measured where a variant has exits. The file is what a task needs for itself: "
+        "its pack beside the encoder that all share, or its own model."
+    )
+    return Table("Every model and exit policy", columns, cells, caption, frozenset(columns[4:])).only(kept)
+
+
+def _robust_text(one: Model) -> str:
+    """Return the score on each set out of distribution, with its metric where that is not the headline's."""
+    return (
+        ", ".join(
+            f"{score_text(score, metric)} {name}" + ("" if metric == one.metric else f" ({metric_text(metric)})")
+            for name, (metric, score) in one.robustness.items()
+        )
+        or ABSENT
+    )
