@@ -6,7 +6,7 @@ OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long test-oldest test-faults check bench docs
+.PHONY: demo test test-long test-oldest test-faults check bench docs fuzz
 
 demo: $(READY) ## the whole road on a made-up language: text, encoder, tasks, report
 	$(BIN)/bertwright demo build/demo
@@ -33,7 +33,10 @@ check: $(READY) ## formatting, lint, types
 bench: $(READY) ## the benchmarks; each prints lines for people and one JSON object last
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-docs: $(READY) ## the command reference, from the live help
+fuzz: $(READY) ## readers of foreign bytes, fed with wrong ones; FUZZ_SECONDS=60 each, led by coverage where atheris is installed
+	nice -n 5 $(BIN)/python fuzz/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
+
+docs: $(READY) ## the references of commands, recipes and errors
 	$(BIN)/python docs/make_reference.py
 
 $(READY): pyproject.toml constraints.txt

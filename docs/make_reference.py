@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the live help and docs/recipe.md from the recipe's own sentences.
+"""Write docs/commands.md from the live help, docs/recipe.md from the recipe's sentences, docs/errors.md from the code.
 
 `python docs/make_reference.py` writes them; with `--check` it only says whether they are up to date.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+from error_messages import page as errors
 from pydantic_core import PydanticUndefined
 
 from bertwright.cli import app
@@ -90,14 +91,14 @@ def _line(text: str | None) -> str:
 def main(check: bool) -> int:
     """Write the pages, or compare them; return the exit code."""
     stale = []
-    for name, page in (("commands.md", commands()), ("recipe.md", recipe())):
+    for name, page in (("commands.md", commands()), ("recipe.md", recipe()), ("errors.md", errors())):
         path = HERE / name
         if check:
             stale += [name] if not path.exists() or path.read_text(encoding="utf-8") != page else []
         else:
             path.write_text(page, encoding="utf-8")
     for name in stale:
-        print(f"docs/{name} is not what the live help says; `make docs` writes it anew")
+        print(f"docs/{name} is not what the program says; `make docs` writes it anew")
     return 1 if stale else 0
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "build" / "fuzz"
 _MEMORY = 4 << 30  # above what libraries take at their start: an input that asks for more is a fault
-_SLOW = 20  # seconds of one input that are a fault, on a busy machine too
+_SLOW = 600  # seconds of one input that are a fault; a busy machine may hold a process for minutes
 
 
 def led(name: str, seconds: int) -> None:

@@ -117,7 +117,7 @@ def _files(rows: Sequence[str]) -> dict[str, Path]:
     for one in rows:
         pack, _, path = one.rpartition("=")
         if pack in found:
-            raise InputError(f"--rows was given twice for {pack or 'all packs'}: {found[pack]} and {path}")
+            raise InputError(f"--rows was given twice for {pack or 'all packs'}: {found[pack]} and {path}; keep one")
         found[pack] = Path(path)
     return found
 

@@ -59,5 +59,8 @@ def _check(path: Path) -> None:
 
     faults = check_submission(path)
     if faults:
-        raise InputError(f"{path} would not be taken:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise InputError(
+            f"{path} would not be taken; mend what is told, and check it again:\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+        )
     show([f"{path} holds all {len(EXPECTED)} files, and each is as the server wants it"], {"files": list(EXPECTED)})

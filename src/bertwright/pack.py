@@ -252,7 +252,7 @@ def read(path: Path) -> Pack:
         if kind not in parts or not rest:
             raise DataError(f"{path}: found a tensor {name!r}; a pack has bias/, head/ and ramps/ alone; {_AGAIN}")
         if _STORED.get(tensor["dtype"]) != header.dtype:
-            raise DataError(f"{path}: {name} is stored as {tensor['dtype']}, and the header says {header.dtype}")
+            raise DataError(f"{path}: {name} is stored as {tensor['dtype']}, not as {header.dtype}; {_AGAIN}")
         value = np.frombuffer(tensor["data"], DTYPES[header.dtype]).reshape(tensor["shape"])
         value.flags.writeable = False
         parts[kind][name.partition("/")[2]] = value
@@ -303,7 +303,9 @@ def _header(content: bytes, path: Path) -> _Header:
     except (safetensors.SafetensorError, ValueError) as error:
         raise DataError(f"{path}: not a whole safetensors file ({error}); {_AGAIN}") from error
     if _KEY not in metadata:
-        raise DataError(f"{path}: a safetensors file, and no pack of bertwright (its metadata has no {_KEY!r})")
+        raise DataError(
+            f"{path}: a safetensors file, and no pack of bertwright (its metadata has no {_KEY!r}); {_AGAIN}"
+        )
     try:
         version = pydantic_core.from_json(metadata[_KEY], allow_inf_nan=False)
         version = version.get("format") if isinstance(version, dict) else None
@@ -362,7 +364,9 @@ def _check(pack: Pack, where: str) -> None:
         raise DataError(f"{where}: method.terms: {error}; {_AGAIN}") from error
     # A head that was trained whole changes the bias of the dense layer that came with the encoder.
     if outside := set(pack.biases) - {term.key for term in named} - set(POOLER):
-        raise DataError(f"{where}: holds bias/{min(outside)}, which method.terms {method.terms!r} does not name")
+        raise DataError(
+            f"{where}: holds bias/{min(outside)}, which method.terms {method.terms!r} does not name; {_AGAIN}"
+        )
     _check_head(pack, where)
     for kind, arrays in (("bias", pack.biases), ("head", pack.head), ("ramps", pack.ramps)):
         for name, value in arrays.items():

@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_nothing(
     [
         (("--precision", "bf16"), "no bf16 products on this kind of processor"),
         (("--segment", "4"), "segments of 4 layers: expected 1 to 3"),
-        (("--bits", "6"), "6 bits: a matrix in int8 has 8, or 7"),
+        (("--bits", "6"), "found 6 bits; expected 8, or 7"),
         (("--rows", "other=x.jsonl"), "--rows names 'other', which is no pack of this export; its packs are model"),
         (("--rows", "x.jsonl", "--rows", "y.jsonl"), "--rows was given twice for all packs"),
         (("--most-changed", "few"), "write a share such as"),

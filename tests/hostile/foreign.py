@@ -261,7 +261,7 @@ _EXPORTED = ("embeddings.onnx", "segment-00.onnx", "backbone.safetensors", "toke
 def _manifest_seed() -> bytes:
     shape = {"family": "bert", "layers": 1, "width": 4, "inner": 6}
     content = {
-        **{"format": 1, "version": "0.1.0", "precision": "int8", "bits": 7},
+        **{"format": manifest.FORMAT, "version": "0.1.0", "precision": "int8", "bits": 7},
         "backbone": {"hash": "0" * 32, "tokenizer": "1" * 32, "family": "bert", "shape": shape, "pooler": True},
         "parts": [
             {"file": "embeddings.onnx", "layers": [], "precision": []},

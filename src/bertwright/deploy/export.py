@@ -42,7 +42,7 @@ class Form:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r} is not known; it is one of {', '.join(PRECISIONS)}")
         if self.bits not in (7, 8):
-            raise InputError(f"{self.bits} bits: a matrix in int8 has 8, or 7 where a processor overflows with 8")
+            raise InputError(f"found {self.bits} bits; expected 8, or 7 where a processor overflows with 8")
         if not 1 <= self.segment <= layers:
             raise InputError(f"segments of {self.segment} layers: expected 1 to {layers}, the encoder's layers")
         if wrong := [number for number in self.keep_fp32 if not 0 <= number < layers]:

@@ -69,7 +69,8 @@ def encoded(
     columns, task = entry.info.columns, entry.task
     if len(row.texts) != len(columns):
         raise InputError(
-            f"pack {entry.name} reads {len(columns)} texts ({', '.join(columns)}), and the row has {len(row.texts)}"
+            f"pack {entry.name} reads {len(columns)} texts ({', '.join(columns)}), and the row has "
+            f"{len(row.texts)}; give one of each"
         )
     for column, text in zip(columns, row.texts, strict=True):
         if not isinstance(text, str):

@@ -68,7 +68,10 @@ class EncoderConfig:
         if self.pooling not in ("cls", "mean"):
             raise InputError(f"encoder pooling {self.pooling!r} is not known; it is cls or mean")
         if not 0 <= self.pad_id < self.vocabulary:
-            raise InputError(f"the padding id {self.pad_id} is not in a vocabulary of {self.vocabulary}")
+            raise InputError(
+                f"the padding id {self.pad_id} is not in a vocabulary of {self.vocabulary}; "
+                "take the tokenizer that came with the model"
+            )
 
     @property
     def pre_norm(self) -> bool:

@@ -190,7 +190,10 @@ def prove(
             folder, local_files_only=True, output_loading_info=True, attn_implementation="eager", dtype=torch.float32
         )
     if info["missing_keys"]:
-        raise ProofFailed(f"{folder}: {type(ordinary).__name__} misses {', '.join(sorted(info['missing_keys'])[:5])}")
+        raise ProofFailed(
+            f"{folder}: {type(ordinary).__name__} misses {', '.join(sorted(info['missing_keys'])[:5])}, and all "
+            "its tensors are expected. This is a fault of bertwright: keep the folder and report it."
+        )
     inputs = {"input_ids": ids, "attention_mask": mask.long()}
     if segments is not None and model.encoder.config.segments > 1:
         inputs["token_type_ids"] = segments
@@ -252,7 +255,9 @@ def _shards(index: Path) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{index}: expected a JSON object with a `weight_map` of tensors to files") from error
     if outside := [name for name in names if Path(name).name != name or len(name) > 200 or not name.isprintable()]:
-        raise DataError(f"{index}: {outside[0][:200]!r} is not the name of a file in the same folder")
+        raise DataError(
+            f"{index}: {outside[0][:200]!r} is not the name of a file in the same folder; copy it once more"
+        )
     return names
 
 

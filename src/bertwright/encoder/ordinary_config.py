@@ -59,7 +59,9 @@ def config_of(settings: Mapping[str, Any], folder: Path) -> EncoderConfig:
     values = {ours: value for ours, value in values.items() if value is not None}
     missing = [theirs for theirs, ours in family.settings.items() if ours in _NEEDED and ours not in values]
     if missing:
-        raise DataError(f"{folder}: config.json lacks {', '.join(missing)}, without which no shape can be built")
+        raise DataError(
+            f"{folder}: config.json lacks {', '.join(missing)}, without which no shape can be built; copy it once more"
+        )
     values.setdefault("pad_id", 1 if name == "roberta" else 0)
     values.setdefault("positions", 8192 if name == "modern" else 512)
     values.setdefault("segments", {"bert": 2, "bert-preln": 2, "roberta": 1}.get(name, 0))
@@ -108,7 +110,9 @@ def _modern_values(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         full = [number for number, kind in enumerate(kinds) if kind == "full_attention"]
         every = full[1] if len(full) > 1 else len(kinds)
         if full != list(range(0, len(kinds), every)):
-            raise DataError(f"{folder}: layer_types {kinds} is not a regular pattern of global and local layers")
+            raise DataError(
+                f"{folder}: layer_types {kinds} is not a regular pattern of global and local layers; take another model"
+            )
         values["global_every"] = every
     return values
 

@@ -39,7 +39,7 @@ def expected_saving(counts: np.ndarray, costs: Sequence[float]) -> float:
     if counts.shape != cost.shape:
         raise InputError(f"{counts.size} counts of rows for {cost.size} exits; expected one for each exit")
     if counts.sum() == 0 or cost[-1] <= 0:
-        raise InputError("no row left at any exit: the saving of no rows is undefined")
+        raise InputError("no row left at any exit: the saving of no rows is undefined; give some rows")
     return float(1 - counts @ cost / (cost[-1] * counts.sum()))
 
 

@@ -88,6 +88,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     forecast = importlib.import_module("bertwright.pipeline.forecast")
     predicted = forecast.measure_stages(recipe, due, folders) if due else {}
     refuse(predicted, recipe, store.root)
+    notes += network_notes(recipe)
     if any(stage.kind == "fetch" for stage in due):
         notes.append("note: hub datasets are not here yet, and the forecast leaves out what needs them")
     for name, one in predicted.items():
@@ -159,6 +160,20 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
                 look = partial(_look_into_experts, task, draft.recipe.finetune, notes)
                 attempt(("finetune", "experts"), look)
     return problems
+
+
+def network_notes(recipe: Recipe) -> list[str]:
+    """Return a note for all that a recipe asks a network for; of every other recipe nothing leaves the machine."""
+    named = [source.hub for source in (recipe.prepare.sources if recipe.prepare else ()) if source.hub is not None]
+    # A folder takes the place of a name, and tensorboard writes files.
+    hubs = [name for name in named if not Path(name).is_dir()]
+    far = [name for name in recipe.system.trackers if name != "tensorboard"]
+    told = [
+        f"note: the network is asked for the hub dataset {name}, and what comes is kept in the store" for name in hubs
+    ]
+    return told + [
+        f"note: {name} is told the figures of a pretraining, and may send them over the network" for name in far
+    ]
 
 
 def _look_into_experts(task: Task, finetune: Finetune, notes: list[str]) -> None:

@@ -161,7 +161,7 @@ def _tokenizer(get: Get, folder: Path, beside: Path, notes: list[str]) -> dict[s
 def _pretraining(get: Get) -> dict[str, Any]:
     name = str(get("PRETRAIN", "OPTIMIZER", "adamw"))
     if name not in _OPTIMIZERS:
-        raise InputError(f"PRETRAIN.OPTIMIZER: found {name!r}; ExtremeBERT has {', '.join(_OPTIMIZERS)}")
+        raise InputError(f"PRETRAIN.OPTIMIZER: found {name!r}; expected one of {', '.join(_OPTIMIZERS)}")
     steps, rate = get("PRETRAIN", "NUM_STEPS", _STEPS), get("PRETRAIN", "LEARNING_RATE", _RATE)
     try:
         return {"budget": f"{int(steps)} steps", "learning_rate": float(rate), **_OPTIMIZERS[name]}

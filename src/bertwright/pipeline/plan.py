@@ -153,7 +153,7 @@ def resolve_task(choice: TaskChoice) -> Task:
     if choice.known is not None:
         task = catalogue.locate(choice.known, choice.folder, called=choice.name, train=choice.train, sets=sets)
     elif choice.train is None or choice.text is None:
-        raise DataError(f"task {choice.name}: no training file or text column")
+        raise DataError(f"task {choice.name}: no training file or text column; give `train` and `text`, or `known`")
     else:
         task = Task(
             name=choice.name,

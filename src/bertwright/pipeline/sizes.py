@@ -46,7 +46,7 @@ def compare_sizes(source: Recipe | str | Path | Mapping[str, Any], vocabularies:
     """Train a tokenizer of each size on up to 100 MB of the recipe's files and say what it does to that text."""
     recipe = as_recipe(source)
     if recipe.prepare is None or not sources_of(recipe.prepare):
-        raise InputError("sizes are compared on files of text, and the recipe names none in prepare.sources")
+        raise InputError("sizes are compared on files of text, and the recipe names none; add prepare.sources")
     choice = recipe.tokenizer or Tokenizer()
     counted = count_strings(_texts(recipe), kind=choice.kind, lowercase=choice.lowercase)
     return [_row(recipe, choice, counted, vocabulary) for vocabulary in vocabularies]

@@ -108,7 +108,9 @@ def checksum(path: Path) -> str:
     try:
         return files.checksum(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); give this user the right to read it"
+        ) from error
 
 
 def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | None = None) -> Input:
@@ -116,7 +118,9 @@ def given_folder(folder: Path, names: tuple[str, ...], key: str, pattern: str | 
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "not a folder"
-        raise DataError(f"{key}: {folder} lacks {', '.join(missing)} (found: {there or 'nothing'})")
+        raise DataError(
+            f"{key}: {folder} lacks {', '.join(missing)} (found: {there or 'nothing'}); name the folder that holds them"
+        )
     found = [folder / name for name in names] + sorted(folder.glob(pattern) if pattern else [])
     return Input(
         identity("given", {}, {}, {str(path.relative_to(folder)): checksum(path) for path in found}), folder=folder

@@ -226,7 +226,9 @@ def _predict_run(
         folder, choose(work.machine.device, work.machine.precision), work.inputs.get(ENCODER_OF + variant)
     )
     if labels.names is not None and model.labels != labels.names:
-        raise DataError(f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}")
+        raise DataError(
+            f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}; train it again"
+        )
     decided = {}
     for name, one in sets.items():
         encoded = model.encode(one.rows.texts, work.options["max_length"], task.window_stride)

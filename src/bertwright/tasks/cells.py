@@ -172,7 +172,9 @@ def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Ite
                 continue
             if len(cells) != len(header):
                 if not heading.layout.broken_rows:
-                    raise DataError(f"{path}, row {number}: found {len(cells)} cells, the header has {len(header)}")
+                    raise DataError(
+                        f"{path}, row {number}: found {len(cells)} cells, the header has {len(header)}; mend it"
+                    )
                 broken += 1
                 continue
             yield number, heading.pick(f"{path}, row {number}", dict(zip(header, cells, strict=True)))

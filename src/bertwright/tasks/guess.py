@@ -97,7 +97,9 @@ def guess_task(path: Path) -> Guess:
     """Look at a file's first rows; ``DataError`` where it cannot be read or holds none. Nothing else uses the guess."""
     rows, notes = all_columns(path, most=_MOST_ROWS)
     if not rows:
-        raise DataError(f"{path} has no rows to look at")
+        raise DataError(
+            f"{path} has no rows to look at; name a file with a header, or with an object a line, and some rows"
+        )
     columns = tuple(_column(name, [row.get(name) for row in rows]) for name in rows[0])
     label = _label(columns, len(rows))
     texts = _texts([column for column in columns if column is not label])

@@ -237,7 +237,7 @@ class _Labels:
         except OverflowError:
             raise DataError(f"{place}: column {name!r} holds a number too large to use; scale the labels") from None
         if not math.isfinite(number):
-            raise DataError(f"{place}: label {value!r} is not a finite number")
+            raise DataError(f"{place}: label {value!r} is not a finite number; correct it")
         low, high = self.layout.span or (number, number)
         if not low <= number <= high:
             raise DataError(

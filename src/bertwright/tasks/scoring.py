@@ -134,7 +134,9 @@ def _refuse_groups(task: Task, form: SetForm, rows: Rows) -> None:
     for column in {column for group in form.groups for column in group_columns(group)}:
         if column == LABEL:
             if task.kind == "regression":
-                raise DataError(f"task {task.name}: `groups` has `label`, and labels of a regression are numbers")
+                raise DataError(
+                    f"task {task.name}: `groups` has `label`, and labels of a regression are numbers; name a column"
+                )
             continue
         count = len(set(rows.columns[column]))
         if count > _MOST_VALUES:

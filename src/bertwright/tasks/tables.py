@@ -218,7 +218,9 @@ def _window(table: Table, rows: pa.Table, first: int) -> Window:
         try:
             values = rows.column(name).to_pylist()
         except UnicodeDecodeError as error:
-            raise DataError(f"{table.file.path}: column {name!r} holds bytes that are not UTF-8 ({error})") from None
+            raise DataError(
+                f"{table.file.path}: column {name!r} holds bytes that are not UTF-8 ({error}); write it anew"
+            ) from None
         columns.append([_text(v, name, f"{table.file.path}, row {n}") for n, v in zip(numbers, values, strict=True)])
     return Window(numbers, tuple(zip(*columns, strict=True)), rows.combine_chunks())
 

@@ -89,7 +89,9 @@ class Task:
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist or do not fit the kind."""
         if self.kind not in DEFAULT_METRICS:
-            raise InputError(f"task {self.name}: kind {self.kind!r} is not one of {', '.join(DEFAULT_METRICS)}")
+            raise InputError(
+                f"task {self.name}: kind {self.kind!r} is not known; it is one of {', '.join(DEFAULT_METRICS)}"
+            )
         fitting = [name for name, metric in METRICS.items() if self.kind in metric.kinds]
         for name in self.metrics:
             if name not in fitting:

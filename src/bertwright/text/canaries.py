@@ -59,7 +59,7 @@ def read_secrets(path: Path) -> list[Planted]:
     with unpacked(text_file(Source(str(path), "txt"), path), lambda _: None) as stream:
         content = stream.read(_MOST + 1)
     if len(content) > _MOST:
-        raise DataError(f"{path}: found more than {_MOST / 1e6:.0f} MB; a file of secrets has a line for each of a few")
+        raise DataError(f"{path}: found more than {_MOST / 1e6:.0f} MB; a file of secrets has at most that")
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -146,7 +146,9 @@ def _header(reading: Reading) -> list[str] | None:
         try:
             return next(csv.reader(first_lines, **DIALECTS[reading.file.format]), None)
         except csv.Error as error:
-            raise DataError(f"{reading.file.path}: the header cannot be read ({error}).") from error
+            raise DataError(
+                f"{reading.file.path}: the header cannot be read ({error}). Write the file again, or as jsonl."
+            ) from error
 
 
 def _short_lines(reading: Reading) -> Generator[str]:
