@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import bertwright
 import documented
 from bertwright import files
 from bertwright.cli import app, call
+from bertwright.pack import read, write
 
 COMMANDS = list(documented.commands())
 # Not run here, and why; what they do has tests of its own.
@@ -145,7 +147,9 @@ def test_the_python_of_the_pages_runs(page: str, world: Path, monkeypatch: pytes
     """As it stands, in a folder where what it names is there; texts as ids are drawn."""
     monkeypatch.chdir(world)
     if page == "deploy.md" and not Path("deployed").exists():
-        assert 0 == call(["export", "encoder", "topic.pack", "inference=a.pack", "-o", "deployed"])
+        one = read(Path("a.pack"))
+        write(Path("inference.pack"), replace(one, task=replace(one.task, text=("premise", "hypothesis"))))
+        assert 0 == call(["export", "encoder", "topic.pack", "inference.pack", "-o", "deployed"])
     ids = torch.randint(5, 60, (2, 8))
     names: dict[str, Any] = {"ids": ids, "mask": None, "segments": torch.zeros_like(ids)}
     [path] = [one for one in documented.PAGES if one.name == page]
