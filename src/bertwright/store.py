@@ -68,8 +68,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         if sys.platform == "win32":
             raise StoreError(
-                f"{root}: found Windows, which cannot bring a folder's rename to the disk, on which finished stages rest; "
-                "expected Linux. Give the command in WSL, a virtual machine or a container."
+                f"{root}: found Windows, which cannot bring a folder's rename to the disk, on which finished stages "
+                "rest; expected Linux. Give the command in WSL, a virtual machine or a container."
             )
         self.root = root
         self.stages = root / "stages"
