@@ -121,6 +121,7 @@ def test_deploy(work: Path, packs: dict[str, Path]) -> None:
     assert all(label in read(path).task.labels for label, path in zip(found, packs.values(), strict=True))
 
 
+@pytest.mark.long
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All code cells of the tour, one after the other; it is kept without outputs."""
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
