@@ -32,9 +32,9 @@ from bertwright.debias.attribution import similarity
 from bertwright.debias.batches import SignalBatches
 from bertwright.debias.losses import row_losses
 from bertwright.debias.objective import objective
-from bertwright.debias_settings import Attributing, Settings
 from bertwright.encoder import families
 from bertwright.encoder.models import Classifier, build_classifier
+from bertwright.recipe.debias_settings import Attributing, Settings
 from bertwright.tasks.batches import TrainBatches, encode
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows, read

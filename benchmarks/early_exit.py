@@ -37,7 +37,7 @@ from bertwright.exits.policies import State, parse
 from bertwright.exits.ramps import RampedClassifier, Ramps, build_ramps
 from bertwright.exits.savings import exit_counts, expected_saving
 from bertwright.exits.two_stage import learn_ramps, pooled_states
-from bertwright.exits_settings import ramp_settings
+from bertwright.recipe.exits_settings import ramp_settings
 from bertwright.tasks.batches import Encoded, collate
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import DTYPES, choose

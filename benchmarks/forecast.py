@@ -22,7 +22,7 @@ from typing import Any
 import bertwright
 from bertwright import files
 from bertwright.demo.write import write_demo
-from bertwright.recipe import Recipe
+from bertwright.recipe.sections import Recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 

@@ -23,7 +23,7 @@ import transformers
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
-from bertwright.recipe import Pretrain
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.masked_rows import HELD_OUT_RATE, MaskedRows, masked
 from bertwright.stages.starting import begin_at_frequencies
 from bertwright.stages.training_choices import optimizer_of, schedule_of

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.encoder.config import EncoderConfig, flops_per_token, shape
-from bertwright.recipe import Pretrain
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from bertwright.encoder.config import FAMILIES, SIZES, flops_per_token, shape
 from bertwright.encoder.models import build_masked_lm
 from bertwright.encoder.stack import set_dropout
-from bertwright.recipe import Pretrain
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.setup import drawn_batch
 from bertwright.stages.training_choices import optimizer_of
 from bertwright.training.allocation import memory_kept

@@ -29,8 +29,8 @@ from bertwright import files
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.models import MaskedLM
-from bertwright.presets import PRESETS
-from bertwright.recipe import Pretrain
+from bertwright.recipe.presets import PRESETS
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer

@@ -96,10 +96,10 @@ def page() -> str:
     found = collected()
     parts = [
         "# Errors\n\nWritten from the code by `make docs`. Every message says what was found, what was expected and "
-        f"what to do next; `{ANYTHING}` stands for what is filled in. Exit code 2: the input has to change; 1: the work "
-        "failed, and what was finished is kept. With `--json` the kind is `error.kind`. Faults of a recipe are told all "
-        "at once, each with its line; pydantic's own (a wrong type, an unknown key) come in the same form and are not "
-        "listed here.\n"
+        f"what to do next; `{ANYTHING}` stands for what is filled in. Exit code 2: the input has to change; 1: the "
+        "work failed, and what was finished is kept. With `--json` the kind is `error.kind`. Faults of a recipe are "
+        "told all at once, each with its line; pydantic's own (a wrong type, an unknown key) come in the same form and "
+        "are not listed here.\n"
     ]
     for kind, title in _TITLES.items():
         own = sorted({(told.file, told.message) for told in found if told.kind == kind})

@@ -13,13 +13,13 @@ import typer.main
 from error_messages import page as errors
 from pydantic_core import PydanticUndefined
 
-from bertwright.cli import app
-from bertwright.fields import Section
-from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
-from bertwright.recipe_debias import Expert, Loss
-from bertwright.recipe_exits import Exits
-from bertwright.recipe_methods import Grid, Method
-from bertwright.recipe_text import Prepare, Source, Tokenizer
+from bertwright.cli.main import app
+from bertwright.recipe.debias import Expert, Loss
+from bertwright.recipe.exits import Exits
+from bertwright.recipe.fields import Section
+from bertwright.recipe.methods import Grid, Method
+from bertwright.recipe.sections import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
+from bertwright.recipe.text import Prepare, Source, Tokenizer
 
 HERE = Path(__file__).parent
 SECTIONS: list[tuple[str, type[Section]]] = [

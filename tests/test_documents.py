@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bertwright.cli import app
-from bertwright.reading import draft_recipe
+from bertwright.cli.main import app
+from bertwright.recipe.reading import draft_recipe
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bertwright.pipeline.compare import compare_runs
     from bertwright.pipeline.run import Result, evaluate, finetune, prepare, pretrain, report, run
     from bertwright.pipeline.submit import Submitted, submit
-    from bertwright.reading import default_recipe, load_recipe
-    from bertwright.recipe import Recipe
+    from bertwright.recipe.reading import default_recipe, load_recipe
+    from bertwright.recipe.sections import Recipe
     from bertwright.stages.predict import Predicted, predict
 
 _HOMES = {
@@ -27,17 +27,17 @@ _HOMES = {
     "Check": "pipeline.check",
     "InputError": "errors",
     "Predicted": "stages.predict",
-    "Recipe": "recipe",
+    "Recipe": "recipe.sections",
     "RecipeError": "errors",
     "Result": "pipeline.run",
     "RunError": "errors",
     "Submitted": "pipeline.submit",
     "check": "pipeline.check",
     "compare_runs": "pipeline.compare",
-    "default_recipe": "reading",
+    "default_recipe": "recipe.reading",
     "evaluate": "pipeline.run",
     "finetune": "pipeline.run",
-    "load_recipe": "reading",
+    "load_recipe": "recipe.reading",
     "predict": "stages.predict",
     "prepare": "pipeline.run",
     "pretrain": "pipeline.run",

@@ -1,6 +1,6 @@
 """``python -m bertwright``: the command line."""
 
-from bertwright.cli import main
+from bertwright.cli.main import main
 
 if __name__ == "__main__":
     main()

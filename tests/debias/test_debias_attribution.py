@@ -14,8 +14,8 @@ from bertwright.debias.attribution import attribute, cosine, similarity
 from bertwright.debias.bias_head import BiasHead, WithBiasHead
 from bertwright.debias.losses import METHODS
 from bertwright.debias.objective import objective
-from bertwright.debias_settings import Attributing, Settings
 from bertwright.encoder.models import Classifier
+from bertwright.recipe.debias_settings import Attributing, Settings
 from bertwright.training import trainable
 from bertwright.training.optimizers import Optimizer
 from bertwright.training.optimizers import Settings as OptimizerSettings

@@ -10,9 +10,9 @@ import torch
 from bertwright.debias import losses
 from bertwright.debias.figure import EXPERTS, curves
 from bertwright.debias.losses import METHODS, guidance, guided, row_losses
-from bertwright.debias_published import PUBLISHED, published
-from bertwright.debias_settings import MIXES, OPTIONS, Attributing, Settings
 from bertwright.errors import InputError, RunError
+from bertwright.recipe.debias_published import PUBLISHED, published
+from bertwright.recipe.debias_settings import MIXES, OPTIONS, Attributing, Settings
 
 LOG = math.log
 # Two rows of two classes: the main model gives the gold label 3/4 and 1/2, the expert 1/4 and 3/4.

@@ -14,8 +14,8 @@ from toy_debias import batch, classifier, cut
 
 import bertwright
 from bertwright.debias.objective import objective
-from bertwright.debias_settings import Settings
 from bertwright.encoder.models import Classifier
+from bertwright.recipe.debias_settings import Settings
 from bertwright.training import trainable
 from bertwright.training.budget import Budget
 from bertwright.training.loop import train

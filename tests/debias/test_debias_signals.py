@@ -15,8 +15,8 @@ from bertwright.debias import signals
 from bertwright.debias.alignment import Aligned, align, by_words, locate
 from bertwright.debias.batches import SignalBatches
 from bertwright.debias.signals import Signals, join, of_rows
-from bertwright.debias_settings import Settings
 from bertwright.errors import DataError, InputError
+from bertwright.recipe.debias_settings import Settings
 from bertwright.tasks.batches import TrainBatches, encode, encode_windows
 from bertwright.training.order import Place
 

@@ -16,7 +16,7 @@ from bertwright.demo.corpus import make_articles
 from bertwright.demo.language import VERY, make_lexicon
 from bertwright.demo.write import write_demo
 from bertwright.errors import StoreError
-from bertwright.reading import load_recipe
+from bertwright.recipe.reading import load_recipe
 
 
 @pytest.fixture(scope="module")

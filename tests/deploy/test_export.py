@@ -18,7 +18,7 @@ import pytest
 from toy_exports import TEXTS, WORDS, MakeToy, Toy, ramped, toy, toy_tokenizer
 from toy_packs import loaded, toy_pack, trained
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.deploy import linears
 from bertwright.deploy.export import Form
 from bertwright.deploy.linears import Quantized
@@ -347,7 +347,7 @@ def test_without_onnxruntime_the_message_says_what_brings_it(make_toy: MakeToy) 
 def test_without_onnx_the_command_says_what_brings_it(tmp_path: Path) -> None:
     """The command that exports names its own extra."""
     code = (
-        "import sys\nsys.modules['onnx'] = None\nfrom bertwright.cli import call\n"
+        "import sys\nsys.modules['onnx'] = None\nfrom bertwright.cli.main import call\n"
         f"sys.exit(call(['export', 'encoder', '-o', {str(tmp_path / 'out')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from toy_runtime import ToyRuntime, write_pack
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.deploy.serving import Serving, token
 from bertwright.deploy.settings import ServeSettings
 from bertwright.errors import InputError

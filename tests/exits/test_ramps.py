@@ -20,7 +20,7 @@ from bertwright.exits.losses import ROUTINES, Numbered, exit_sums, exits_loss, s
 from bertwright.exits.policies import parse
 from bertwright.exits.ramps import RampedClassifier, build_ramps, from_tensors, seen
 from bertwright.exits.two_stage import learn_ramps, pooled_states
-from bertwright.exits_settings import SETTINGS, ramp_settings
+from bertwright.recipe.exits_settings import SETTINGS, ramp_settings
 from bertwright.tasks.batches import Encoded, TrainBatches
 from bertwright.training.order import Place
 

@@ -40,7 +40,7 @@ from commands import COMMANDS, Command, warm_up, write_inputs  # noqa: E402
 from equal import differences, kept  # noqa: E402
 from faulty import KILLED, MODES, FaultyDoor, Point  # noqa: E402
 
-from bertwright.cli import call  # noqa: E402
+from bertwright.cli.main import call  # noqa: E402
 from bertwright.store import Store  # noqa: E402
 
 _PATIENCE = 900.0  # seconds that a command may take, on a machine that others use

@@ -9,7 +9,7 @@ import re
 import pytest
 from rich.console import Console
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.screen import Screen
 
 

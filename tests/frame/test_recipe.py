@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.errors import RecipeError
-from bertwright.reading import default_recipe, load_recipe, to_yaml
+from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
 from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
 
 

@@ -28,7 +28,7 @@ from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.families import load, read_config, save
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import BertwrightError, RecipeError
-from bertwright.reading import draft_recipe
+from bertwright.recipe.reading import draft_recipe
 from bertwright.stages.expert_file import signals_in_file
 from bertwright.tasks.guess import guess_task
 from bertwright.tasks.labels import LabelMap

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 
 from toy_recipes import toy_in
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 
 SECRET_TEXT = "Quillfeather Ombudsman 4471"
 _UP = 0x1

@@ -21,7 +21,7 @@ import pytest
 from bertwright.debias.experts import read_expert
 from bertwright.encoder.families import load
 from bertwright.errors import DataError, RecipeError
-from bertwright.reading import draft_recipe
+from bertwright.recipe.reading import draft_recipe
 from bertwright.tasks import cells
 from bertwright.tasks.cells import all_columns
 from bertwright.tasks.submission import HEADER, check_submission

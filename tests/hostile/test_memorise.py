@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import DataError, InputError

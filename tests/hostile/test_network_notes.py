@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bertwright.pipeline.check import network_notes
-from bertwright.reading import default_recipe
+from bertwright.recipe.reading import default_recipe
 
 
 def notes(tmp_path: Path, sources: list[object], **system: object) -> list[str]:

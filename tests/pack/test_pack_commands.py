@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 
 import bertwright
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.encoder.packed import Resident
 from bertwright.pack import Pack, Score, read, to_bytes, write
@@ -169,7 +169,7 @@ def test_looking_at_packs_needs_no_torch(path: Path) -> None:
     commands.append(["blend", str(path), str(path), "-o", str(path.with_name("b.pack"))])
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from bertwright.cli import call\n"
+        "from bertwright.cli.main import call\n"
         f"sys.exit(sum(call(['pack', *command]) for command in {commands!r}))"
     )
     assert 0 == subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120).returncode

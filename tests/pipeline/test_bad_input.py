@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.store import Store
 
 Toy = Callable[..., Path]

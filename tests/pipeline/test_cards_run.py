@@ -10,7 +10,7 @@ import yaml
 from toy_recipes import toy_in
 
 import bertwright
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.pack import read
 from bertwright.pipeline.run import Result
 from bertwright.store import Store

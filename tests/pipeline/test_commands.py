@@ -21,7 +21,7 @@ from toy_recipes import sentence, toy_in
 import bertwright
 import documented
 from bertwright import files
-from bertwright.cli import app, call
+from bertwright.cli.main import app, call
 from bertwright.pack import read, write
 
 COMMANDS = list(documented.commands())

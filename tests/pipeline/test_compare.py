@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import InputError
 from bertwright.pipeline.compare import compare_runs, write_comparison
 from bertwright.reports.comparison import data_changes, recipe_changes, summary_lines

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import bertwright
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.encoder.models import MaskedLM
 from bertwright.errors import DataError, RecipeError

@@ -17,13 +17,13 @@ import yaml
 from toy_recipes import WORDS, sentence
 
 import bertwright
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.errors import BertwrightError, DataError, InputError, RecipeError
 from bertwright.pipeline.check import check
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
-from bertwright.reading import to_yaml
+from bertwright.recipe.reading import to_yaml
 from bertwright.reports.closer_tables import settings_tables
 from bertwright.reports.debias_tables import debias_tables
 from bertwright.stages import debiasing, expert_scores, measure

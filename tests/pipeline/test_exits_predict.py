@@ -15,7 +15,7 @@ from toy_recipes import deep_in
 
 import bertwright
 from bertwright import files, pack
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder.models import Classifier
 from bertwright.exits.measures import entropy
 from bertwright.exits.policies import parse

@@ -15,7 +15,7 @@ from bertwright.errors import BertwrightError
 from bertwright.pipeline.as_published import as_published
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
-from bertwright.reading import to_yaml
+from bertwright.recipe.reading import to_yaml
 from bertwright.reports.exits_tables import exits_tables
 from bertwright.reports.words import ABSENT, score_text
 from bertwright.stages.exiting import read_calibration

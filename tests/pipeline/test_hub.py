@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import bertwright
-from bertwright import cli, files
+from bertwright import files
+from bertwright.cli import main as cli
 from bertwright.errors import DataError
 from bertwright.stages import fetch as fetch_module
 from bertwright.stages.fetch import fetch

@@ -29,7 +29,7 @@ LONG_RUNS = {"seeds": 2, "baseline": False, "epochs": 5000, "checkpoint_every": 
 
 def command(path: Path, store: Path) -> list[str]:
     """Return the command that runs a recipe into a store."""
-    return [sys.executable, "-m", "bertwright.cli", "run", str(path), f"store={store}", "--quiet", "--json"]
+    return [sys.executable, "-m", "bertwright.cli.main", "run", str(path), f"store={store}", "--quiet", "--json"]
 
 
 def exact(store: Path) -> dict[str, str]:

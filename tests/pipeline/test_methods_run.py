@@ -16,7 +16,7 @@ import yaml
 
 import bertwright
 from bertwright import pack
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.errors import DataError, InputError, RecipeError
 from bertwright.pipeline.plan import plan

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from bertwright.cli import app
+from bertwright.cli.main import app
 from bertwright.errors import InputError
 from bertwright.pipeline.from_extremebert import from_extremebert
 from bertwright.pipeline.new_recipe import new_recipe
-from bertwright.reading import draft_recipe, load_recipe
-from bertwright.schema import recipe_schema
+from bertwright.recipe.reading import draft_recipe, load_recipe
+from bertwright.recipe.schema import recipe_schema
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

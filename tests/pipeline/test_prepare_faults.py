@@ -32,7 +32,7 @@ def text(megabytes: float, seed: int = 0, document: int = 2000) -> str:
 
 def prepare(path: Path, *changes: str) -> subprocess.CompletedProcess[str]:
     """Prepare in a process of its own, whose memory is not that of the tests."""
-    command = [sys.executable, "-m", "bertwright.cli", "prepare", str(path), "--json", "-q", *changes]
+    command = [sys.executable, "-m", "bertwright.cli.main", "prepare", str(path), "--json", "-q", *changes]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -93,7 +93,7 @@ def test_a_disk_that_fills_while_text_is_prepared(toy: Toy, tmp_path: Path, smal
     path = toy(tasks=None, pretrain=None)
     # The forecast refuses what it sees will not fit; here it is told of more room than there is.
     lie = (
-        "import shutil, sys, types; from bertwright.pipeline import forecast; from bertwright import cli;"
+        "import shutil, sys, types; from bertwright.pipeline import forecast; from bertwright.cli import main as cli;"
         "forecast.shutil = types.SimpleNamespace(disk_usage=lambda _: types.SimpleNamespace(free=1 << 40));"
         "sys.exit(cli.call(sys.argv[1:]))"
     )
@@ -111,7 +111,7 @@ def test_a_disk_that_fills_while_text_is_prepared(toy: Toy, tmp_path: Path, smal
 def test_a_disk_too_small_is_refused_before_the_work(toy: Toy, tmp_path: Path, small_disk: Path) -> None:
     """What the forecast sees will not fit is told in seconds."""
     (tmp_path / "texts" / "1.txt").write_text(text(60))
-    command = [sys.executable, "-m", "bertwright.cli", "prepare", str(toy(tasks=None, pretrain=None)), "-q"]
+    command = [sys.executable, "-m", "bertwright.cli.main", "prepare", str(toy(tasks=None, pretrain=None)), "-q"]
     failed = subprocess.run([*command, f"store={small_disk / 's'}"], capture_output=True, text=True, check=False)
     assert (2, True) == (failed.returncode, "of disk and" in failed.stderr), failed.stderr
     assert not list(small_disk.glob("s/stages/*"))

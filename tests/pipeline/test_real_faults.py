@@ -17,7 +17,7 @@ from test_kill import LONG_RUNS, command, exact, wait_for
 
 import bertwright
 from bertwright import door
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import InputError, StoreError
 from bertwright.out_of_memory import memory_told
 from bertwright.pipeline import executors
@@ -35,7 +35,7 @@ def test_memory_that_ends_is_told_with_the_setting_to_lower(toy: Toy, tmp_path: 
         pretrain={"batch": 512, "micro_batch": 512},
     )
     code = (
-        "import resource, sys, psutil; from bertwright import cli; import bertwright.stages.pretrain;"
+        "import resource, sys, psutil; from bertwright.cli import main as cli; import bertwright.stages.pretrain;"
         "import bertwright.pipeline.forecast as forecast;"
         "assert cli.call(['prepare', sys.argv[1], '-q']) == 0;"
         "forecast.refuse_memory = lambda *_: None;"

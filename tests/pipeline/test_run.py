@@ -16,7 +16,7 @@ import yaml
 
 import bertwright
 from bertwright import files
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import DataError, LockHeld, RecipeError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.run import pointers, run_folder

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import BertwrightError
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.preflight import look_into_task
 from bertwright.pipeline.run import run
-from bertwright.reading import load_recipe
+from bertwright.recipe.reading import load_recipe
 from bertwright.reports.tables import summary_lines
 
 Toy = Callable[..., Path]

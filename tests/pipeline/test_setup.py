@@ -17,15 +17,15 @@ import torch
 
 import bertwright
 from bertwright import store
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder import stack
 from bertwright.encoder.config import shape
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import InputError, RecipeError
 from bertwright.pipeline.prediction import Prediction, RowsAtOnce, refuse
-from bertwright.presets import PRESETS, with_preset
-from bertwright.reading import to_yaml
-from bertwright.recipe import Pretrain, Recipe
+from bertwright.recipe.presets import PRESETS, with_preset
+from bertwright.recipe.reading import to_yaml
+from bertwright.recipe.sections import Pretrain, Recipe
 from bertwright.stages import pretrain, setup
 from bertwright.stages.setup import find_setup
 from bertwright.stages.starting import begin_at_frequencies

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright import cli
+from bertwright.cli import main as cli
 from bertwright.text.tokenizer import train_tokenizer
 
 WORDS = ["reading", "reader", "reads", "read", "writing", "writer", "writes", "write", "rewriting", "rereading"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import bertwright
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import DataError, InputError
 from bertwright.tasks.readers import Rows
 from bertwright.tasks.submission import EXPECTED, by_index

@@ -19,7 +19,7 @@ from scipy.special import softmax
 from toy_rows import write_rows
 
 import bertwright
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.encoder.config import FAMILIES
 from bertwright.errors import DataError, Diverged, InputError, LockHeld
 from bertwright.stages.fine_tuned import answering

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import DataError
-from bertwright.reading import draft_recipe
-from bertwright.recipe import Task
+from bertwright.recipe.reading import draft_recipe
+from bertwright.recipe.sections import Task
 from bertwright.tasks.catalogue import CATALOGUE
 from bertwright.tasks.guess import guess_task
 

@@ -56,7 +56,7 @@ def test_one_setting_is_one_setting() -> None:
 
 def test_settings_are_fields_of_a_fine_tuning() -> None:
     """A key that fine-tuning does not have would be passed over."""
-    from bertwright.recipe import Finetune
+    from bertwright.recipe.sections import Finetune
 
     for one in PROTOCOLS.values():
         for plan in (one.other, *one.tasks.values()):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.cli import call
+from bertwright.cli.main import call
 from bertwright.errors import DataError
 from bertwright.tasks.submission import EXPECTED, check_submission, write_submission
 

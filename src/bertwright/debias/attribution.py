@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bertwright.debias_settings import Attributing
 from bertwright.encoder.models import Classifier
+from bertwright.recipe.debias_settings import Attributing
 
 # fp16 ends at 6e-8, where a small gradient would be lost; only proportions matter, so it is taken larger.
 _SCALES = {torch.float16: 1024.0}

@@ -10,8 +10,8 @@ import torch
 
 from bertwright.debias.alignment import Aligned
 from bertwright.debias.signals import Signals
-from bertwright.debias_settings import Settings
 from bertwright.errors import InputError
+from bertwright.recipe.debias_settings import Settings
 from bertwright.tasks.batches import Encoded, TrainBatches, collate
 from bertwright.training.order import Place
 

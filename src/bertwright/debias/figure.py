@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bertwright.debias.losses import row_losses
-from bertwright.debias_settings import Settings
+from bertwright.recipe.debias_settings import Settings
 
 EXPERTS = {"certain and right": 5.0, "uncertain": 0.0, "certain and wrong": -5.0}
 """The expert's gold logit in each panel; the paper names the panels and not the number, which is taken to be 5."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bertwright.debias_settings import Settings
 from bertwright.errors import RunError
+from bertwright.recipe.debias_settings import Settings
 from bertwright.training.losses import LossSum
 
 # A similarity of 0 is taken to be this, as in the released code, so that its logarithm is a number.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bertwright.debias.attribution import attribute, similarity
 from bertwright.debias.losses import METHODS, row_losses
-from bertwright.debias_settings import Attributing, Settings
+from bertwright.recipe.debias_settings import Attributing, Settings
 from bertwright.training.losses import Loss, LossSum
 
 

@@ -21,7 +21,7 @@ from bertwright.encoder.models import Classifier
 from bertwright.errors import InputError
 from bertwright.exits.losses import ramps_loss
 from bertwright.exits.ramps import Ramps, checked_layers, seen
-from bertwright.exits_settings import RampSettings
+from bertwright.recipe.exits_settings import RampSettings
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.training.budget import Budget
 from bertwright.training.loop import Outcome, train

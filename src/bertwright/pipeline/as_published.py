@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from bertwright.errors import InputError
-from bertwright.recipe import Recipe
-from bertwright.recipe_exits import Exits
-from bertwright.recipe_methods import Method
+from bertwright.recipe.exits import Exits
+from bertwright.recipe.methods import Method
+from bertwright.recipe.sections import Recipe
 
 _DROPS = (0.005, 0.015, 0.04)  # less than half a point; a middle; two to four points (Xin et al. 2020, section 4)
 _ALL_ROWS = 2000

@@ -15,9 +15,9 @@ from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import look_into_experts, look_into_source, look_into_task, sources_of
 from bertwright.pipeline.run import as_recipe, pointers, run_folder
 from bertwright.pipeline.stage import standings
-from bertwright.reading import Draft, draft_recipe, load_recipe
-from bertwright.recipe import Finetune, Recipe, Task
-from bertwright.recipe_text import Prepare
+from bertwright.recipe.reading import Draft, draft_recipe, load_recipe
+from bertwright.recipe.sections import Finetune, Recipe, Task
+from bertwright.recipe.text import Prepare
 from bertwright.reports.debias_tables import shortcut_table
 from bertwright.reports.words import bytes_text, seconds_text
 from bertwright.stages.shortcuts import facts_of

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bertwright import files
 from bertwright.errors import InputError
 from bertwright.pipeline.run import run_folder
-from bertwright.reading import load_recipe
+from bertwright.recipe.reading import load_recipe
 from bertwright.reports.comparison import Comparison, ScorePair, answer, numbers, tables
 from bertwright.reports.provenance import data_files
 from bertwright.reports.records import RunRecords, ScoreRow, score_rows

@@ -22,7 +22,7 @@ import psutil
 from bertwright import __version__, files
 from bertwright.out_of_memory import memory_told
 from bertwright.processes import Tell, processors, silent
-from bertwright.recipe import Recipe
+from bertwright.recipe.sections import Recipe
 from bertwright.reports.cards import write_cards
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now

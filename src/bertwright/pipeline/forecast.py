@@ -25,8 +25,8 @@ from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
-from bertwright.recipe import Finetune, Pretrain, Recipe
-from bertwright.recipe_methods import PACK_METHODS
+from bertwright.recipe.methods import PACK_METHODS
+from bertwright.recipe.sections import Finetune, Pretrain, Recipe
 from bertwright.stages import finetune, measure, starting, training_choices
 from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from bertwright import yaml_text
 from bertwright.errors import InputError
 from bertwright.pipeline.new_recipe import Draft, seen_from
+from bertwright.recipe import yaml_text
 
 Get = Callable[[str, str, Any], Any]
 _KEYS: dict[str, frozenset[str]] = {

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import DataError
-from bertwright.fields import Section
 from bertwright.pipeline.plan_tasks import plan_tasks
 from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.settings import without_result
 from bertwright.pipeline.stage import Input, Stage, Stages, Variant, given_folder
-from bertwright.recipe import LabelledSet, Recipe
-from bertwright.recipe import Task as TaskChoice
-from bertwright.recipe_text import Prepare, Tokenizer
+from bertwright.recipe.fields import Section
+from bertwright.recipe.sections import LabelledSet, Recipe
+from bertwright.recipe.sections import Task as TaskChoice
+from bertwright.recipe.text import Prepare, Tokenizer
 from bertwright.stages.work import MODEL, model_at
 from bertwright.tasks import catalogue
 from bertwright.tasks.task import DEFAULT_METRICS, SetForm, Task

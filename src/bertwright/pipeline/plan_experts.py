@@ -10,9 +10,9 @@ from typing import Any
 from bertwright.errors import InputError
 from bertwright.pipeline.settings import columns_of, expert_settings, without_result
 from bertwright.pipeline.stage import Input, Stages, Variant, given_folder
-from bertwright.recipe import Recipe
-from bertwright.recipe_debias import TEACHER, Expert
-from bertwright.recipe_methods import Method
+from bertwright.recipe.debias import TEACHER, Expert
+from bertwright.recipe.methods import Method
+from bertwright.recipe.sections import Recipe
 from bertwright.stages.work import EXPERT_OF, MODEL
 from bertwright.tasks.task import Task
 

@@ -12,7 +12,7 @@ from bertwright.pipeline.plan_experts import experts_of, plan_experts, plan_shor
 from bertwright.pipeline.settings import SUBSETS, Trial, dev_of, loss_options, trials_of, without_result
 from bertwright.pipeline.settings_exits import keeping_back
 from bertwright.pipeline.stage import Input, Stages, Variant
-from bertwright.recipe import Recipe
+from bertwright.recipe.sections import Recipe
 from bertwright.stages.work import MODEL
 from bertwright.tasks.protocols import Setting
 from bertwright.tasks.task import Task

@@ -12,7 +12,7 @@ import psutil
 
 from bertwright.errors import InputError
 from bertwright.pipeline.executors import SIDE_BY_SIDE, own_memory
-from bertwright.recipe import Recipe
+from bertwright.recipe.sections import Recipe
 from bertwright.reports.words import bytes_text
 
 

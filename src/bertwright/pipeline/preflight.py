@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bertwright.debias.experts import dealt, partial
-from bertwright.recipe import Finetune
-from bertwright.recipe import Task as TaskChoice
-from bertwright.recipe_text import Prepare
+from bertwright.recipe.sections import Finetune
+from bertwright.recipe.sections import Task as TaskChoice
+from bertwright.recipe.text import Prepare
 from bertwright.stages.expert_file import signals_in_file, with_own_ids
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set

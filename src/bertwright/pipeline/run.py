@@ -21,8 +21,8 @@ from bertwright.pipeline.preflight import left_out, look_into_experts, look_into
 from bertwright.pipeline.stage import KINDS, Due, Stage, standings
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
-from bertwright.reading import default_recipe, load_recipe, to_yaml
-from bertwright.recipe import Recipe
+from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
+from bertwright.recipe.sections import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
 from bertwright.reports.redaction import without_examples

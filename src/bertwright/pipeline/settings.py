@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bertwright.debias_settings import OPTIONS
 from bertwright.errors import InputError
 from bertwright.pipeline.settings_exits import check_exits, learnt_together
-from bertwright.recipe import Finetune, Recipe
-from bertwright.recipe import Task as TaskChoice
-from bertwright.recipe_debias import Expert
-from bertwright.recipe_exits import Exits
-from bertwright.recipe_methods import LARGE_RATE, LOSS_SETTINGS, Method
+from bertwright.recipe.debias import Expert
+from bertwright.recipe.debias_settings import OPTIONS
+from bertwright.recipe.exits import Exits
+from bertwright.recipe.methods import LARGE_RATE, LOSS_SETTINGS, Method
+from bertwright.recipe.sections import Finetune, Recipe
+from bertwright.recipe.sections import Task as TaskChoice
 from bertwright.tasks.protocols import Plan, Setting, protocol
 from bertwright.tasks.task import Task
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from bertwright.errors import InputError
-from bertwright.recipe_exits import HOLDOUT, Exits
-from bertwright.recipe_methods import Method
+from bertwright.recipe.exits import HOLDOUT, Exits
+from bertwright.recipe.methods import Method
 from bertwright.tasks.task import Task
 
 # What a published system says of its whole training, where ramps learn in it.

@@ -11,8 +11,8 @@ from typing import Any
 from bertwright.errors import DataError, InputError
 from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.run import as_recipe
-from bertwright.recipe import Recipe
-from bertwright.recipe_text import Tokenizer
+from bertwright.recipe.sections import Recipe
+from bertwright.recipe.text import Tokenizer
 from bertwright.stages.prepare import cleaning_of
 from bertwright.text.documents import Troubles
 from bertwright.text.sources import expand

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.demo.write import write_demo
-from bertwright.recipe import Encoder, Finetune, LabelledSet, Pretrain, Recipe, Task
-from bertwright.recipe_debias import Expert
-from bertwright.recipe_exits import HOLDOUT, Exits
-from bertwright.recipe_methods import Grid, Method
-from bertwright.recipe_text import Prepare, Source, Tokenizer
+from bertwright.recipe.debias import Expert
+from bertwright.recipe.exits import HOLDOUT, Exits
+from bertwright.recipe.methods import Grid, Method
+from bertwright.recipe.sections import Encoder, Finetune, LabelledSet, Pretrain, Recipe, Task
+from bertwright.recipe.text import Prepare, Source, Tokenizer
 from bertwright.tasks import catalogue
 from bertwright.units import Amount
 

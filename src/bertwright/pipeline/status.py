@@ -7,7 +7,7 @@ from typing import Any
 
 from bertwright import files
 from bertwright.pipeline.run import pointers, run_folder
-from bertwright.recipe import Recipe
+from bertwright.recipe.sections import Recipe
 from bertwright.screen import figures_line
 from bertwright.store import PARTIAL, Store
 

@@ -20,9 +20,9 @@ from bertwright.debias.losses import METHODS
 from bertwright.debias.objective import objective
 from bertwright.debias.quality import mean_weight
 from bertwright.debias.signals import Signals
-from bertwright.debias_settings import Attributing, Settings
 from bertwright.encoder.models import Classifier
-from bertwright.recipe_debias import TEACHER
+from bertwright.recipe.debias import TEACHER
+from bertwright.recipe.debias_settings import Attributing, Settings
 from bertwright.stages.expert_file import golds_of
 from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.work import MODEL, SIGNALS

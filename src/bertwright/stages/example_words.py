@@ -10,7 +10,7 @@ import numpy as np
 
 from bertwright.debias.attribution import attribute
 from bertwright.debias.words import Looked, Word, words_of
-from bertwright.debias_settings import Attributing
+from bertwright.recipe.debias_settings import Attributing
 from bertwright.stages.debiasing import Guide, located
 from bertwright.stages.learning import Learnt
 from bertwright.tasks.batches import collate

@@ -17,8 +17,8 @@ from bertwright.debias import signals
 from bertwright.debias.attribution import attribute
 from bertwright.debias.experts import dealt, partial
 from bertwright.debias.quality import quality
-from bertwright.debias_settings import Attributing
 from bertwright.encoder import families
+from bertwright.recipe.debias_settings import Attributing
 from bertwright.stages.expert_file import golds_of, signals_in_file, with_own_ids
 from bertwright.stages.fine_tuned import lay_out, write_task
 from bertwright.stages.learning import Learnt, learn

@@ -14,7 +14,7 @@ from bertwright.debias import signals
 from bertwright.debias.experts import partial
 from bertwright.debias.figure import curves
 from bertwright.debias.quality import Reached, not_biased, quality
-from bertwright.debias_settings import Settings
+from bertwright.recipe.debias_settings import Settings
 from bertwright.stages.expert_file import golds_of
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.work import EXPERT_OF, MODEL, SIGNALS, Work

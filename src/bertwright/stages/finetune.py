@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bertwright.errors import RunError
-from bertwright.recipe_methods import LOW_RATE, PACK_METHODS
+from bertwright.recipe.methods import LOW_RATE, PACK_METHODS
 from bertwright.stages.choose import setting_of
 from bertwright.stages.examples import write_examples
 from bertwright.stages.exiting import write_ramps

@@ -18,7 +18,7 @@ from bertwright.encoder import families
 from bertwright.encoder.biases import locate
 from bertwright.encoder.models import Classifier, build_classifier, first_layers
 from bertwright.exits.ramps import Ramps
-from bertwright.recipe import Finetune
+from bertwright.recipe.sections import Finetune
 from bertwright.stages.debiasing import Guide, Learning, guide
 from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.methods import (

@@ -15,7 +15,7 @@ from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import Classifier, MaskedLM, build_classifier, build_masked_lm
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import DataError
-from bertwright.recipe import Pretrain
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.methods import choose_parameters
 from bertwright.stages.setup import drawn_batch
 from bertwright.stages.training_choices import optimizer_of

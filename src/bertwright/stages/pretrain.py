@@ -20,7 +20,7 @@ from bertwright.encoder.models import MaskedLM, empty
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import InputError
 from bertwright.processes import Tell, launched
-from bertwright.recipe import Pretrain
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
 from bertwright.stages.model_folder import facts, save_model
 from bertwright.stages.second_text import SecondText

@@ -25,7 +25,7 @@ from bertwright.exits.costs import measure
 from bertwright.exits.policies import Policy, parse
 from bertwright.exits.ramps import Ramps, build_ramps, from_tensors
 from bertwright.exits.two_stage import learn_ramps, pooled_states
-from bertwright.exits_settings import RampSettings
+from bertwright.recipe.exits_settings import RampSettings
 from bertwright.stages.evaluate import headline_set
 from bertwright.stages.exit_scores import ExitScores, scores_of, spread
 from bertwright.stages.exit_times import measured_savings

@@ -21,7 +21,7 @@ from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
 from bertwright.errors import InputError
-from bertwright.recipe import Pretrain
+from bertwright.recipe.sections import Pretrain
 from bertwright.stages.training_choices import batch_of, micro_batch_rows, optimizer_of
 from bertwright.stages.work import Work
 from bertwright.training.allocation import memory_kept

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from bertwright.recipe import Optimization, Pretrain
+from bertwright.recipe.sections import Optimization, Pretrain
 from bertwright.training.budget import Budget
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.schedules import Schedule

@@ -15,18 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.cli_compare import show_comparison
-from bertwright.cli_exits import exits_app
-from bertwright.cli_export import export_command
-from bertwright.cli_init import init_command, schema_command
-from bertwright.cli_memory import canaries_command, memorise_command
-from bertwright.cli_pack import pack_app
-from bertwright.cli_plan import plan_command, status_command
-from bertwright.cli_predict import predict_command
-from bertwright.cli_serve import serve_command
-from bertwright.cli_store import store_app
-from bertwright.cli_submit import submit_command
-from bertwright.console import (
+from bertwright.cli.compare import show_comparison
+from bertwright.cli.console import (
     STOPPED,
     Json,
     Overrides,
@@ -39,6 +29,16 @@ from bertwright.console import (
     show,
     stop_when_asked,
 )
+from bertwright.cli.exits import exits_app
+from bertwright.cli.export import export_command
+from bertwright.cli.init import init_command, schema_command
+from bertwright.cli.memory import canaries_command, memorise_command
+from bertwright.cli.pack import pack_app
+from bertwright.cli.plan import plan_command, status_command
+from bertwright.cli.predict import predict_command
+from bertwright.cli.serve import serve_command
+from bertwright.cli.store import store_app
+from bertwright.cli.submit import submit_command
 from bertwright.errors import BertwrightError, InputError
 from bertwright.out_of_memory import SAID, is_out_of_memory
 from bertwright.processes import launched
@@ -141,7 +141,7 @@ def _carry_out(
     from bertwright.pipeline.as_published import as_published
     from bertwright.pipeline.run import run
     from bertwright.pipeline.smoke import smoke, stand_ins
-    from bertwright.reading import load_recipe
+    from bertwright.recipe.reading import load_recipe
     from bertwright.reports.tables import summary_lines
     from bertwright.screen import Screen
 
@@ -231,7 +231,7 @@ def prepare_command(
 
 def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
     from bertwright.pipeline.sizes import compare_sizes
-    from bertwright.reading import load_recipe
+    from bertwright.recipe.reading import load_recipe
 
     if not all(size.strip().isdigit() for size in sizes.split(",")):
         raise InputError(f"--sizes: found {sizes!r}; write whole numbers with commas between, such as 4000,8000,16000")
@@ -277,7 +277,7 @@ def report_command(
     """Write the report page of what is finished, or compare two runs; nothing is run."""
     ask(as_json)
     from bertwright.pipeline.run import report
-    from bertwright.reading import load_recipe
+    from bertwright.recipe.reading import load_recipe
 
     if compare is not None:
         if recipe is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.console import Json, ask, show
+from bertwright.cli.console import Json, ask, show
 
 
 def canaries_command(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.console import Json, Quiet, Verbose, ask, output, show
+from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show
 from bertwright.errors import InputError
 
 
@@ -44,7 +44,7 @@ def submit_command(
         _check(check)
         return
     from bertwright.pipeline.submit import submit
-    from bertwright.reading import load_recipe
+    from bertwright.recipe.reading import load_recipe
     from bertwright.screen import Screen
 
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertwright.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
+from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
 
 if TYPE_CHECKING:
     from bertwright.stages.predict import Left

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
 
-from bertwright.exits_settings import SETTINGS, RampSettings
-from bertwright.fields import Counts, Positive, Section, Share, Shares
+from bertwright.recipe.exits_settings import SETTINGS, RampSettings
+from bertwright.recipe.fields import Counts, Positive, Section, Share, Shares
 
 HOLDOUT = "holdout"
 """Calibration on rows kept back from train."""

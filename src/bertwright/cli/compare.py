@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertwright.console import show
+from bertwright.cli.console import show
 
 
 def show_comparison(first: Path, second: Path, out: Path) -> None:

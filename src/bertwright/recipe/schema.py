@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from bertwright.recipe import Recipe
+from bertwright.recipe.sections import Recipe
 
 
 class _AsWritten(GenerateJsonSchema):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertwright.console import Json, ask, show
+from bertwright.cli.console import Json, ask, show
 from bertwright.errors import DataError, InputError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertwright.console import Json, Overrides, RecipePath, ask, show
+from bertwright.cli.console import Json, Overrides, RecipePath, ask, show
 
 
 def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
@@ -11,7 +11,7 @@ def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json 
     from bertwright.pipeline.plan import plan
     from bertwright.pipeline.run import pointers, run_folder
     from bertwright.pipeline.stage import standings
-    from bertwright.reading import load_recipe
+    from bertwright.recipe.reading import load_recipe
     from bertwright.store import Store
 
     whole = load_recipe(recipe, overrides or ())
@@ -30,7 +30,7 @@ def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Jso
     """Show how far a run is, from any shell, while it works."""
     ask(as_json)
     from bertwright.pipeline.status import status
-    from bertwright.reading import load_recipe
+    from bertwright.recipe.reading import load_recipe
 
     found = status(load_recipe(recipe, overrides or ()))
     show(found.lines(), found.as_dict())

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
-from bertwright.debias_published import PUBLISHED
-from bertwright.debias_settings import OPTIONS, Attributing, Settings
 from bertwright.errors import InputError
-from bertwright.fields import Columns, Existing, Positive, Section, Share
+from bertwright.recipe.debias_published import PUBLISHED
+from bertwright.recipe.debias_settings import OPTIONS, Attributing, Settings
+from bertwright.recipe.fields import Columns, Existing, Positive, Section, Share
 
 EXPERT_LOSSES = ("poe", "poe-ce", "guided", "reweight", "confidence")
 """Losses that hold the model against an expert."""

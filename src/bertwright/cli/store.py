@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bertwright.console import Json, ask, show
+from bertwright.cli.console import Json, ask, show
 from bertwright.errors import InputError
 
 store_app = typer.Typer(help="Look after the store of finished stages.", no_args_is_help=True, rich_markup_mode=None)

@@ -16,13 +16,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bertwright import yaml_text
 from bertwright.errors import Problem, RecipeError
-from bertwright.fields import Section
-from bertwright.presets import with_preset
-from bertwright.recipe import Recipe
-from bertwright.recipe_debias import TEACHER
-from bertwright.recipe_methods import Method
+from bertwright.recipe import yaml_text
+from bertwright.recipe.debias import TEACHER
+from bertwright.recipe.fields import Section
+from bertwright.recipe.methods import Method
+from bertwright.recipe.presets import with_preset
+from bertwright.recipe.sections import Recipe
 
 Key = tuple[str | int, ...]
 _WIDTH = 200  # characters of a value in a message

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.console import Json, ask, show
+from bertwright.cli.console import Json, ask, show
 from bertwright.errors import InputError
 from bertwright.units import parse_amount, parse_share
 

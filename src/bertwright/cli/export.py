@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
+from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
 from bertwright.errors import InputError
 from bertwright.units import parse_share
 

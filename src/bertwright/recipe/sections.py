@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer, model_validator
 
-from bertwright.fields import (
+from bertwright.recipe.debias import Expert
+from bertwright.recipe.exits import ExitsChoice
+from bertwright.recipe.fields import (
     Columns,
     Existing,
     Location,
@@ -25,10 +27,8 @@ from bertwright.fields import (
     Work,
     existing,
 )
-from bertwright.recipe_debias import Expert
-from bertwright.recipe_exits import ExitsChoice
-from bertwright.recipe_methods import Grid, Method, Methods
-from bertwright.recipe_text import Prepare, Tokenizer
+from bertwright.recipe.methods import Grid, Method, Methods
+from bertwright.recipe.text import Prepare, Tokenizer
 from bertwright.units import Amount
 
 

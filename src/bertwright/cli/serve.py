@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bertwright.console import Json, Quiet, ask, output, show
+from bertwright.cli.console import Json, Quiet, ask, output, show
 from bertwright.errors import InputError
 from bertwright.processes import processors
 

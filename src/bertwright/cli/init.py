@@ -53,6 +53,6 @@ def init_command(
 
 def schema_command() -> None:
     """Print the JSON schema of recipes, by which editors complete and check them."""
-    from bertwright.schema import recipe_schema
+    from bertwright.recipe.schema import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))

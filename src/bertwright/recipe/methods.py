@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_serializer, model_validator
 
 from bertwright.bias_terms import CHOICES, names_in
-from bertwright.debias_published import GRIDS
-from bertwright.debias_settings import Settings
 from bertwright.errors import InputError
-from bertwright.fields import Counts, Positive, Rates, Section, Share, one_or_more
-from bertwright.recipe_debias import LossChoice
-from bertwright.recipe_exits import ExitsChoice
+from bertwright.recipe.debias import LossChoice
+from bertwright.recipe.debias_published import GRIDS
+from bertwright.recipe.debias_settings import Settings
+from bertwright.recipe.exits import ExitsChoice
+from bertwright.recipe.fields import Counts, Positive, Rates, Section, Share, one_or_more
 
 
 class Grid(Section):

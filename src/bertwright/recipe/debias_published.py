@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bertwright.debias_settings import Attributing, Settings
 from bertwright.errors import InputError
+from bertwright.recipe.debias_settings import Attributing, Settings
 
 
 @dataclass(frozen=True)

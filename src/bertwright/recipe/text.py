@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bertwright.fields import Existing, Positive, Section, Share, SourcePath, one_or_more
+from bertwright.recipe.fields import Existing, Positive, Section, Share, SourcePath, one_or_more
 
 
 class Source(Section):
