@@ -27,8 +27,8 @@ from bertwright.cli.console import (
     fail,
     output,
     show,
-    stop_when_asked,
 )
+from bertwright.cli.demo import demo_command
 from bertwright.cli.exits import exits_app
 from bertwright.cli.export import export_command
 from bertwright.cli.init import init_command, schema_command
@@ -36,6 +36,7 @@ from bertwright.cli.memory import canaries_command, memorise_command
 from bertwright.cli.pack import pack_app
 from bertwright.cli.plan import plan_command, status_command
 from bertwright.cli.predict import predict_command
+from bertwright.cli.running import carry_out
 from bertwright.cli.serve import serve_command
 from bertwright.cli.store import store_app
 from bertwright.cli.submit import submit_command
@@ -130,55 +131,6 @@ def _system(error: OSError) -> str:
     return f"{place}the system refused ({why}). What was finished is kept; mend it and give the same command again."
 
 
-def _carry_out(
-    path: Path,
-    overrides: list[str] | None,
-    until: str,
-    inspect: int = 0,
-    toy: bool = False,
-    published: bool = False,
-) -> None:
-    from bertwright.pipeline.as_published import as_published
-    from bertwright.pipeline.run import run
-    from bertwright.pipeline.smoke import smoke, stand_ins
-    from bertwright.recipe.reading import load_recipe
-    from bertwright.reports.tables import summary_lines
-    from bertwright.screen import Screen
-
-    recipe = load_recipe(path, overrides or (), stand_ins=toy)
-    recipe = as_published(recipe) if published else recipe
-    for sentence in stand_ins(recipe) if toy else ():
-        print(f"note: {sentence}", file=sys.stderr)
-    recipe = smoke(recipe) if toy else recipe
-    stop_when_asked()
-    command = " ".join(["bertwright", *sys.argv[1:]])
-    with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
-        result = run(recipe, until=until, listen=screen, command=command)
-    if launched() and os.environ["RANK"] != "0":
-        return  # the first rank tells
-    lines = summary_lines(result.records)
-    lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
-    rows = _decoded(result.folder / "rows", inspect) if inspect else []
-    show(
-        lines + rows,
-        {
-            "folder": result.folder,
-            "report": result.report,
-            **({"rows": rows} if inspect else {}),
-            "stages": {name: {"folder": s.folder, **s.record} for name, s in result.stages.items()},
-        },
-    )
-
-
-def _decoded(folder: Path, count: int) -> list[str]:
-    """Return the first rows to train on, as the model sees them."""
-    from bertwright.text.shards import Shards
-    from bertwright.text.tokenizer import Tokenizer
-
-    shards, tokenizer = Shards(folder), Tokenizer.load(folder / "tokenizer")
-    return [shards.decoded(tokenizer, "train", number) for number in range(min(count, shards.rows("train")))]
-
-
 @app.command("run")
 def run_command(
     recipe: RecipePath,
@@ -191,7 +143,7 @@ def run_command(
 ) -> None:
     """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
     ask(as_json, quiet, verbose)
-    _carry_out(recipe, overrides, "evaluate", toy=smoke, published=published)
+    carry_out(recipe, overrides, "evaluate", toy=smoke, published=published)
 
 
 def _verb(name: str, until: str, text: str) -> Callable[..., None]:
@@ -203,7 +155,7 @@ def _verb(name: str, until: str, text: str) -> Callable[..., None]:
         verbose: Verbose = False,
     ) -> None:
         ask(as_json, quiet, verbose)
-        _carry_out(recipe, overrides, until)
+        carry_out(recipe, overrides, until)
 
     command.__doc__ = text
     return app.command(name)(command)
@@ -226,7 +178,7 @@ def prepare_command(
     if sizes:
         _compare_sizes(recipe, overrides, sizes)
     else:
-        _carry_out(recipe, overrides, "prepare", inspect)
+        carry_out(recipe, overrides, "prepare", inspect)
 
 
 def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
@@ -316,25 +268,7 @@ app.command("plan")(plan_command)
 app.command("status")(status_command)
 
 
-@app.command("demo")
-def demo_command(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the demo into.")] = Path("bertwright-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the made-up language.")] = 0,
-    write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write a small made-up language with its tasks, and run its recipe from text to report."""
-    ask(as_json, quiet, verbose)
-    from bertwright.demo.write import write_demo
-
-    write_demo(folder, seed=seed)
-    recipe = folder / "recipe.yaml"
-    if write_only:
-        show([f"recipe: {recipe}"], {"recipe": recipe})
-    else:
-        _carry_out(recipe, [], "evaluate")
+app.command("demo")(demo_command)
 
 
 @app.command("tasks")

@@ -29,6 +29,9 @@ from bertwright.reports.redaction import without_examples
 from bertwright.stages.work import MODEL
 from bertwright.store import Sealed, Store, now
 
+WAYS = "ways.json"
+"""In a run's folder: what was measured of each way of a task after the run."""
+
 Listener = Callable[[str, dict[str, Any]], None]
 """Receives (stage name, what it has to say); an ``event`` of begin, done, skip, or figures while it works."""
 
@@ -337,7 +340,15 @@ def records_of(
         created=now(),
         reused=reused,
         notes=tuple(left_out(sources_of(recipe.prepare))),
+        ways=_ways(run_folder(recipe) / WAYS, done),
     )
+
+
+def _ways(path: Path, done: Mapping[str, Sealed]) -> dict[str, Any] | None:
+    """Return what was measured of each way of a task, if it was of the runs that are scored now."""
+    found: dict[str, Any] | None = files.read_json(path) if path.is_file() else None
+    scored = done.get(f"evaluate/{found['task']}") if found else None
+    return found if found and scored and found["of"] == scored.record["identity"] else None
 
 
 def _written(records: RunRecords, folder: Path, recipe: Recipe) -> Path:

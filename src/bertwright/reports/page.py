@@ -23,6 +23,7 @@ from bertwright.reports.records import RunRecords, difference_rows, group_rows, 
 from bertwright.reports.rendering import render
 from bertwright.reports.text_tables import text_tables
 from bertwright.reports.trade_off import models, trade_off_table
+from bertwright.reports.ways_table import ways_table
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
 __all__ = ["ReportFiles", "RunRecords", "write_report"]
@@ -87,6 +88,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
         notes=notes(run),
         overview=overview,
         trade_off=trade_off_table(run),
+        ways=ways_table(run),
         of_tasks=of_tasks,
         glue=glue_table(run),
         curves=list(drawings.values()),
@@ -144,6 +146,7 @@ def _numbers(run: RunRecords) -> dict[str, Any]:
         "notes": notes(run),
         "scores": [asdict(row) for row in score_rows(run)],
         "groups": [asdict(row) for row in group_rows(run)],
+        "ways": run.ways,
         "glue": [dict(zip(table.columns, row, strict=True)) for table in (glue_table(run),) for row in table.rows],
         "differences": [asdict(row) for row in difference_rows(run)],
         "models": [asdict(one) for one in models(run)],

@@ -14,7 +14,8 @@ class RunRecords:
     ``stages`` holds the ``record.json`` of each stage, ``metrics`` the rows of ``metrics.jsonl`` by stage name, and
     ``forecast`` what was expected by stage name (``seconds``, ``memory_bytes``, ``disk_bytes``). ``reused`` names the
     stages that were finished before the command and were taken as they are; ``None`` where that is not known. ``notes``
-    are sentences about the user's files that no stage's record holds.
+    are sentences about the user's files that no stage's record holds; ``ways`` is what was measured of each way of one
+    task after the run, int8 among them (the demo does).
     """
 
     name: str
@@ -26,6 +27,7 @@ class RunRecords:
     created: str
     reused: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    ways: Mapping[str, Any] | None = None
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """Return the records of one kind of stage, in the order of the run."""

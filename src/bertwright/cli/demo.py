@@ -1,0 +1,56 @@
+"""``bertwright demo``: the whole road on a made-up language."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show
+from bertwright.cli.running import carry_out
+
+if TYPE_CHECKING:
+    from bertwright.pipeline.run import Result
+
+
+def demo_command(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the demo into.")] = Path("bertwright-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the made-up language.")] = 0,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a small made-up language with its tasks, run its recipe from text to report, and export its packs."""
+    ask(as_json, quiet, verbose)
+    from bertwright.demo.write import write_demo
+
+    write_demo(folder, seed=seed)
+    recipe = folder / "recipe.yaml"
+    if write_only:
+        show([f"recipe: {recipe}"], {"recipe": recipe})
+    else:
+        carry_out(recipe, [], "evaluate", finish=lambda result: _close(result, folder))
+
+
+def _close(result: Result, folder: Path) -> Result:
+    """Export the packs, measure every way of a task, and write the report again with that."""
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"note: {' and '.join(missing)} not installed: the demo ends without int8. Expected both; "
+            "`pip install 'bertwright[export]'`, and the same command again adds it.",
+            file=sys.stderr,
+        )
+        return result
+    from bertwright.pipeline.every_way import close
+
+    return close(result, folder, _tell)
+
+
+def _tell(said: str) -> None:
+    if not output.quiet:
+        print(f"demo: {said}", file=sys.stderr)
