@@ -89,5 +89,5 @@ def test_the_rule_sees_unsafe_calls(source: str) -> None:
 def test_a_template_from_a_file_is_our_own() -> None:
     """The one template that is rendered lies in the package, and escapes all that is filled in."""
     uses = [path.name for path in FILES if "jinja2" in path.read_text(encoding="utf-8")]
-    assert ["page.py"] == uses
-    assert "Environment(autoescape=True" in (SOURCE / "reports" / "page.py").read_text(encoding="utf-8")
+    assert ["rendering.py"] == uses
+    assert "autoescape=True" in (SOURCE / "reports" / "rendering.py").read_text(encoding="utf-8")

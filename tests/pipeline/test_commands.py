@@ -31,6 +31,7 @@ NOT_RUN = {
     "serve": "serves until it is ended",
     "submit": "needs GLUE's files",
     "init": "is run on a user's files in test_new_recipe",
+    "memorise": "needs a folder of secrets; test_memorise has one",
     "--smoke": "takes minutes",
     "--compare": "needs two runs; test_compare has them",
 }

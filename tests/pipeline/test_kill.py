@@ -116,6 +116,7 @@ def test_sigterm_reaches_runs_side_by_side(toy: Toy, tmp_path: Path) -> None:
     assert 2 == len({path.parents[2] for path in saved})
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_loses_nothing(toy: Toy, tmp_path: Path, small_disk: Path) -> None:
     """A real file system fills in the middle of pretraining: exit 2, and with space again the same bits come out."""
     path = toy(tasks=None, pretrain={"budget": "400 steps", "checkpoint_every": "20 steps"})

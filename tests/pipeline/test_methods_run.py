@@ -21,6 +21,7 @@ from bertwright.encoder import families
 from bertwright.errors import DataError, InputError, RecipeError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
+from bertwright.recipe.reading import to_yaml
 from bertwright.reports.methods_tables import methods_tables
 from bertwright.stages.packs import encoder_of
 from bertwright.text.tokenizer import Tokenizer
@@ -236,7 +237,7 @@ def test_methods_read_back_as_they_were_written(tuned: Toy) -> None:
     path = tuned(finetune={**THREE, "trainable": methods})
     recipe = bertwright.load_recipe(path)
     again = path.with_name("again.yaml")
-    again.write_text(bertwright.reading.to_yaml(recipe))
+    again.write_text(to_yaml(recipe))
     assert methods == yaml.safe_load(again.read_text())["finetune"]["trainable"]
     assert [one.identity for one in plan(recipe)] == [one.identity for one in plan(bertwright.load_recipe(again))]
 
@@ -337,7 +338,7 @@ def test_a_run_written_down_reads_back_to_the_same_stages(tuned: Toy) -> None:
     path = tuned(finetune={"baseline": False, "seeds": 1, "trainable": ["bitfit", "full"]})
     recipe = bertwright.load_recipe(path)
     again = path.with_name("again.yaml")
-    again.write_text(bertwright.reading.to_yaml(recipe))
+    again.write_text(to_yaml(recipe))
     found = [[one.identity for one in plan(bertwright.load_recipe(each))] for each in (path, again)]
     assert found[0] == found[1]
 

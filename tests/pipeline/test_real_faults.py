@@ -67,6 +67,7 @@ def test_each_librarys_want_of_memory_is_known(error: Exception, told: str) -> N
         raise RuntimeError("else")
 
 
+@pytest.mark.long
 def test_a_killed_worker_fails_its_run_alone(toy: Toy, tmp_path: Path) -> None:
     """Of two runs side by side one's process is killed: exit 1 with why, and the same command does what is left."""
     path, store = toy(pretrain=None, finetune={**LONG_RUNS, "epochs": 400}, system={"runs": 2}), tmp_path / "s"

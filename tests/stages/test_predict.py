@@ -134,7 +134,7 @@ def test_the_command_tells_what_it_did(model: Path, tmp_path: Path, capsys: pyte
     assert (30, str(tmp_path / "b.csv")) == (result["rows"], result["out"])
     assert result["cut"] > 0
     assert f"b.csv: 30 rows, {result['cut']} of them cut at 16 tokens" in captured.err
-    assert "predict: looks through" in captured.err
+    assert "predict: starts (looks through" in captured.err
 
     assert 2 == call(arguments)
     assert "b.csv is there already; remove it first, or name another file" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def _classifier_card(
     scores, protocol, sets = _scores_of(record["name"], scored)
     promises = tuple(note for note in record["results"].get("notes", ()) if note.startswith("exits: "))
     method = str(results.get("method", "expert"))
-    settings = {key: results["settings"][key] for key in _SETTINGS if key in results["settings"]}
+    settings = {key: value for key, value in _settings(results).items() if key in _SETTINGS}
     return Card(
         title=f"{results['task']}: {record['name'].split('/', 2)[2]}",
         summary=_WHAT.get(record["kind"], f"A classifier for the task `{results['task']}`, learnt from labelled rows."),
@@ -133,7 +133,13 @@ def _classifier_card(
 
 
 def _longest(results: Mapping[str, Any]) -> int:
-    return int(results["settings"]["max_length"])
+    return int(_settings(results)["max_length"])
+
+
+def _settings(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a run's settings, or the one that a search tried."""
+    found: Mapping[str, Any] = results.get("settings") or results["setting"]
+    return found
 
 
 def _scores_of(
