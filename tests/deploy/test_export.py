@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from toy_exports import TEXTS, WORDS, MakeToy, Toy, ramped, toy, toy_tokenizer
 from toy_packs import loaded, toy_pack, trained
 
@@ -28,8 +30,14 @@ from bertwright.deploy.sensitivity import Scan
 from bertwright.encoder import families
 from bertwright.encoder.models import MaskedLM
 from bertwright.errors import DataError, InputError
+from bertwright.exits.compaction import answer_everywhere
+from bertwright.exits.ramps import build_ramps
+from bertwright.files import write_json
 from bertwright.pack import read, write
+from bertwright.stages.exiting import TUNED, exiting, write_ramps
+from bertwright.stages.fine_tuned import answering
 from bertwright.stages.model_folder import save_model
+from bertwright.training.precision import choose
 
 Answered = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -94,6 +102,23 @@ def test_a_tuned_model_is_exported(model: Path, tmp_path: Path, answered: Answer
     assert 1 - int8["other_answer"] == score.value
     assert found["proof"] == here.manifest.proof
     assert [] == [path for path in tmp_path.iterdir() if path.name != "out"]
+
+
+def test_a_tuned_models_exits_go_along(model: Path, tmp_path: Path, answered: Answered) -> None:
+    """Ramps and policy beside its weights are in its pack: rows leave in ONNX Runtime where they do in torch."""
+    own = shutil.copytree(model, tmp_path / "own")
+    tuned = answering(own, choose("cpu", "fp32"))
+    rows = tuned.encode([(text,) for text in TEXTS], 24)
+    ramps = build_ramps(tuned.model, seed=1)
+    first = torch.from_numpy(answer_everywhere(tuned.model, ramps, rows, "classification").logits[0])
+    write_ramps(own / "ramps.safetensors", ramps)
+    # Half of the rows are surer than this at the first ramp.
+    write_json(own / "exits.json", {"policy": f"confidence:{first.softmax(-1).max(-1).values.median():.8f}"})
+    code, _, err = answered("export", own, "-o", tmp_path / "out", "--precision", "fp32")
+    assert 0 == code, err
+    layers = [one.layer for one in Runtime(tmp_path / "out").predict(TEXTS, "model")]
+    assert len(set(layers)) > 1
+    assert exiting(tuned, own, "classification", TUNED).answer(rows).layers.tolist() == layers
 
 
 def test_packs_are_exported_with_their_encoder(encoder: Path, tmp_path: Path, answered: Answered) -> None:

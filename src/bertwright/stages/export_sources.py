@@ -16,8 +16,10 @@ from bertwright.encoder.packed import backbone_of
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack, PackTask
 from bertwright.pack_pairs import check_fit
+from bertwright.stages.exiting import read_choice, read_ramps, with_choice
 from bertwright.stages.fine_tuned import TASK, find
 from bertwright.stages.packs import encoder_of
+from bertwright.stages.work import RAMPS
 from bertwright.text.tokenizer import Tokenizer
 
 MODEL = "model"
@@ -71,7 +73,7 @@ def gather(sources: Sequence[Path], encoder: Path | None = None, names: Mapping[
 
 
 def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
-    """Return a fine-tuned model's output layer as a pack: all else of it is the encoder's own."""
+    """Return a fine-tuned model's output layer, ramps and policy as a pack: all else of it is the encoder's own."""
     head = loaded.classifier
     if head is None or loaded.labels is None:
         raise InputError(f"{folder}: the model has no labels; expected the folder of a fine-tuned run")
@@ -93,7 +95,7 @@ def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
         problem = files.read_json(folder / "config.json").get("problem_type")
         kind = _KINDS.get(problem, "regression" if len(loaded.labels) == 1 else "classification")
         task = PackTask(MODEL, _kind(kind), ("text",), loaded.labels, loaded.config.positions)
-    return packs.make(
+    made = packs.make(
         backbone=backbone_of(loaded, tokenizer.identity()),
         task=task,
         method="all",
@@ -103,6 +105,9 @@ def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
         of=sum(parameter.numel() for parameter in loaded.encoder.parameters()),
         dtype="fp32",
     )
+    if not (folder / RAMPS).is_file():
+        return made
+    return with_choice(made, read_choice(folder) or {"policy": "never"}, read_ramps(folder, loaded.config))
 
 
 def _kind(kind: str) -> Any:
