@@ -239,3 +239,12 @@ def test_settings_under_which_nothing_is_answered_are_refused() -> None:
     with pytest.raises(InputError, match="raise queue_rows"):
         ServeSettings(queue_rows=10, request_rows=20)
     assert Serving(folder=Path()).settings == ServeSettings()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(("before", "code"), [("", 120), ("serving.speak()", 0)])
+def test_a_line_that_no_disk_took_does_not_change_how_it_ends(before: str, code: int) -> None:
+    """Left to itself Python tries such a line once more at its end, and exits with 120."""
+    told = f"import sys; from bertwright.deploy import serving; {before}\nsys.stderr = open('/dev/full', 'w')\n"
+    found = subprocess.run([sys.executable, "-c", f"{told}sys.stderr.write('lost')"], check=False)
+    assert code == found.returncode
