@@ -21,12 +21,13 @@ from toy_exports import TEXTS, WORDS, MakeToy, Toy, ramped, toy, toy_tokenizer
 from toy_packs import loaded, toy_pack, trained
 
 from bertwright.cli.main import call
-from bertwright.deploy import linears
-from bertwright.deploy.export import Form
+from bertwright.deploy import linears, nodes
+from bertwright.deploy.export import Form, write_export
 from bertwright.deploy.linears import Quantized
 from bertwright.deploy.proof import Probe
 from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.sensitivity import Scan
+from bertwright.deploy.sources import deployable
 from bertwright.encoder import families
 from bertwright.encoder.models import MaskedLM
 from bertwright.errors import DataError, InputError
@@ -294,6 +295,26 @@ def test_an_encoder_alone_takes_packs_later(encoder: Path, tmp_path: Path, answe
     assert {} == here.packs
     assert "topic" == here.add(encoder.parent / "topic.pack")
     assert 9 == len(here.predict(TEXTS, "topic"))
+
+
+def test_all_layers_take_their_matrices_from_the_segments(
+    make_toy: MakeToy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph of all layers brings no matrix a second time, in int8 and in fp32."""
+    monkeypatch.setattr(nodes, "_OUTSIDE", 256)
+    own = make_toy()
+    for precision in ("int8", "fp32"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        made = deployable(own.loaded, own.tokenizer.identity())
+        manifest = write_export(folder, made, own.tokenizer, Form(precision), own.packs)
+        assert "all-layers.weights" not in manifest.files
+        assert {f"segment-{n:02}.weights" for n in range(3)} < manifest.files.keys()
+        assert 20_000 > (folder / "all-layers.onnx").stat().st_size
+        here = Runtime(folder, threads=1)
+        found, wanted = here.predict(TEXTS, "a"), here.mixed_with(here, []).predict(TEXTS, "a")
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(other.logits, one.logits, atol=1e-5)
 
 
 @pytest.fixture

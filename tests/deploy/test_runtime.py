@@ -156,6 +156,26 @@ def test_a_flight_gives_rows_when_they_leave(make_toy: MakeToy) -> None:
     assert [] == flight.step()
 
 
+@pytest.mark.parametrize(
+    ("family", "pooling", "precision"),
+    [("bert", "cls", "int8"), ("modern", "mean", "fp32"), ("distilbert", "cls", "fp32")],
+)
+def test_rows_that_stay_go_through_all_layers_at_once(
+    make_toy: MakeToy, family: str, pooling: str, precision: str
+) -> None:
+    """One step answers rows of several packs without ramps that are looked at, as segment by segment."""
+    own = make_toy(family, pooling=pooling, form=Form(precision))
+    here = own.runtime()
+    rows = [here.encode(Row((text,), name)) for text in TEXTS[:4] for name in ("a", "b")]
+    flight = here.begin(rows)
+    found = dict(flight.step())
+    assert (3, 0, len(rows)) == (flight.layer, flight.rows_left, len(found))
+    many = here.begin(rows * 3)
+    assert [] == many.step() and 1 == many.layer
+    for place, answer in enumerate(many.run()):
+        np.testing.assert_allclose(answer.logits, found[place % len(rows)].logits, atol=1e-5)
+
+
 def test_no_rows_no_answers(make_toy: MakeToy) -> None:
     """Nothing asked, nothing answered."""
     assert [] == make_toy().runtime().predict_rows([])

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from bertwright.deploy.layout import Layout
-from bertwright.deploy.manifest import PRODUCTS, Manifest
+from bertwright.deploy.manifest import ALL_LAYERS, PRODUCTS, Manifest
 from bertwright.deploy.sessions import Session, opened, sessions
 
 # Tokens of a lane from which on it is the faster way: below, a matrix is read for too few of them.
@@ -30,15 +30,19 @@ R = TypeVar("R")
 class Engine:
     """The parts of an exported folder, opened; any number of callers at once.
 
-    ``parts`` share each product among all threads, ``_alone`` are the same parts on one thread: with several threads a
-    second copy of the matrices, as the processor wants them.
+    ``parts`` share each product among all threads, ``_alone`` are the same parts on one thread, ``all_layers`` is the
+    graph of all of them: each a copy of the matrices, as the processor wants them.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, layout: Layout, threads: int) -> None:
         self.threads = threads
         self.parts = sessions(folder, manifest, layout, threads)
         self._alone = self.parts if threads == 1 else sessions(folder, manifest, layout, 1)
-        self._products = opened(folder / PRODUCTS, threads)
+        layers = tuple(range(manifest.backbone.shape["layers"]))
+        self.all_layers: Session | None = Session(
+            folder / ALL_LAYERS, layers, layout.layers(layers), threads, alone=True
+        )
+        self._products = opened(folder / PRODUCTS, 1)
         self._pool = ThreadPoolExecutor(threads - 1, "lane") if threads > 1 else None
 
     def cut(self, lengths: np.ndarray) -> list[slice]:
@@ -63,10 +67,14 @@ class Engine:
         (found,) = self._products.run(None, {"x": x, "weight": weight})
         return np.asarray(found)
 
-    def run(self, number: int, lanes: Sequence[T], work: Callable[[Session, T], R]) -> list[R]:
-        """Do the work of each lane with a part."""
-        part = self.parts[number] if len(lanes) == 1 else self._alone[number]
-        return self.each(lambda lane: work(part, lane), lanes)
+    def part(self, number: int, lanes: Sequence[object], *, through: bool = False) -> Session:
+        """Return a part as so many lanes need it; ``through``: no row leaves behind a layer but the last.
+
+        Then one lane goes through all layers at once from the first segment on, and wakes the threads once.
+        """
+        if len(lanes) > 1:
+            return self._alone[number]
+        return self.all_layers if through and number == 1 and self.all_layers else self.parts[number]
 
     def each(self, work: Callable[[T], R], lanes: Sequence[T]) -> list[R]:
         """Do the work of each lane, the first here and the others on threads of their own."""
@@ -78,7 +86,7 @@ class Engine:
     def mixed_with(self, other: Engine, numbers: Sequence[int]) -> Engine:
         """Return an engine of which some parts are another's that was cut alike."""
         twin = copy.copy(self)
-        twin.parts, twin._alone = list(self.parts), list(self._alone)
+        twin.parts, twin._alone, twin.all_layers = list(self.parts), list(self._alone), None
         for number in numbers:
             twin.parts[number], twin._alone[number] = other.parts[number], other._alone[number]
         return twin

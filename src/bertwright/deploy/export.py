@@ -18,7 +18,7 @@ from bertwright.deploy import manifest as contents
 from bertwright.deploy.graphs import Numbers, embedding_model, product_model, segment_model
 from bertwright.deploy.linears import PRECISIONS
 from bertwright.deploy.manifest import Manifest, Part
-from bertwright.deploy.nodes import write, write_whole
+from bertwright.deploy.nodes import Stored, write, write_whole
 from bertwright.deploy.sources import Deployable
 from bertwright.errors import InputError
 from bertwright.pack import Pack
@@ -57,13 +57,15 @@ def write_export(
     config = made.source.config
     numbers = form.numbers(config.layers)
     with files.explained(folder):
-        write(embedding_model(made.source), folder / "embeddings.onnx")
+        stored: Stored = {}
+        write(embedding_model(made.source), folder / "embeddings.onnx", stored)
         parts = [Part("embeddings.onnx", (), ())]
         for count, first in enumerate(range(0, config.layers, form.segment)):
             layers = tuple(range(first, min(first + form.segment, config.layers)))
             part = Part(f"segment-{count:02}.onnx", layers, cast(Any, tuple(numbers.layers[n] for n in layers)))
-            write(segment_model(made.source, layers, numbers), folder / part.file)
+            write(segment_model(made.source, layers, numbers), folder / part.file, stored)
             parts.append(part)
+        write(segment_model(made.source, range(config.layers), numbers), folder / contents.ALL_LAYERS, stored)
         write_whole(product_model(), folder / contents.PRODUCTS)
         files.write_bytes(folder / contents.ARRAYS, safetensors.numpy.save(dict(sorted(made.own.items()))))
         tokenizer.save(folder, max_length=config.positions, segments=config.segments > 1)

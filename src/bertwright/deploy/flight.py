@@ -14,9 +14,11 @@ from bertwright.deploy.bank import Entry
 from bertwright.deploy.engine import Engine
 from bertwright.deploy.lanes import Lane
 from bertwright.deploy.rows import Answer, Encoded, answered
-from bertwright.deploy.sessions import Session
 from bertwright.encoder.config import EncoderConfig
 from bertwright.exits.policies import Policy, State
+
+# Tokens that may go through all layers in one step. A batch of more is no faster so, and others could not overtake it.
+_AT_ONCE = 128
 
 
 class _Group:
@@ -81,15 +83,20 @@ class Flight:
         return sum(lane.mask.size for lane in self._lanes)
 
     def step(self) -> list[tuple[int, Answer]]:
-        """Run the next segment, and return what ``finished`` then holds: row numbers with their answers."""
+        """Run the next segment, or all of them where few tokens are at work and nobody leaves before the last.
+
+        Return what ``finished`` then holds: row numbers with their answers.
+        """
         self.finished = []
         if not self.rows_left:
             return self.finished
-        number, parts = self._next, self._engine.parts
-        self.layer, last = parts[number].layers[-1] + 1, number == len(parts) - 1
+        through = self.tokens_left <= _AT_ONCE and not any(group.ramps for group in self._groups)
+        part = self._engine.part(self._next, self._lanes, through=through)
         self._next += 1
+        self.layer = part.layers[-1] + 1
+        last = self.layer == self._config.layers
         look = last or any(self.layer in group.ramps for group in self._groups)
-        self._engine.run(number, self._lanes, lambda part, lane: lane.run(part, look))
+        self._engine.each(lambda lane: lane.run(part, look), self._lanes)
         if look:
             self._leave(last)
         return self.finished
@@ -105,13 +112,15 @@ class Flight:
         cuts = self._cut()
         self._lanes = [lane for lane, _ in cuts]
 
-        def embed(part: Session, cut: tuple[Lane, slice]) -> None:
+        part = self._engine.part(0, cuts)
+
+        def embed(cut: tuple[Lane, slice]) -> None:
             lane, place = cut
             own = [owners[window] for window in self._windows[place]]
             ids = [self._rows[number].ids[place] for number, place in own]
             lane.embed(part, ids, [self._rows[number].segments[place] for number, place in own], pad_id)
 
-        self._engine.run(0, cuts, embed)
+        self._engine.each(embed, cuts)
 
     def _cut(self) -> list[tuple[Lane, slice]]:
         """Return new lanes of the windows that are left, each with its part of them."""

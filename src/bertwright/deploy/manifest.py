@@ -3,6 +3,7 @@
 DIR/export.json          this
 DIR/embeddings.onnx      ids to states; large tensors lie beside, in embeddings.weights
 DIR/segment-00.onnx ...  layers, in order
+DIR/all-layers.onnx      the same layers in one graph, with the segments' matrices, for rows that leave behind the last
 DIR/products.onnx        the product of states with a head's matrix, whichever it is
 DIR/backbone.safetensors the encoder's own biases, the head's dense layer that came with it, the final norm
 DIR/tokenizer.json ...   the tokenizer
@@ -22,11 +23,12 @@ from bertwright import files
 from bertwright.errors import DataError, InputError
 from bertwright.pack import Backbone, backbone_terms
 
-FORMAT = 2
+FORMAT = 3
 NAME = "export.json"
 PACKS = "packs"
 _TOKENIZER = "tokenizer.json"
 ARRAYS = "backbone.safetensors"
+ALL_LAYERS = "all-layers.onnx"
 PRODUCTS = "products.onnx"
 _AGAIN = "copy the folder once more, or export it again"
 
@@ -116,7 +118,7 @@ def _check(folder: Path, manifest: Manifest) -> None:
             )
     if missing := [part.file for part in manifest.parts if part.file not in manifest.files]:
         raise DataError(f"{folder / NAME}: the part {missing[0]} has no checksum; {_AGAIN}")
-    if missing := [name for name in (ARRAYS, _TOKENIZER) if name not in manifest.files]:
+    if missing := [name for name in (ALL_LAYERS, PRODUCTS, ARRAYS, _TOKENIZER) if name not in manifest.files]:
         raise DataError(f"{folder / NAME}: {missing[0]} has no checksum; {_AGAIN}")
     backbone_terms(manifest.backbone, str(folder / NAME))
     held, wanted = [part.layers for part in manifest.parts], tuple(range(manifest.backbone.shape["layers"]))

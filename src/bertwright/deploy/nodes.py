@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import xxhash
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, set_external_data
 
 from bertwright import door
 
@@ -19,6 +21,9 @@ _IR = 10
 _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
 # Tensors from this size on lie in the weights' file, which processes share.
 _OUTSIDE = 1024
+
+Stored = dict[bytes, tuple[str, int, int]]
+"""Tensors in files of weights: by a hash of their bytes the file's name, their place in it and their length."""
 
 
 class Graph:
@@ -90,12 +95,23 @@ class Graph:
         return f"{kind}_{self._count}"
 
 
-def write(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+def write(model: onnx.ModelProto, path: Path, stored: Stored) -> tuple[Path, ...]:
     """Write a model with its large tensors in a file beside it, and return what was written.
 
-    ONNX Runtime maps that file, so that processes on one machine share its pages.
+    Those that ``stored`` has are taken from the file that holds them already, and it learns of the others. ONNX Runtime
+    maps such files, so that processes on one machine share their pages.
     """
-    data = path.with_suffix(".weights")
+    data, fresh = path.with_suffix(".weights"), {}
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) < _OUTSIDE:
+            continue
+        digest = xxhash.xxh3_128(tensor.raw_data).digest()
+        if digest in stored:
+            location, offset, length = stored[digest]
+            set_external_data(tensor, location, offset=offset, length=length)
+            tensor.ClearField("raw_data")
+        else:
+            fresh[digest] = tensor
 
     def save(place: Path) -> None:
         onnx.save_model(
@@ -108,6 +124,9 @@ def write(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
         )
 
     door.hand_over(path, save)
+    for digest, tensor in fresh.items():
+        info = ExternalDataInfo(tensor)
+        stored[digest] = (data.name, info.offset, info.length)
     if not data.exists():
         return (path,)
     # The library leaves it to its owner alone.

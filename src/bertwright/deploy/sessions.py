@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from bertwright.deploy.layout import Layout, Slice
-from bertwright.deploy.manifest import Manifest, Part
+from bertwright.deploy.manifest import Manifest
 from bertwright.errors import DataError, InputError
 
 FIRST, STATES = "first", "states"
 # Numbers of states up to which a copy costs less than handing them on without one (0.04 ms a segment).
 _FEW = 1 << 16
+# Microseconds that a part's threads stay awake after their work.
+_AWAKE = 50
 
 
 def onnxruntime() -> Any:
@@ -43,15 +45,19 @@ def _one_arena() -> None:
     module.create_and_register_allocator(place, module.OrtArenaCfg(grow))
 
 
-def opened(path: Path, threads: int) -> Any:
-    """Return ONNX Runtime's session over a file; ``DataError`` where it cannot be opened."""
+def opened(path: Path, threads: int, *, alone: bool = False) -> Any:
+    """Return ONNX Runtime's session over a file; ``DataError`` where it cannot be opened.
+
+    ``alone``: no other session's work comes at once after its own.
+    """
     runtime = onnxruntime()
     _one_arena()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    # A part's threads wait awake while it runs, and must not go on while the next part's work.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not alone:
+        # Threads that wait awake for long take the processors from the next part's; asleep, they have to be woken.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_AWAKE))
     options.add_session_config_entry("session.use_env_allocators", "1")
     # Graphs are written as they are fastest; joining a sum with the norm behind it makes both slower.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -76,9 +82,11 @@ class Stepped:
 class Session:
     """One part at work, for any number of callers at once."""
 
-    def __init__(self, path: Path, part: Part, place: Slice | None, threads: int) -> None:
-        self._session = opened(path, threads)
-        self.layers, self.place = part.layers, place
+    def __init__(
+        self, path: Path, layers: Sequence[int], place: Slice | None, threads: int, *, alone: bool = False
+    ) -> None:
+        self._session = opened(path, threads, alone=alone)
+        self.layers, self.place = layers, place
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._outputs = [one.name for one in self._session.get_outputs()]
         self._few = _FEW // int(self._session.get_outputs()[0].shape[-1])
@@ -107,11 +115,14 @@ def array(states: Any) -> np.ndarray:
 
 
 def sessions(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> list[Session]:
-    """Open all parts of a folder, the embeddings first."""
+    """Open all parts of a folder, the embeddings first.
+
+    Those take one thread: waking a second one costs more than they do.
+    """
     found = []
     for part in manifest.parts:
         place = layout.layers(part.layers) if part.layers else layout.of("embedding-norm")
-        found.append(Session(folder / part.file, part, place, threads))
+        found.append(Session(folder / part.file, part.layers, place, threads if part.layers else 1))
     return found
 
 
