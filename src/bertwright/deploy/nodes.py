@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import xxhash
 from onnx import TensorProto, helper, numpy_helper
-from onnx.external_data_helper import ExternalDataInfo, set_external_data
+from onnx.external_data_helper import set_external_data
 
 from bertwright import door
 
@@ -125,8 +125,8 @@ def write(model: onnx.ModelProto, path: Path, stored: Stored) -> tuple[Path, ...
 
     door.hand_over(path, save)
     for digest, tensor in fresh.items():
-        info = ExternalDataInfo(tensor)
-        stored[digest] = (data.name, info.offset, info.length)
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        stored[digest] = (data.name, int(place["offset"]), int(place["length"]))
     if not data.exists():
         return (path,)
     # The library leaves it to its owner alone.
