@@ -1,12 +1,12 @@
 """Serving against its rivals: one table of latency, throughput and memory, all in one process, in turns.
 
-    python benchmarks/serve.py [--rounds N] [--threads N] [--quick] [--save NAME]
+    python benchmarks/serve.py [--rounds N] [--threads N] [--quick] [--no-load] [--save NAME]
 
 BERT-base's shape, drawn weights, a head of 6 labels; every engine is given the same token ids, at 1 x 32, 32 x 32 and
 32 x 64 tokens. Rivals: the ordinary class on torch in fp32 and bf16; ONNX Runtime on the graph that torch exports, in
 fp32 and dynamic int8 per channel, plain and after ONNX Runtime's own transformer optimizer; OpenVINO where it is
 installed. Ours: int8 segments with every bias as a row's input, one pack; twelve packs mixed; rows that leave at layers
-spread so that 40 % is expected to be saved, with a ramp after each layer computed. The `transformers` pipeline gets
+spread so that 40 % is expected to be saved, with a ramp after each layer computed, as published or linear. The `transformers` pipeline gets
 texts, and so do we beside it. Times are medians of rounds, each of all ways in an order drawn anew (what ran before may
 leave its threads awake); ratios are medians of each round's.
 Memory is PSS in fresh processes above what imports take: a folder with 100 packs, twelve int8 sessions.
@@ -41,7 +41,8 @@ import numpy as np
 import scipy.stats
 
 SHAPES = ((1, 32), (32, 32), (32, 64))
-PACKS, RESIDENT, LABELS, SAVING = 12, 100, 6, 0.4
+PACKS, RESIDENT, LABELS, SAVING, SINGLE = 12, 100, 6, 0.4, 16
+EXITS = {"pooler": "ours, exits", "linear": "ours, exits, linear ramps"}
 RESULTS = Path(__file__).parent / "results"
 TRIAL = Path(__file__).resolve().parents[1] / "build" / "trial-model"
 Run = Callable[[], object]
@@ -102,19 +103,20 @@ def build(folder: Path, quick: bool) -> None:
     pack_serving.TOKENIZER, pack_serving.PACKS = tokenizer.identity(), PACKS
     packs = {name.replace(" ", "-"): pack for name, pack in pack_serving.packs_for(loaded).items()}
     packs = {name: replace(pack, task=replace(pack.task, max_length=128)) for name, pack in packs.items()}
-    packs["leaving"] = with_ramps(packs["task-0"])
+    packs |= {f"leaving-{form}": with_ramps(packs["task-0"], form) for form in ("pooler", "linear")}
     (folder / "ours").mkdir()
     made = deployable(loaded, tokenizer.identity())
     write_export(folder / "ours", made, tokenizer, Form("int8", bits=bits_here()), packs)
 
 
-def with_ramps(pack: Any) -> Any:
-    """Return a pack with a drawn ramp of the published form after each layer but the last."""
+def with_ramps(pack: Any, form: str) -> Any:
+    """Return a pack with a drawn ramp after each layer but the last: "pooler", as published, or "linear"."""
     draw, width = np.random.default_rng(1), pack.backbone.shape["width"]
     arrays = {}
     for layer in range(1, pack.backbone.shape["layers"]):
-        arrays[f"{layer}/dense.weight"] = draw.normal(0, 0.02, (width, width)).astype(np.float16)
-        arrays[f"{layer}/dense.bias"] = np.zeros(width, dtype=np.float16)
+        if form == "pooler":
+            arrays[f"{layer}/dense.weight"] = draw.normal(0, 0.02, (width, width)).astype(np.float16)
+            arrays[f"{layer}/dense.bias"] = np.zeros(width, dtype=np.float16)
         arrays[f"{layer}/output.weight"] = draw.normal(0, 0.02, (LABELS, width)).astype(np.float16)
         arrays[f"{layer}/output.bias"] = np.zeros(LABELS, dtype=np.float16)
     return replace(pack, ramps=arrays)
@@ -191,10 +193,11 @@ class Engines:
         works["ours, one pack"] = lambda: self.runtime.begin(one).run()
         if rows > 1:
             works["ours, 12 packs"] = lambda: self.runtime.begin(many).run()
-        # One row alone is drawn anew each time: the mean over sixteen.
-        batches = [self.encoded(ids, ["leaving"])] * (16 if rows == 1 else 1)
-        drawn = Forced(self.runtime.config.layers, rows * len(batches))
-        works["ours, exits"] = lambda: self.exiting(batches, drawn, rows)
+        # One row alone leaves at a layer drawn anew each time: the mean over sixteen.
+        drawn = Forced(self.runtime.config.layers, rows * (SINGLE if rows == 1 else 1))
+        for form, name in EXITS.items():
+            batches = [self.encoded(ids, [f"leaving-{form}"])] * (SINGLE if rows == 1 else 1)
+            works[name] = lambda batches=batches: self.exiting(batches, drawn, rows)  # type: ignore[misc]
         self.expected = drawn.expected
         return works
 
@@ -328,9 +331,7 @@ def memory(what: str, folder: Path) -> float:
 
 
 def of_the_server() -> dict[str, Any]:
-    """Return the server's latency and lost answers, where its load test is there."""
-    if importlib.util.find_spec("load") is None:
-        return {"p99_ms": None, "lost": None}
+    """Return the server's latency and lost answers."""
     import load
 
     found = load.measure()
@@ -339,9 +340,9 @@ def of_the_server() -> dict[str, Any]:
 
 def table(found: dict[str, dict[str, float]]) -> None:
     """Print engines by shapes, in milliseconds."""
-    print(f"{'ms':22}" + "".join(f"{shape:>12}" for shape in found))
+    print(f"{'ms':26}" + "".join(f"{shape:>12}" for shape in found))
     for name in dict.fromkeys(name for own in found.values() for name in own):
-        print(f"{name:22}" + "".join(f"{own[name]:12.1f}" if name in own else f"{'':12}" for own in found.values()))
+        print(f"{name:26}" + "".join(f"{own[name]:12.1f}" if name in own else f"{'':12}" for own in found.values()))
     for shape, own in found.items():
         best = min((name for name in own if "exits" not in name), key=own.__getitem__)
         if not best.startswith("ours"):
@@ -358,7 +359,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for rows, length in SHAPES:
         works = engines.works(rows, length)
         rounds = arguments.rounds * (5 if rows == 1 else 1)
-        times = in_turns(works, rounds, {"ours, exits": 1 / 16 if rows == 1 else 1.0})
+        times = in_turns(works, rounds, dict.fromkeys(EXITS.values(), 1 / SINGLE) if rows == 1 else {})
         shape, best = f"{rows}x{length}", faster(times)
         medians[shape] = {name: 1e3 * statistics.median(own) for name, own in times.items()}
         gain = ratio(times, best, "ours, one pack")
@@ -368,7 +369,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if (rows, length) == (32, 64):
             result["int8_vs_ort_b32"] = gain
         if (rows, length) != (32, 32):
-            gains.append(ratio(times, best, "ours, exits"))
+            gains.append(ratio(times, best, EXITS["pooler"]))
+            result[f"exit_gain_linear_{shape}"] = ratio(times, best, EXITS["linear"])
         if rows > 1:
             overheads.append(ratio(times, "ours, 12 packs", "ours, one pack") - 1)
     table(medians)
@@ -379,7 +381,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     print(
         f"memory: 100 packs {result['memory_100_packs_gb']:.2f} GB, twelve models {result['memory_12_models_gb']:.2f}"
     )
-    return {**result, **of_the_server(), "ms": medians}
+    server = {"p99_ms": None, "lost": None} if arguments.no_load else of_the_server()
+    return {**result, **server, "ms": medians}
 
 
 def main() -> None:
@@ -387,6 +390,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--no-load", action="store_true", help="without the server's load test")
     parser.add_argument("--quick", action="store_true", help="a tiny shape, to see that it runs")
     parser.add_argument("--save", help="write the figures to benchmarks/results/NAME.json")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)

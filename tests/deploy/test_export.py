@@ -309,7 +309,7 @@ def test_all_layers_take_their_matrices_from_the_segments(
         made = deployable(own.loaded, own.tokenizer.identity())
         manifest = write_export(folder, made, own.tokenizer, Form(precision), own.packs)
         assert "all-layers.weights" not in manifest.files
-        assert {f"segment-{n:02}.weights" for n in range(3)} < manifest.files.keys()
+        assert {"segments.weights", "embeddings.weights"} < manifest.files.keys()
         assert 20_000 > (folder / "all-layers.onnx").stat().st_size
         here = Runtime(folder, threads=1)
         found, wanted = here.predict(TEXTS, "a"), here.mixed_with(here, []).predict(TEXTS, "a")
@@ -331,13 +331,13 @@ def changed(folder: Path, **values: object) -> None:
 
 def test_damaged_folders_are_refused(copy: Path) -> None:
     """A cut segment, a missing one, another format, a wrong key, a file outside, no JSON, no folder."""
-    weights = copy / "segment-01.weights"
+    weights = copy / "segments.weights"
     whole, manifest = weights.read_bytes(), (copy / "export.json").read_text()
     weights.write_bytes(whole[:-7])
-    with pytest.raises(DataError, match=rf"segment-01.weights is damaged: found {len(whole) - 7:,} bytes"):
+    with pytest.raises(DataError, match=rf"segments.weights is damaged: found {len(whole) - 7:,} bytes"):
         Runtime(copy)
     weights.unlink()
-    with pytest.raises(DataError, match=r"segment-01.weights is missing, and export.json names it"):
+    with pytest.raises(DataError, match=r"segments.weights is missing, and export.json names it"):
         Runtime(copy)
     weights.write_bytes(whole)
     for values, told in (

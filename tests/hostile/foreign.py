@@ -255,7 +255,7 @@ def _weights() -> bytes:
 WEIGHTS = _weights()
 
 
-_EXPORTED = ("embeddings.onnx", "segment-00.onnx", "backbone.safetensors", "tokenizer.json")
+_EXPORTED = ("embeddings.onnx", "segments.onnx", "backbone.safetensors", "tokenizer.json")
 
 
 def _manifest_seed() -> bytes:
@@ -265,7 +265,7 @@ def _manifest_seed() -> bytes:
         "backbone": {"hash": "0" * 32, "tokenizer": "1" * 32, "family": "bert", "shape": shape, "pooler": True},
         "parts": [
             {"file": "embeddings.onnx", "layers": [], "precision": []},
-            {"file": "segment-00.onnx", "layers": [0], "precision": ["int8"]},
+            {"file": "segments.onnx", "layers": [0], "precision": ["int8"]},
         ],
         "files": dict.fromkeys(_EXPORTED, "99aa06d3014798d86001c324468d497f"),
     }

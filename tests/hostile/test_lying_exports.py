@@ -21,7 +21,7 @@ from bertwright.deploy.watch import PackFolder
 from bertwright.errors import BertwrightError, DataError
 
 FEW = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-PARTS = ("backbone.safetensors", "tokenizer.json", "tokenizer_config.json", "segment-00.onnx", "embeddings.onnx")
+PARTS = ("backbone.safetensors", "tokenizer.json", "tokenizer_config.json", "segments.onnx", "embeddings.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def test_a_graph_cannot_read_files_outside_of_its_folder(exported: Toy, tmp_path
     given, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [16]) for name in ("x", "y"))
     graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [given], [out], [outside])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    with_checksum(folder, "segment-00.onnx", model.SerializeToString(), (folder / "export.json").read_bytes())
-    assert "../secret" in str(onnx.load(folder / "segment-00.onnx", load_external_data=False))
-    with pytest.raises(DataError, match=r"segment-00.onnx cannot be opened .*(escap|outside|director)"):
+    with_checksum(folder, "segments.onnx", model.SerializeToString(), (folder / "export.json").read_bytes())
+    assert "../secret" in str(onnx.load(folder / "segments.onnx", load_external_data=False))
+    with pytest.raises(DataError, match=r"segments.onnx cannot be opened .*(escap|outside|director)"):
         Runtime(folder, threads=1)
 
 

@@ -39,9 +39,8 @@ class Engine:
         self.parts = sessions(folder, manifest, layout, threads)
         self._alone = self.parts if threads == 1 else sessions(folder, manifest, layout, 1)
         layers = tuple(range(manifest.backbone.shape["layers"]))
-        self.all_layers: Session | None = Session(
-            folder / ALL_LAYERS, layers, layout.layers(layers), threads, alone=True
-        )
+        whole = opened(folder / ALL_LAYERS, threads)
+        self.all_layers: Session | None = Session(whole, layers, layout.layers(layers))
         self._products = opened(folder / PRODUCTS, 1)
         self._pool = ThreadPoolExecutor(threads - 1, "lane") if threads > 1 else None
 

@@ -15,7 +15,7 @@ import bertwright
 from bertwright import files
 from bertwright import pack as packs
 from bertwright.deploy import manifest as contents
-from bertwright.deploy.graphs import Numbers, embedding_model, product_model, segment_model
+from bertwright.deploy.graphs import Numbers, embedding_model, layers_model, product_model, segments_model
 from bertwright.deploy.linears import PRECISIONS
 from bertwright.deploy.manifest import Manifest, Part
 from bertwright.deploy.nodes import Stored, write, write_whole
@@ -58,19 +58,17 @@ def write_export(
     numbers = form.numbers(config.layers)
     with files.explained(folder):
         stored: Stored = {}
-        write(embedding_model(made.source), folder / "embeddings.onnx", stored)
-        parts = [Part("embeddings.onnx", (), ())]
-        for count, first in enumerate(range(0, config.layers, form.segment)):
-            layers = tuple(range(first, min(first + form.segment, config.layers)))
-            part = Part(f"segment-{count:02}.onnx", layers, cast(Any, tuple(numbers.layers[n] for n in layers)))
-            write(segment_model(made.source, layers, numbers), folder / part.file, stored)
-            parts.append(part)
-        write(segment_model(made.source, range(config.layers), numbers), folder / contents.ALL_LAYERS, stored)
+        write(embedding_model(made.source), folder / contents.EMBEDDINGS, stored)
+        cuts = [tuple(range(config.layers))[n : n + form.segment] for n in range(0, config.layers, form.segment)]
+        write(segments_model(made.source, cuts, numbers), folder / contents.SEGMENTS, stored)
+        write(layers_model(made.source, range(config.layers), numbers), folder / contents.ALL_LAYERS, stored)
         write_whole(product_model(), folder / contents.PRODUCTS)
         files.write_bytes(folder / contents.ARRAYS, safetensors.numpy.save(dict(sorted(made.own.items()))))
         tokenizer.save(folder, max_length=config.positions, segments=config.segments > 1)
         for name, pack in (named or {}).items():
             packs.write(folder / contents.PACKS / f"{name}{packs.SUFFIX}", pack)
+        parts = [Part(contents.EMBEDDINGS, (), ())]
+        parts += [Part(contents.SEGMENTS, cut, cast(Any, tuple(numbers.layers[n] for n in cut))) for cut in cuts]
         versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
         manifest = Manifest(
             contents.FORMAT,

@@ -47,14 +47,52 @@ def embedding_model(source: Source) -> onnx.ModelProto:
     return graph.model("embeddings", _inputs(source.config, size), {STATES: ["rows", "length", source.config.width]})
 
 
-def segment_model(source: Source, numbers: Sequence[int], precision: Numbers) -> onnx.ModelProto:
+def layers_model(source: Source, numbers: Sequence[int], precision: Numbers) -> onnx.ModelProto:
     """Return the model of neighbouring layers: states (B, T, H), mask and biases to states and the first token's.
 
-    Where a head reads the first token alone, the last layer works out no other: it has ``first`` (B, H) only.
+    Where a head reads the first token alone, the last layer works out no other: its states are (B, 1, H).
     """
-    graph, config = Graph(BLOCKS_OPSET), source.config
+    graph = Graph(BLOCKS_OPSET)
+    return _model(graph, source, _layers(graph, source, numbers, precision), source.layout.layers(numbers).size)
+
+
+def segments_model(source: Source, cuts: Sequence[Sequence[int]], precision: Numbers) -> onnx.ModelProto:
+    """Return all segments in one model, of which a run takes that whose number is ``segment``; ``cuts`` are its layers.
+
+    Segments of one model share its threads, which are awake from one segment to the next.
+    """
+    graph, outputs = _choice(source, cuts, precision, 0)
+    return _model(graph, source, outputs, "biases")
+
+
+def _model(graph: Graph, source: Source, outputs: Sequence[str], biases: int | str) -> onnx.ModelProto:
+    config = source.config
+    shapes: dict[str, Sequence[object]] = {STATES: ["rows", "tokens", config.width], FIRST: ["rows", config.width]}
+    named = {graph.name(x, name): shape for x, (name, shape) in zip(outputs, shapes.items(), strict=False)}
+    return graph.model("layers", _inputs(config, biases), named)
+
+
+def _choice(
+    source: Source, cuts: Sequence[Sequence[int]], precision: Numbers, first: int
+) -> tuple[Graph, Sequence[str]]:
+    """Return a graph that takes one of some segments, the first of which has this number, and its outputs."""
+    if len(cuts) == 1:
+        graph = Graph(BLOCKS_OPSET, prefix=f"{first}/")
+        return graph, _layers(graph, source, cuts[0], precision)
+    half = len(cuts) // 2
+    graph = Graph(BLOCKS_OPSET, prefix=f"{first}-{first + len(cuts)}/")
+    low, outputs = _choice(source, cuts[:half], precision, first)
+    high, others = _choice(source, cuts[half:], precision, first + half)
+    lower = graph.node("Less", "segment", graph.constant(np.int64(first + half)))
+    branches = {"then_branch": low.body(outputs), "else_branch": high.body(others)}
+    return graph, graph.nodes("If", lower, outputs=len(outputs), **branches)
+
+
+def _layers(graph: Graph, source: Source, numbers: Sequence[int], precision: Numbers) -> Sequence[str]:
+    """Add neighbouring layers to a graph; return its outputs: states, and the first token's if a head reads that."""
+    config = source.config
     blocks, x = Blocks(graph, config, source.arrays), STATES + "_in"
-    first_alone, last = config.pooling == "cls", numbers[-1] == config.layers - 1
+    first_alone = config.pooling == "cls"
     groups = [in_groups(source.layout.layer_terms(number)) for number in numbers]
     parts = iter(graph.split("biases", [size for one in groups for _, size in one]))
     for number, own in zip(numbers, groups, strict=True):
@@ -62,15 +100,7 @@ def segment_model(source: Source, numbers: Sequence[int], precision: Numbers) ->
         narrow = first_alone and number == config.layers - 1
         linears = Linears(graph, precision=precision.layers[number], bits=precision.bits)
         x = blocks.block(number, x, biases, linears, narrow=narrow)
-    outputs: dict[str, Sequence[object]] = {}
-    if not (first_alone and last):
-        x = graph.name(x, STATES)
-        outputs[STATES] = ["rows", "length", config.width]
-    if first_alone:
-        place = graph.constant(np.int64(0))
-        graph.name(graph.node("Gather", x, place, axis=1), FIRST)
-        outputs[FIRST] = ["rows", config.width]
-    return graph.model("segment", _inputs(config, source.layout.layers(numbers).size), outputs)
+    return [x, graph.node("Gather", x, graph.constant(np.int64(0)), axis=1)] if first_alone else [x]
 
 
 def product_model() -> onnx.ModelProto:
@@ -81,7 +111,7 @@ def product_model() -> onnx.ModelProto:
     return graph.model("product", inputs, {"y": ["rows", "out"]})
 
 
-def _inputs(config: EncoderConfig, biases: int) -> dict[str, tuple[str, Sequence[object]]]:
+def _inputs(config: EncoderConfig, biases: int | str) -> dict[str, tuple[str, Sequence[object]]]:
     """Return the type and shape of every input that a part may have."""
     tokens, size = ["rows", "length"], config.width // config.heads
     turns = ("cosine", "sine", "local_cosine", "local_sine")
@@ -90,6 +120,7 @@ def _inputs(config: EncoderConfig, biases: int) -> dict[str, tuple[str, Sequence
         "segments": ("int64", tokens),
         f"{STATES}_in": ("float32", [*tokens, config.width]),
         "mask": ("int32", tokens),
+        "segment": ("int64", []),
         "biases": ("float32", ["packs", 1, biases]),
         **{name: ("float32", ["length", 1, size]) for name in turns},
         "window": ("float32", [1, 1, "length", "length"]),

@@ -2,8 +2,8 @@
 
 DIR/export.json          this
 DIR/embeddings.onnx      ids to states; large tensors lie beside, in embeddings.weights
-DIR/segment-00.onnx ...  layers, in order
-DIR/all-layers.onnx      the same layers in one graph, with the segments' matrices, for rows that leave behind the last
+DIR/segments.onnx        all segments, of which a run takes one; tensors in segments.weights
+DIR/all-layers.onnx      the layers in one go, on the same tensors, for rows that leave behind the last
 DIR/products.onnx        the product of states with a head's matrix, whichever it is
 DIR/backbone.safetensors the encoder's own biases, the head's dense layer that came with it, the final norm
 DIR/tokenizer.json ...   the tokenizer
@@ -28,6 +28,8 @@ NAME = "export.json"
 PACKS = "packs"
 _TOKENIZER = "tokenizer.json"
 ARRAYS = "backbone.safetensors"
+EMBEDDINGS = "embeddings.onnx"
+SEGMENTS = "segments.onnx"
 ALL_LAYERS = "all-layers.onnx"
 PRODUCTS = "products.onnx"
 _AGAIN = "copy the folder once more, or export it again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,13 @@ Stored = dict[bytes, tuple[str, int, int]]
 
 
 class Graph:
-    """Nodes and constants in the order in which they were asked for. Tensors are known by their names."""
+    """Nodes and constants in the order in which they were asked for. Tensors are known by their names.
 
-    def __init__(self, opset: int = OPSET) -> None:
-        self._opset = opset
+    ``prefix`` begins all names of its own, so that graphs can stand in one another.
+    """
+
+    def __init__(self, opset: int = OPSET, prefix: str = "") -> None:
+        self._opset, self._prefix = opset, prefix
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._scalars: dict[tuple[str, bytes], str] = {}
@@ -78,21 +81,42 @@ class Graph:
         self, name: str, inputs: Mapping[str, tuple[str, Sequence[Any]]], outputs: Mapping[str, Sequence[Any]]
     ) -> onnx.ModelProto:
         """Return the model; ``inputs`` are types and shapes, of which those that no node takes are left out."""
-        taken = {one for node in self._nodes for one in node.input}
+        taken = {one for node in _all_nodes(self._nodes) for one in node.input}
         there = [
             helper.make_tensor_value_info(one, _TYPES[kind], shape)
             for one, (kind, shape) in inputs.items()
             if one in taken
         ]
         given = [helper.make_tensor_value_info(one, TensorProto.FLOAT, shape) for one, shape in outputs.items()]
-        own = any(node.domain == MICROSOFT for node in self._nodes)
+        own = any(node.domain == MICROSOFT for node in _all_nodes(self._nodes))
         domains = [helper.make_opsetid("", self._opset)] + ([helper.make_opsetid(MICROSOFT, 1)] if own else [])
         graph = helper.make_graph(self._nodes, name, there, given, list(self._constants.values()))
         return helper.make_model(graph, opset_imports=domains, ir_version=_IR, producer_name="bertwright")
 
+    def body(self, outputs: Sequence[str]) -> onnx.GraphProto:
+        """Return what a node of another graph holds, such as a branch of ``If``: it reads that graph's tensors."""
+        given = [helper.make_tensor_value_info(one, TensorProto.FLOAT, None) for one in outputs]
+        return helper.make_graph(self._nodes, self._prefix, [], given, list(self._constants.values()))
+
     def _next(self, kind: str) -> str:
         self._count += 1
-        return f"{kind}_{self._count}"
+        return f"{self._prefix}{kind}_{self._count}"
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Give nodes and those that they hold."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _all_nodes(attribute.g.node)
+
+
+def _constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Give a graph's constants and those of the graphs that its nodes hold."""
+    yield from graph.initializer
+    for node in _all_nodes(graph.node):
+        for attribute in node.attribute:
+            yield from attribute.g.initializer
 
 
 def write(model: onnx.ModelProto, path: Path, stored: Stored) -> tuple[Path, ...]:
@@ -102,7 +126,7 @@ def write(model: onnx.ModelProto, path: Path, stored: Stored) -> tuple[Path, ...
     maps such files, so that processes on one machine share their pages.
     """
     data, fresh = path.with_suffix(".weights"), {}
-    for tensor in model.graph.initializer:
+    for tensor in _constants(model.graph):
         if len(tensor.raw_data) < _OUTSIDE:
             continue
         digest = xxhash.xxh3_128(tensor.raw_data).digest()

@@ -17,8 +17,8 @@ from bertwright.errors import DataError, InputError
 FIRST, STATES = "first", "states"
 # Numbers of states up to which a copy costs less than handing them on without one (0.04 ms a segment).
 _FEW = 1 << 16
-# Microseconds that a part's threads stay awake after their work.
-_AWAKE = 50
+# Microseconds that threads stay awake after their work: from one segment to the next, and not into others' work.
+_AWAKE = 500
 
 
 def onnxruntime() -> Any:
@@ -45,19 +45,14 @@ def _one_arena() -> None:
     module.create_and_register_allocator(place, module.OrtArenaCfg(grow))
 
 
-def opened(path: Path, threads: int, *, alone: bool = False) -> Any:
-    """Return ONNX Runtime's session over a file; ``DataError`` where it cannot be opened.
-
-    ``alone``: no other session's work comes at once after its own.
-    """
+def opened(path: Path, threads: int) -> Any:
+    """Return ONNX Runtime's session over a file; ``DataError`` where it cannot be opened."""
     runtime = onnxruntime()
     _one_arena()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    if not alone:
-        # Threads that wait awake for long take the processors from the next part's; asleep, they have to be woken.
-        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_AWAKE))
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_AWAKE))
     options.add_session_config_entry("session.use_env_allocators", "1")
     # Graphs are written as they are fastest; joining a sum with the norm behind it makes both slower.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -80,13 +75,12 @@ class Stepped:
 
 
 class Session:
-    """One part at work, for any number of callers at once."""
+    """One part at work, for any number of callers at once. ``number`` is a segment's, where ``session`` has several."""
 
-    def __init__(
-        self, path: Path, layers: Sequence[int], place: Slice | None, threads: int, *, alone: bool = False
-    ) -> None:
-        self._session = opened(path, threads, alone=alone)
+    def __init__(self, session: Any, layers: Sequence[int], place: Slice | None, number: int = 0) -> None:
+        self._session = session
         self.layers, self.place = layers, place
+        self._own = {"segment": np.array(number)}
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._outputs = [one.name for one in self._session.get_outputs()]
         self._few = _FEW // int(self._session.get_outputs()[0].shape[-1])
@@ -95,7 +89,8 @@ class Session:
     def run(self, given: Mapping[str, np.ndarray], states: Any = None, *, look: bool = True) -> Stepped:
         """Run the part on inputs by name, and on states from the part before; ``look``: the first token is wanted."""
         wanted = [name for name in self._outputs if look or name != FIRST]
-        arrays = {name: given[name] for name in self._inputs if name in given}
+        all_given = {**given, **self._own}
+        arrays = {name: all_given[name] for name in self._inputs if name in all_given}
         few = given["mask" if states is not None else "ids"].size <= self._few
         if few and not hasattr(states, "numpy"):
             feeds = arrays if states is None else {**arrays, f"{STATES}_in": states}
@@ -119,10 +114,11 @@ def sessions(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> 
 
     Those take one thread: waking a second one costs more than they do.
     """
-    found = []
-    for part in manifest.parts:
-        place = layout.layers(part.layers) if part.layers else layout.of("embedding-norm")
-        found.append(Session(folder / part.file, part.layers, place, threads if part.layers else 1))
+    embeddings, *segments = manifest.parts
+    found = [Session(opened(folder / embeddings.file, 1), (), layout.of("embedding-norm"))]
+    files = {part.file: opened(folder / part.file, threads) for part in segments}
+    for number, part in enumerate(segments):
+        found.append(Session(files[part.file], part.layers, layout.layers(part.layers), number))
     return found
 
 
