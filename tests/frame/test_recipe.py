@@ -55,7 +55,11 @@ def test_amounts_without_sense_are_refused(text: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [Amount("seconds", 1200), Amount("steps", 7), Amount("tokens", 5e7), Amount("seconds", 12)]
+    "amount",
+    [
+        *(Amount("seconds", 1200), Amount("steps", 7), Amount("tokens", 5e7), Amount("seconds", 12)),
+        *(Amount("seconds", 100), Amount("seconds", 0.29 * 3600), Amount("steps", 1_234_567), Amount("tokens", 2e17)),
+    ],
 )
 def test_amounts_survive_being_written(amount: Amount) -> None:
     """What an amount is written as reads back to it."""
