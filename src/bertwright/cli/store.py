@@ -37,7 +37,7 @@ def store_verify(store: StorePath = Path("bertwright-store"), as_json: Json = Fa
     opened = _open(store)
     damage = opened.verify()
     lines = [f"{one.stage}: {one.message}" for one in damage]
-    count = len(opened.all_sealed())
+    count = len(opened.finished())
     lines.append(f"{len(damage)} faults found" if damage else f"{count} stages are whole")
     show(lines, {"stages": count, "damage": [{"stage": d.stage, "message": d.message} for d in damage]})
     if damage:
