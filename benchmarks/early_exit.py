@@ -37,7 +37,7 @@ from bertwright.exits.policies import State, parse
 from bertwright.exits.ramps import RampedClassifier, Ramps, build_ramps
 from bertwright.exits.savings import exit_counts, expected_saving
 from bertwright.exits.two_stage import learn_ramps, pooled_states
-from bertwright.recipe.exits_settings import ramp_settings
+from bertwright.recipe.exits_settings import SETTINGS
 from bertwright.tasks.batches import Encoded, collate
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.precision import DTYPES, choose
@@ -159,7 +159,7 @@ def drawn_rows(count: int, fixed: int | None = None) -> Encoded:
 
 def published(dtype: torch.dtype, clock: Clock, *, padded: int | None, batch: int, steps: int, as_code: bool) -> float:
     """Return the seconds a row and epoch of the published second stage take: medians of a step."""
-    settings, rows = ramp_settings("deebert"), drawn_rows(steps * batch, padded)
+    settings, rows = SETTINGS["deebert"], drawn_rows(steps * batch, padded)
     classifier = model_of("trial", dtype)
     model = RampedClassifier(classifier, build_ramps(classifier).to(dtype)).train()
     if not as_code:
@@ -186,7 +186,7 @@ def published(dtype: torch.dtype, clock: Clock, *, padded: int | None, batch: in
 def kept_states(dtype: torch.dtype, clock: Clock, *, rows: int, batch: int, epochs: float) -> tuple[float, float]:
     """Return the seconds a row takes us, for its states and for all epochs on them."""
     classifier, data = model_of("trial", dtype), drawn_rows(rows)
-    settings = replace(ramp_settings("deebert"), batch=batch, epochs=epochs)
+    settings = replace(SETTINGS["deebert"], batch=batch, epochs=epochs)
     ramps = build_ramps(classifier).to(dtype)
     states: list[torch.Tensor] = []
     first = clock.time(lambda: states.append(pooled_states(classifier, data, ramps.layers)))

@@ -113,14 +113,16 @@ class Processes:
 
     def _call(self, target: str, argument: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         process, said = self._idle.get()
+        answered = False
         try:
             for kind, content in _answers(process, {"target": target, "argument": argument}):
                 if kind == "tell":
                     tell(content)
-                elif kind == "done":
+                    continue
+                answered = True
+                if kind == "done":
                     return dict(content)
-                else:
-                    raise getattr(errors, kind, RunError)(content)
+                raise getattr(errors, kind, RunError)(content)
             code = process.wait()
             end = said.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
             raise RunError(
@@ -128,9 +130,11 @@ class Processes:
                 f"continues. It said:\n{end}"
             )
         finally:
-            if process.poll() is None:
+            if answered and process.poll() is None:
                 self._idle.put((process, said))
             else:
+                process.kill()  # where `tell` failed: what it would still answer is no answer to the next call
+                process.wait()
                 self._start()  # whoever calls next finds a whole one
 
 
@@ -143,6 +147,8 @@ def _answers(process: subprocess.Popen[str], call: Mapping[str, Any]) -> Iterato
     except BrokenPipeError:
         return
     for line in process.stdout:
+        if not line.endswith("\n"):
+            return
         kind, content = json.loads(line)
         yield kind, content
 

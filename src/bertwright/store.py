@@ -105,7 +105,7 @@ class Store:
     def sealed(self, kind: str, identity_: str) -> Sealed | None:
         """Return a finished stage, or ``None``."""
         folder = self.folder(kind, identity_)
-        return Sealed(folder, files.read_json(folder / RECORD)) if folder.is_dir() else None
+        return Sealed(folder, _record(folder)) if folder.is_dir() else None
 
     def partial(self, kind: str, identity_: str) -> bool:
         """Whether work on this stage was begun and not finished."""
@@ -179,7 +179,7 @@ class Store:
         """
         with self.lock(kind, identity_):
             folder = self.folder(kind, identity_)
-            record = files.read_json(folder / RECORD)
+            record = _record(folder)
             kept = {name: entry for name, entry in record["files"].items() if not name.startswith(f"{part}/")}
             if len(kept) < len(record["files"]):
                 size = sum(entry["bytes"] for entry in kept.values())
@@ -193,28 +193,26 @@ class Store:
         with self.lock(kind, identity_):
             files.remove(self.folder(kind, identity_))
 
+    def finished(self) -> list[Path]:
+        """Return the folder of every finished stage, by name."""
+        return sorted(path for path in self.stages.iterdir() if not path.name.endswith((PARTIAL, files.TEMPORARY)))
+
     def all_sealed(self) -> list[Sealed]:
         """Return every finished stage, oldest first."""
-        found = [
-            Sealed(folder, files.read_json(folder / RECORD))
-            for folder in self.stages.iterdir()
-            if (folder / RECORD).is_file() and not folder.name.endswith(PARTIAL)
-        ]
+        found = [Sealed(folder, _record(folder)) for folder in self.finished()]
         return sorted(found, key=lambda sealed: (sealed.record["started"], sealed.folder.name))
 
     def verify(self) -> list[Damage]:
         """Compare every file of every sealed stage with its checksum; return what is wrong."""
         damage = []
-        for folder in sorted(self.stages.iterdir()):
-            if folder.name.endswith((PARTIAL, files.TEMPORARY)):
-                continue
+        for folder in self.finished():
             try:
-                record = files.read_json(folder / RECORD)
-                contents, shed = record["files"], record.get("shed", ())
-            except (OSError, ValueError, KeyError) as error:
-                damage.append(Damage(folder.name, f"its record cannot be read ({error})"))
+                record = _record(folder)
+            except StoreError as error:
+                damage.append(Damage(folder.name, str(error)))
                 continue
-            damage += [Damage(folder.name, message) for message in _compare(folder, contents, shed)]
+            messages = _compare(folder, record["files"], record.get("shed", ()))
+            damage += [Damage(folder.name, message) for message in messages]
         return damage
 
     def collect_garbage(self, *, dry_run: bool = False) -> tuple[list[str], int]:
@@ -241,6 +239,19 @@ class Store:
         for plan in self.runs.glob("*/stages.json"):
             for entry in files.read_json(plan).values():
                 yield self.folder(entry["kind"], entry["identity"])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return a finished stage's record; ``StoreError`` where it is damaged."""
+    try:
+        record: dict[str, Any] = files.read_json(folder / RECORD)
+        _ = record["files"], record["started"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{folder / RECORD}: the record of a finished stage cannot be read ({error}). Remove {folder}, and the "
+            "recipe's command does that stage again; `bertwright store verify` says what else is damaged."
+        ) from error
+    return record
 
 
 def _folders(folder: Path) -> Iterator[Path]:

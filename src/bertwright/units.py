@@ -43,10 +43,12 @@ class Amount:
     amount: float
 
     def __str__(self) -> str:
-        """Write the amount as a recipe would."""
-        if self.unit != "seconds":
-            return f"{self.amount:g} {self.unit}" if self.amount < 1e6 else f"{self.amount / 1e6:g}M {self.unit}"
-        return f"{self.amount / 60:g} min" if self.amount >= 60 else f"{self.amount:g} s"
+        """Write the amount as a recipe would, short where that reads back to the same."""
+        if self.unit == "seconds":
+            short = f"{self.amount / 60:g} min" if self.amount >= 60 else f"{self.amount:g} s"
+        else:
+            short = f"{self.amount:g} {self.unit}" if self.amount < 1e6 else f"{self.amount / 1e6:g}M {self.unit}"
+        return short if parse_amount(short) == self else f"{float(self.amount)!r} {self.unit}"
 
 
 def _number(text: str) -> float:

@@ -20,7 +20,7 @@ from bertwright.exits.losses import ROUTINES, Numbered, exit_sums, exits_loss, s
 from bertwright.exits.policies import parse
 from bertwright.exits.ramps import RampedClassifier, build_ramps, from_tensors, seen
 from bertwright.exits.two_stage import learn_ramps, pooled_states
-from bertwright.recipe.exits_settings import SETTINGS, ramp_settings
+from bertwright.recipe.exits_settings import SETTINGS
 from bertwright.tasks.batches import Encoded, TrainBatches
 from bertwright.training.order import Place
 
@@ -212,7 +212,7 @@ def test_ramps_learn_together_and_leave_the_classifier_alone(tmp_path: Path) -> 
     before = {name: value.clone() for name, value in model.state_dict().items()}
     ramps = build_ramps(model, scored=True)
     states = pooled_states(model, data, ramps.layers)
-    settings = replace(ramp_settings("bertwright"), learning_rate=5e-3)
+    settings = replace(SETTINGS["bertwright"], learning_rate=5e-3)
     outcome = learn_ramps(
         *(ramps, states, data.labels, "classification", settings),
         **{"seed": 0, "folder": tmp_path, "metrics": tmp_path / "metrics.jsonl"},
@@ -241,5 +241,3 @@ def test_published_settings_are_whole() -> None:
         build_ramps(build_classifier(config("bert"), 3, seed=0), form=settings.form, start=settings.start)
         assert len(settings.source) > 40
     assert (2e-5, 8, 3) == (SETTINGS["deebert"].learning_rate, SETTINGS["deebert"].batch, SETTINGS["deebert"].epochs)
-    with pytest.raises(InputError, match="choose one of bertwright, deebert, berxit, pabee"):
-        ramp_settings("fastbert")

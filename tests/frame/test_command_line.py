@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 
-from bertwright.cli.main import call
+from bertwright.cli.main import app, call
 from bertwright.screen import Screen
 
 
@@ -18,8 +22,12 @@ from bertwright.screen import Screen
     [
         (["nope"], "No such command 'nope'; `bertwright --help`"),
         (["run"], "Missing argument 'RECIPE'; `bertwright run --help`"),
-        (["store", "list", "--quux"], "No such option: --quux; `bertwright store list --help`"),
+        (["store", "list", "--xyzzy"], "No such option: --xyzzy; `bertwright store list --help`"),
         (["report", "--compare", "a"], "'--compare' requires 2 arguments"),
+        (["report", "r.yaml", "-o", "page.html"], "names the page of --compare"),
+        (["report", "--compare", "a", "b", "-o", "page.json"], "name an .html file"),
+        (["export", "m", "-o", "m.onnx", "--one-file", "--rows", "r.csv", "--label", "y"], "no --rows, --label; leave"),
+        (["prepare", "r.yaml", "--sizes", "²"], "write whole numbers"),
     ],
 )
 def test_a_wrong_command_line_is_one_plain_error(
@@ -34,9 +42,33 @@ def test_a_wrong_command_line_is_one_plain_error(
 
 def test_a_wrong_command_line_is_told_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever asked for JSON gets it even where the options could not be read."""
-    assert 2 == call(["run", "--json", "--quux", "recipe.yaml"])
+    assert 2 == call(["run", "--json", "--xyzzy", "recipe.yaml"])
     told = json.loads(capsys.readouterr().out)
     assert (False, "UsageError", 2) == (told["ok"], told["error"]["kind"], told["exit_code"])
+
+
+def every_command(group: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Give every command by its words."""
+    for name, command in group.commands.items():
+        yield from every_command(command, (*names, name)) if hasattr(command, "commands") else [(*names, name)]
+
+
+@pytest.mark.parametrize("command", list(every_command(typer.main.get_command(app))), ids=" ".join)
+def test_every_command_has_the_options_of_all(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json`, `--quiet` and `--verbose` are known everywhere; a word too many shows that they were read."""
+    assert 2 == call([*command, "--json", "-q", "-v", "--xyzzy"])
+    assert "No such option: --xyzzy" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_what_a_command_was_asked_is_forgotten_by_the_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that prints JSON is followed by one that does not."""
+    assert 0 == call(["init", str(tmp_path / "a.yaml"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (True, str(tmp_path / "a.yaml"), []) == (told["ok"], told["recipe"], told["notes"])
+    assert 0 == call(["schema"])
+    plain = json.loads(capsys.readouterr().out)
+    assert 0 == call(["schema", "--json"])
+    assert {"ok": True, "schema": plain} == json.loads(capsys.readouterr().out)
 
 
 LONG = "a[b]c :smile: " + "word " * 60

@@ -55,7 +55,11 @@ def test_amounts_without_sense_are_refused(text: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [Amount("seconds", 1200), Amount("steps", 7), Amount("tokens", 5e7), Amount("seconds", 12)]
+    "amount",
+    [
+        *(Amount("seconds", 1200), Amount("steps", 7), Amount("tokens", 5e7), Amount("seconds", 12)),
+        *(Amount("seconds", 100), Amount("seconds", 0.29 * 3600), Amount("steps", 1_234_567), Amount("tokens", 2e17)),
+    ],
 )
 def test_amounts_survive_being_written(amount: Amount) -> None:
     """What an amount is written as reads back to it."""
@@ -113,6 +117,28 @@ def test_overrides_change_the_recipe_and_are_checked(tmp_path: Path) -> None:
     assert (Amount("steps", 5), 3, 2_000_000_000) == (recipe.pretrain.budget, recipe.seed, recipe.system.memory)
     assert [("pretrain.bugdet", 3)] == [(key, line) for key, line, _ in faults(path, "pretrain.bugdet=1 h")]
     assert [("no-equals", None)] == [(key, line) for key, line, _ in faults(path, "no-equals")]
+
+
+@pytest.mark.parametrize("key", ["prepare.sources.0.path", "finetune.trainable.0.method", "prepare.sources.7.path"])
+def test_an_override_that_fits_nothing_is_told(tmp_path: Path, key: str) -> None:
+    """An entry of a list that is one word has no keys, and one behind the end is none."""
+    path = write(tmp_path, "prepare: {sources: [texts]}\nfinetune: {trainable: [full]}\n")
+    assert [(key, None)] == [(found, line) for found, line, _ in faults(path, f"{key}=x")]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("report: nope", "report"),
+        ("finetune: {trainable: [nope]}", "finetune.trainable.0"),
+        ("tasks: [{name: t, train: train.csv, sets: {}, text: text, class_weights: 3}]", "tasks.0.class_weights"),
+        ("finetune: {experts: {e: {folds: 2}}}", "finetune.experts.e.kind"),
+    ],
+)
+def test_a_fault_names_a_key_that_stands_in_the_recipe(tmp_path: Path, text: str, key: str) -> None:
+    """Or one that is missing there; pydantic's own names of a choice's branches are nothing that a user wrote."""
+    path = write(tmp_path, f"prepare: {{sources: [texts]}}\n{text}\n")
+    assert {key} == {found for found, _, _ in faults(path)}
 
 
 def test_off_switches_a_section_off(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from bertwright import door, files
+from bertwright.cli.main import call
 from bertwright.errors import LockHeld, StoreError
 from bertwright.store import Store, identity
 
@@ -76,6 +77,25 @@ def test_verification_finds_changed_missing_and_foreign_files(tmp_path: Path) ->
         next(words for words in ("has changed", "is missing", "is not in its record") if words in damage.message)
         for damage in store.verify()
     ]
+
+
+@pytest.mark.parametrize("left", ['{"files": {', "[]", "{}", None])
+def test_a_damaged_record_is_told_with_what_to_do(
+    tmp_path: Path, left: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By verification beside all else, and by whoever needs the stage."""
+    store = Store(tmp_path / "store")
+    record = sealed(store) / "record.json"
+    sealed(store, own="b" * 32)
+    record.unlink()
+    if left is not None:
+        record.write_text(left)
+    for ask in (lambda: store.sealed("prepare", "a" * 32), store.all_sealed):
+        with pytest.raises(StoreError, match=r"record.json: .* cannot be read .*Remove .*prepare-a+, and"):
+            ask()
+    assert 1 == call(["store", "verify", "--store", str(store.root), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (2, [record.parent.name]) == (told["stages"], [one["stage"] for one in told["damage"]])
 
 
 @pytest.mark.parametrize(("found", "way"), [(99, "Upgrade bertwright"), (0, "Keep the old version for this store")])

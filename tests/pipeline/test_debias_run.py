@@ -20,6 +20,7 @@ import bertwright
 from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.errors import BertwrightError, DataError, InputError, RecipeError
+from bertwright.pipeline import forecast
 from bertwright.pipeline.check import check
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
@@ -508,6 +509,19 @@ def test_a_forecast_takes_an_expert_for_as_long_as_what_it_reads(pairs: Toy, mon
     monkeypatch.setattr(measure, "measure_finetuning", watch)
     bertwright.check(pairs(poe()))
     assert min(lengths) < 0.7 * max(lengths)
+
+
+def test_a_forecast_takes_each_small_expert_in_its_own_shape(pairs: Toy) -> None:
+    """Also where the name of one begins that of another."""
+    small = {"kind": "small-model", "heads": 2, "folds": 2}
+    experts = {"low-deep": {**small, "layers": 3, "width": 16}, "low": {**small, "layers": 1, "width": 32}}
+    methods = [{"name": name, "loss": "poe", "expert": name} for name in experts]
+    recipe = bertwright.load_recipe(pairs(methods, experts))
+    forecaster = forecast._Forecaster(recipe, {})
+    shapes = {stage.name: forecaster._config_of(stage) for stage in plan(recipe) if stage.kind == "expert"}
+    assert {("low-deep", 3, 16), ("low", 1, 32)} == {
+        (name.split("/")[-1], shape.layers, shape.width) for name, shape in shapes.items()
+    }
 
 
 def test_shortcuts_are_searched_before_any_training(pairs: Toy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,7 +161,9 @@ def test_switched_off_parts_of_a_configuration_are_left_out(tmp_path: Path) -> N
     trains = yaml.safe_load(from_extremebert(path, beside=tmp_path).text)
     assert ({"ready": "data/mine"}, "23000 steps") == (trains["prepare"], trains["pretrain"]["budget"])
     assert not {"finetune", "tasks"} & set(trains)
-    path.write_text("PRETRAIN: {ENABLED: false}\nDATASET: {CUSTOMIZED_DATASETS: [a]}\n")
+    path.write_text("SYSTEM:\nQUUX:\nPRETRAIN: {ENABLED: false}\nDATASET: {CUSTOMIZED_DATASETS: [a]}\n")
+    empty = [note for note in from_extremebert(path, beside=tmp_path).notes if "no key of" in note]
+    assert ["QUUX.(nothing) is no key of ExtremeBERT; it was left out"] == empty
     assert "pretrain" not in yaml.safe_load(from_extremebert(path, beside=tmp_path).text)
 
 

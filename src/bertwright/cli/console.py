@@ -5,19 +5,21 @@ Results go to stdout, progress and errors to stderr; with ``--json`` stdout has 
 
 from __future__ import annotations
 
+import inspect
 import json
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bertwright.errors import Interrupted
+from bertwright.errors import InputError, Interrupted
+from bertwright.units import parse_share
 
 STOPPED = "stopped. What was finished is kept; the same command continues."
 
@@ -25,14 +27,11 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Changes to the recipe, such as pretrain.budget=5min.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show also what was skipped, and tracebacks.")]
 
 
 @dataclass
 class Output:
-    """What the options that stand before a command ask for."""
+    """What the options that every command has ask for."""
 
     json: bool = False
     quiet: bool = False
@@ -40,11 +39,53 @@ class Output:
 
 
 output = Output()
+_OF_ALL: dict[str, Any] = {
+    "json": Annotated[bool, typer.Option("--json", help="Print one JSON object last, on stdout.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")],
+    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Show also what was skipped, and tracebacks.")],
+}
 
 
-def ask(as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
-    """Note a command's options."""
-    output.json, output.quiet, output.verbose = as_json, quiet, verbose
+class Commands(typer.Typer):
+    """Commands that each have ``--json``, ``--quiet`` and ``--verbose`` behind their own options; see ``output``."""
+
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # type: ignore[override]
+        """Return what makes a command of a function."""
+        register = super().command(*args, **kwargs)
+        return lambda function: register(_with_options(function))
+
+
+def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function with the options of all behind its own, as typer reads them; it notes them in ``output``."""
+
+    def command(**given: Any) -> Any:
+        for name in _OF_ALL:
+            setattr(output, name, given.pop(name))
+        return function(**given)
+
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    also = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in _OF_ALL.items()
+    ]
+    signature = inspect.Signature([*own, *also])
+    command.__doc__, command.__signature__ = function.__doc__, signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
+    return command
+
+
+def share(option: str, text: str) -> float:
+    """Return the share that an option was given; ``InputError`` where it is none."""
+    try:
+        return parse_share(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def tell(said: str) -> None:
+    """Show what a command is at, unless it is to be quiet."""
+    if not output.quiet:
+        print(said, file=sys.stderr)
 
 
 def show(lines: Sequence[str], result: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show
+from bertwright.cli.console import show, tell
 from bertwright.cli.running import carry_out
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ def demo_command(
     folder: Annotated[Path, typer.Argument(help="Folder to write the demo into.")] = Path("bertwright-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the made-up language.")] = 0,
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Write a small made-up language with its tasks, run its recipe from text to report, and export its packs."""
-    ask(as_json, quiet, verbose)
     from bertwright.demo.write import write_demo
 
     write_demo(folder, seed=seed)
@@ -48,9 +44,4 @@ def _close(result: Result, folder: Path) -> Result:
         return result
     from bertwright.pipeline.every_way import close
 
-    return close(result, folder, _tell)
-
-
-def _tell(said: str) -> None:
-    if not output.quiet:
-        print(f"demo: {said}", file=sys.stderr)
+    return close(result, folder, lambda said: tell(f"demo: {said}"))

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from bertwright.cli.console import Json, ask, show
+from bertwright.cli.console import Commands, share, show
 from bertwright.errors import InputError
-from bertwright.units import parse_amount, parse_share
+from bertwright.units import parse_amount
 
-exits_app = typer.Typer(
+exits_app = Commands(
     help="Early exits: thresholds that tell which rows leave at an inner layer.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -62,13 +62,12 @@ def exits_tune(
         Path | None, typer.Option("--out", "-o", metavar="OUT", help="Where to write it; off: into MODEL itself.")
     ] = None,
     show_only: Annotated[bool, typer.Option("--show", help="Show the options, and write nothing.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Print the policies that keep a promise, or a price, and write the best with its calibration into the model."""
-    ask(as_json)
     from bertwright.stages.tune_exits import Wanted, tune_exits
 
-    wanted = Wanted(_share(max_drop), _seconds(latency), delta, tuple(one.value for one in policy or ()), tolerance)
+    drop = None if max_drop is None else share("--max-drop", max_drop)
+    wanted = Wanted(drop, _seconds(latency), delta, tuple(one.value for one in policy or ()), tolerance)
     done = tune_exits(model, wanted, rows=rows, label=label, encoder=encoder, out=out, keep=not show_only)
     lines = [f"{done.rows:,} calibration rows; exits after the layers {', '.join(map(str, done.layers))}"]
     if done.seconds is not None:
@@ -81,13 +80,6 @@ def exits_tune(
         else f"the best is {best}; nothing was written"
     )
     show(lines, done.as_dict())
-
-
-def _share(text: str | None) -> float | None:
-    try:
-        return None if text is None else parse_share(text)
-    except ValueError as error:
-        raise InputError(f"--max-drop: {error}") from error
 
 
 def _seconds(text: str | None) -> float | None:

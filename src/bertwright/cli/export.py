@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
+from bertwright.cli.console import share, show, stop_when_asked, tell
 from bertwright.errors import InputError
-from bertwright.units import parse_share
 
 
 class _Target(StrEnum):
@@ -62,25 +60,24 @@ def export_command(
     one_file: Annotated[
         bool, typer.Option("--one-file", help="One .onnx file of a whole model, for any runtime; DIR is its name.")
     ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Write an encoder and its packs for ONNX Runtime, and prove it: both engines answer the same rows."""
-    ask(as_json, quiet, verbose)
     if precision is _Precision.bf16:
         raise InputError(
             "ONNX Runtime has no bf16 products on this kind of processor; choose --precision int8 (fastest) or fp32"
         )
+    given = {"--rows": rows, "--label": label, "--most-changed": most_changed}
+    if one_file and (ignored := [name for name, value in given.items() if value]):
+        raise InputError(f"--one-file is proved on drawn words and takes no {', '.join(ignored)}; leave that out")
     from bertwright.deploy.export import Form
     from bertwright.deploy.processor import bits_here
     from bertwright.stages.export import Asked, export
 
     stop_when_asked()
     form = Form(precision.value, segment=segment, bits=bits or bits_here())
-    share = None if most_changed is None else _share(most_changed)
     paths, names = _sources(sources)
-    asked = Asked(paths, names, form, encoder, _files(rows or ()), label, share)
+    changed = None if most_changed is None else share("--most-changed", most_changed)
+    asked = Asked(paths, names, form, encoder, _files(rows or ()), label, changed)
     if one_file:
         from bertwright.stages.export_whole import export_whole
 
@@ -90,14 +87,9 @@ def export_command(
             [f"{out}: task {done['task']}, {done['bytes'] / 1e6:,.0f} MB; logits differ from torch's by {apart}"], done
         )
         return
-    found = export(asked, out, _tell)
+    found = export(asked, out, tell)
     carried = f"packs {', '.join(found.packs)}" if found.packs else "no pack; the runtime adds them"
     show([f"{out}: {precision.value}, {found.size / 1e6:,.0f} MB, {carried}", *found.lines], found.as_dict())
-
-
-def _tell(said: str) -> None:
-    if not output.quiet:
-        print(said, file=sys.stderr)
 
 
 def _sources(given: Sequence[str]) -> tuple[tuple[Path, ...], dict[Path, str]]:
@@ -120,10 +112,3 @@ def _files(rows: Sequence[str]) -> dict[str, Path]:
             raise InputError(f"--rows was given twice for {pack or 'all packs'}: {found[pack]} and {path}; keep one")
         found[pack] = Path(path)
     return found
-
-
-def _share(text: str) -> float:
-    try:
-        return parse_share(text)
-    except ValueError as error:
-        raise InputError(f"--most-changed: {error}") from error

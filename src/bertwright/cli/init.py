@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bertwright import files
+from bertwright.cli.console import show
 from bertwright.errors import InputError
 
 
@@ -46,13 +47,13 @@ def init_command(
         draft = new_recipe(path, text=text or (), tasks=task or (), encoder=encoder, budget=budget)
     files.write_text(path, draft.text)
     told = "look at it" if text or task or encoder or from_extremebert else "put your own folders in"
-    print(
-        "\n".join([*(f"note: {note}" for note in draft.notes), f"wrote {path}; {told}, then: bertwright check {path}"])
-    )
+    lines = [*(f"note: {note}" for note in draft.notes), f"wrote {path}; {told}, then: bertwright check {path}"]
+    show(lines, {"recipe": path, "notes": list(draft.notes)})
 
 
 def schema_command() -> None:
     """Print the JSON schema of recipes, by which editors complete and check them."""
     from bertwright.recipe.schema import recipe_schema
 
-    print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
+    schema = recipe_schema()
+    show([json.dumps(schema, indent=1, ensure_ascii=False)], {"schema": schema})

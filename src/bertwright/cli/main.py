@@ -15,19 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.cli.compare import show_comparison
-from bertwright.cli.console import (
-    STOPPED,
-    Json,
-    Overrides,
-    Quiet,
-    RecipePath,
-    Verbose,
-    ask,
-    fail,
-    output,
-    show,
-)
+from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show
 from bertwright.cli.demo import demo_command
 from bertwright.cli.exits import exits_app
 from bertwright.cli.export import export_command
@@ -36,6 +24,7 @@ from bertwright.cli.memory import canaries_command, memorise_command
 from bertwright.cli.pack import pack_app
 from bertwright.cli.plan import plan_command, status_command
 from bertwright.cli.predict import predict_command
+from bertwright.cli.report import report_command
 from bertwright.cli.running import carry_out
 from bertwright.cli.serve import serve_command
 from bertwright.cli.store import store_app
@@ -44,7 +33,7 @@ from bertwright.errors import BertwrightError, InputError
 from bertwright.out_of_memory import SAID, is_out_of_memory
 from bertwright.processes import launched
 
-app = typer.Typer(
+app = Commands(
     name="bertwright",
     help="Train, adapt and serve your own BERT-like text encoders on private text and modest hardware.",
     no_args_is_help=True,
@@ -137,12 +126,8 @@ def run_command(
     overrides: Overrides = None,
     smoke: Smoke = False,
     published: AsPublished = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Do all that a recipe asks for: text, encoder, tasks, report. What is finished is skipped."""
-    ask(as_json, quiet, verbose)
     carry_out(recipe, overrides, "evaluate", toy=smoke, published=published)
 
 
@@ -150,11 +135,7 @@ def _verb(name: str, until: str, text: str) -> Callable[..., None]:
     def command(
         recipe: RecipePath,
         overrides: Overrides = None,
-        as_json: Json = False,
-        quiet: Quiet = False,
-        verbose: Verbose = False,
     ) -> None:
-        ask(as_json, quiet, verbose)
         carry_out(recipe, overrides, until)
 
     command.__doc__ = text
@@ -169,12 +150,8 @@ def prepare_command(
     sizes: Annotated[
         str, typer.Option("--sizes", help="Only compare tokenizers of such sizes, such as 4000,8000,16000.")
     ] = "",
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Turn the recipe's text into a tokenizer and rows of tokens."""
-    ask(as_json, quiet, verbose)
     if sizes:
         _compare_sizes(recipe, overrides, sizes)
     else:
@@ -185,7 +162,7 @@ def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
     from bertwright.pipeline.sizes import compare_sizes
     from bertwright.recipe.reading import load_recipe
 
-    if not all(size.strip().isdigit() for size in sizes.split(",")):
+    if not all(size.strip().isdecimal() for size in sizes.split(",")):
         raise InputError(f"--sizes: found {sizes!r}; write whole numbers with commas between, such as 4000,8000,16000")
     rows = compare_sizes(load_recipe(path, overrides or ()), [int(size) for size in sizes.split(",")])
     lines = [f"{'pieces':>8}  {'tokens a word':>13}  {'unknown words':>13}  {'embeddings':>10}  {'parameters':>12}"]
@@ -206,41 +183,7 @@ app.command("canaries")(canaries_command)
 app.command("memorise")(memorise_command)
 
 
-@app.command("report")
-def report_command(
-    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")] = None,
-    overrides: Overrides = None,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            "--compare",
-            metavar="A B",
-            help="Set two finished runs against each other instead: recipes, runs' folders, or their report.json.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The page of --compare; its JSON stands beside it.")
-    ] = Path("comparison.html"),
-    no_examples: Annotated[
-        bool, typer.Option("--no-examples", help="Leave out every text of your rows, and words found in them.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Write the report page of what is finished, or compare two runs; nothing is run."""
-    ask(as_json)
-    from bertwright.pipeline.run import report
-    from bertwright.recipe.reading import load_recipe
-
-    if compare is not None:
-        if recipe is not None:
-            raise InputError(f"--compare takes two runs and no recipe beside them; found also {recipe}, leave it out")
-        show_comparison(*compare, out)
-        return
-    if recipe is None:
-        raise InputError("report: found neither a recipe nor --compare; give a RECIPE, or --compare A B")
-    own = [*(overrides or ()), *(["report=no-examples"] if no_examples else [])]
-    page = report(load_recipe(recipe, own), command=" ".join(["bertwright", *sys.argv[1:]]))
-    show([f"report: {page}"], {"report": page})
+app.command("report")(report_command)
 
 
 @app.command("check")
@@ -250,10 +193,8 @@ def check_command(
     shortcuts: Annotated[
         bool, typer.Option("--shortcuts", help="Only say which features of the tasks' rows give labels away alone.")
     ] = False,
-    as_json: Json = False,
 ) -> None:
     """Check recipe and data, take one real step, and forecast hours, memory and disk."""
-    ask(as_json)
     from bertwright.pipeline.check import check, check_shortcuts
 
     if shortcuts:
@@ -276,10 +217,8 @@ def tasks_command(
     guess: Annotated[
         Path | None, typer.Option("--guess", metavar="FILE", help="Say what this file's columns look like instead.")
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """List the known tasks: columns, labels, metrics, sizes and forms; or look into a file of your own."""
-    ask(as_json)
     from bertwright.tasks.catalogue import listing, listing_lines
     from bertwright.tasks.guess import guess_task
 
@@ -295,9 +234,8 @@ app.command("schema")(schema_command)
 
 
 @app.command("env")
-def env_command(as_json: Json = False) -> None:
+def env_command() -> None:
     """Show the machine and the versions that results depend on."""
-    ask(as_json)
     from bertwright.pipeline.executors import machine_facts, versions
 
     facts, found = machine_facts(), versions()

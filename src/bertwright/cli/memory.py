@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.cli.console import Json, ask, show
+from bertwright.cli.console import show
 
 
 def canaries_command(
@@ -15,10 +15,8 @@ def canaries_command(
     count: Annotated[int, typer.Option("--count", min=1, help="Canaries to plant; as many are kept as controls.")] = 20,
     times: Annotated[int, typer.Option("--times", min=1, help="How often each is planted.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn secrets.")] = 0,
-    as_json: Json = False,
 ) -> None:
     """Make up secrets: a text to add to a corpus before training, and the files that `memorise` takes after it."""
-    ask(as_json)
     from bertwright.text.canaries import write_canaries
 
     paths = write_canaries(folder, count, seed=seed, times=times)
@@ -39,10 +37,8 @@ def memorise_command(
         typer.Option("--controls", metavar="FILE", help="Secrets of the same kind that the model never read."),
     ] = None,
     among: Annotated[int, typer.Option("--among", help="Candidates that each secret is ranked among.")] = 400,
-    as_json: Json = False,
 ) -> None:
     """Say whether an encoder completes secrets of its corpus better than chance. The secrets are not printed."""
-    ask(as_json)
     from bertwright.stages.memorise import memorised
 
     found = memorised(encoder, secrets, controls, among=among)

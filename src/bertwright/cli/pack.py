@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertwright.cli.console import Json, ask, show
+from bertwright.cli.console import Commands, share, show
 from bertwright.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from bertwright.pack import Pack
 
-pack_app = typer.Typer(
+pack_app = Commands(
     help="Look into packs: one task's biases and head, for one frozen encoder.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -30,10 +30,8 @@ _BESIDE = f"{_ENCODER[:-1]}; off: the one that the note beside the pack names."
 @pack_app.command("list")
 def pack_list(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look, folders in it included.")],
-    as_json: Json = False,
 ) -> None:
     """List the packs of a folder: task, method, numbers, size, encoder, scores."""
-    ask(as_json)
     from bertwright.pack import read, to_bytes
 
     if not folder.is_dir():
@@ -59,9 +57,8 @@ def pack_list(
 
 
 @pack_app.command("show")
-def pack_show(path: PackPath, as_json: Json = False) -> None:
+def pack_show(path: PackPath) -> None:
     """Say what a pack is: its task, encoder, method, counts and scores, and how far each bias moved."""
-    ask(as_json)
     from bertwright.pack import read
     from bertwright.pack_pairs import change
 
@@ -76,9 +73,8 @@ def pack_show(path: PackPath, as_json: Json = False) -> None:
 
 
 @pack_app.command("card")
-def pack_print_card(path: PackPath, as_json: Json = False) -> None:
+def pack_print_card(path: PackPath) -> None:
     """Print a pack's card, Markdown: its data, recipe, scores, licence, limits, and how to load it."""
-    ask(as_json)
     from bertwright.pack import read
     from bertwright.reports.card import markdown
     from bertwright.reports.pack_cards import pack_card
@@ -91,10 +87,8 @@ def pack_print_card(path: PackPath, as_json: Json = False) -> None:
 def pack_verify(
     path: PackPath,
     encoder: Annotated[Path | None, typer.Option("--encoder", metavar="FOLDER", help=_ENCODER)] = None,
-    as_json: Json = False,
 ) -> None:
     """Read a pack strictly; with an encoder, also compare hashes and answer a probe."""
-    ask(as_json)
     from bertwright.pack import read
 
     if encoder is None:
@@ -115,10 +109,8 @@ def pack_export(
     path: PackPath,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The model folder to write.")],
     encoder: Annotated[Path | None, typer.Option("--encoder", metavar="FOLDER", help=_BESIDE)] = None,
-    as_json: Json = False,
 ) -> None:
     """Write pack and encoder as one ordinary model folder, proved with the ordinary class."""
-    ask(as_json)
     from bertwright.reports.card import markdown
     from bertwright.reports.pack_cards import pack_card
     from bertwright.stages.export_pack import export_pack
@@ -133,9 +125,8 @@ def pack_export(
 
 
 @pack_app.command("diff")
-def pack_diff(path: PackPath, other: Second, as_json: Json = False) -> None:
+def pack_diff(path: PackPath, other: Second) -> None:
     """Compare two packs: their headers, and each bias's change by layer."""
-    ask(as_json)
     from bertwright.pack import read
     from bertwright.pack_pairs import diff
 
@@ -163,21 +154,20 @@ def pack_blend(
     path: PackPath,
     other: Second,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The .pack file to write.")],
-    share: Annotated[float, typer.Option("--share", help="How much of OTHER, from 0 to 1.")] = 0.5,
-    as_json: Json = False,
+    part: Annotated[str, typer.Option("--share", help="How much of OTHER: 30%, or 0.3.")] = "50%",
 ) -> None:
     """Write the pack that lies between two of one encoder and the same labels."""
-    ask(as_json)
     from bertwright.pack import read, write
     from bertwright.pack_pairs import blend
 
     if out.exists():
         raise InputError(f"{out} is there already; name another file, or remove it first")
-    blended = blend(read(path), read(other), share)
+    of_other = share("--share", part)
+    blended = blend(read(path), read(other), of_other)
     write(out, blended)
-    told = f"{1 - share:g} of {path} and {share:g} of {other}"
+    told = f"{1 - of_other:g} of {path} and {of_other:g} of {other}"
     lines = [f"{out}: {told}; scores and a policy to stop by have to be measured anew"]
-    show(lines, {"file": out, "share": share, **blended.header()})
+    show(lines, {"file": out, "share": of_other, **blended.header()})
 
 
 def _packs_in(folder: Path) -> Iterator[Path]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bertwright.cli.console import Json, Overrides, RecipePath, ask, show
+from bertwright.cli.console import Overrides, RecipePath, show
 
 
-def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+def plan_command(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Show the stages: what is done, what would run, and why. Nothing is run."""
-    ask(as_json)
     from bertwright.pipeline.plan import plan
     from bertwright.pipeline.run import pointers, run_folder
     from bertwright.pipeline.stage import standings
@@ -26,9 +25,8 @@ def plan_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json 
     )
 
 
-def status_command(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+def status_command(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Show how far a run is, from any shell, while it works."""
-    ask(as_json)
     from bertwright.pipeline.status import status
     from bertwright.recipe.reading import load_recipe
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show, stop_when_asked
+from bertwright.cli.console import output, show, stop_when_asked
 
 if TYPE_CHECKING:
     from bertwright.stages.predict import Left
@@ -64,15 +64,11 @@ def predict_command(
     precision: Annotated[
         _Precision, typer.Option("--precision", help="The number format; auto: what this machine is fast in.")
     ] = _Precision.auto,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Answer every row of a file with a fine-tuned run: its label and probabilities, behind the row's own columns.
 
     The rows keep their order. OUT appears when all are done; the same command continues what was stopped.
     """
-    ask(as_json, quiet, verbose)
     from bertwright.reports.words import seconds_text
     from bertwright.screen import Screen
     from bertwright.stages.predict import predict

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bertwright.cli.console import Json, Quiet, ask, output, show
+from bertwright.cli.console import output, show
 from bertwright.errors import InputError
 from bertwright.processes import processors
 
@@ -40,14 +40,11 @@ def serve_command(
     drain: Annotated[
         float, typer.Option("--drain", min=0, help="Seconds after SIGTERM in which requests are still taken.")
     ] = 2.0,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Answer texts over HTTP: any number of packs on one encoder, mixed in a batch.
 
     It listens on this machine alone, unless --host says otherwise. SIGTERM or Ctrl-C: what was taken is answered first.
     """
-    ask(as_json, quiet)
     _check(folder, packs)
     from bertwright.deploy import serving
     from bertwright.deploy.guard import LOG

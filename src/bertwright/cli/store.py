@@ -7,17 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from bertwright.cli.console import Json, ask, show
+from bertwright.cli.console import Commands, show
 from bertwright.errors import InputError
 
-store_app = typer.Typer(help="Look after the store of finished stages.", no_args_is_help=True, rich_markup_mode=None)
+store_app = Commands(help="Look after the store of finished stages.", no_args_is_help=True, rich_markup_mode=None)
 StorePath = Annotated[Path, typer.Option("--store", help="The store's folder.")]
 
 
 @store_app.command("list")
-def store_list(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
+def store_list(store: StorePath = Path("bertwright-store")) -> None:
     """List the finished stages."""
-    ask(as_json)
     from bertwright.reports.words import bytes_text, seconds_text
 
     records = [sealed.record for sealed in _open(store).all_sealed()]
@@ -31,13 +30,12 @@ def store_list(store: StorePath = Path("bertwright-store"), as_json: Json = Fals
 
 
 @store_app.command("verify")
-def store_verify(store: StorePath = Path("bertwright-store"), as_json: Json = False) -> None:
+def store_verify(store: StorePath = Path("bertwright-store")) -> None:
     """Compare every file of every finished stage with its checksum."""
-    ask(as_json)
     opened = _open(store)
     damage = opened.verify()
     lines = [f"{one.stage}: {one.message}" for one in damage]
-    count = len(opened.all_sealed())
+    count = len(opened.finished())
     lines.append(f"{len(damage)} faults found" if damage else f"{count} stages are whole")
     show(lines, {"stages": count, "damage": [{"stage": d.stage, "message": d.message} for d in damage]})
     if damage:
@@ -48,10 +46,8 @@ def store_verify(store: StorePath = Path("bertwright-store"), as_json: Json = Fa
 def store_gc(
     store: StorePath = Path("bertwright-store"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Remove stages that no run points to, and what killed runs left behind."""
-    ask(as_json)
     from bertwright.reports.words import bytes_text
 
     removed, freed = _open(store).collect_garbage(dry_run=dry_run)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.cli.console import Json, Quiet, Verbose, ask, output, show
+from bertwright.cli.console import Overrides, output, show, stop_when_asked
 from bertwright.errors import InputError
 
 
@@ -19,9 +19,9 @@ class _Wnli(StrEnum):
 
 def submit_command(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe with tasks of GLUE and their test files.")
+        Path | None, typer.Argument(metavar="RECIPE", help="A recipe with tasks of GLUE and their test files.")
     ] = None,
-    changes: Annotated[list[str] | None, typer.Argument(metavar="[a.b=c]...", help="Choices to change.")] = None,
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.zip", help="The zip to write.")] = Path("glue.zip"),
     wnli: Annotated[
         _Wnli, typer.Option("--wnli", help="What answers WNLI: its commonest label, or a model.")
@@ -29,15 +29,11 @@ def submit_command(
     check: Annotated[
         Path | None, typer.Option("--check", metavar="FILE.zip", help="Check this zip; nothing is run.")
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Answer the test files of a recipe's GLUE tasks and write the zip for its server; or check a zip.
 
     What is still missing is said, and the zip is written. Nothing is sent anywhere.
     """
-    ask(as_json, quiet, verbose)
     if (recipe is None) == (check is None):
         raise InputError("give a recipe, to write a zip, or --check FILE.zip, to look into one")
     if check is not None:
@@ -47,8 +43,9 @@ def submit_command(
     from bertwright.recipe.reading import load_recipe
     from bertwright.screen import Screen
 
+    stop_when_asked()
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
-        done = submit(load_recipe(Path(str(recipe)), changes or ()), out, wnli=wnli.value, listen=screen)
+        done = submit(load_recipe(Path(str(recipe)), overrides or ()), out, wnli=wnli.value, listen=screen)
     lines = [f"{name}.tsv: {how}" for name, how in done.files.items()]
     lines += [f"not ready: {fault}" for fault in done.faults] or ["the server would take it as it is"]
     show([f"wrote {done.path}", *lines], done.as_dict())

@@ -19,9 +19,7 @@ def as_published(recipe: Recipe) -> Recipe:
     Results go to a run of their own. ``InputError`` where nothing in the recipe has exits.
     """
     finetune = recipe.finetune
-    methods = [*finetune.trainable, *(one for task in recipe.tasks for one in task.trainable or ())]
-    every = [finetune.exits, *(one.exits for one in recipe.tasks), *(one.exits for one in methods)]
-    if not any(every):
+    if not has_exits(recipe):
         raise InputError(
             "--as-published is for early exits, whose thresholds papers choose by the score alone; the recipe has no "
             "`exits`, so leave it out"
@@ -29,6 +27,12 @@ def as_published(recipe: Recipe) -> Recipe:
     tasks = tuple(_changed(task, trainable=_methods(task.trainable), exits=_exits(task.exits)) for task in recipe.tasks)
     own = _changed(finetune, trainable=_methods(finetune.trainable), exits=_exits(finetune.exits))
     return recipe.model_copy(update={"name": f"{recipe.name}-as-published", "tasks": tasks, "finetune": own})
+
+
+def has_exits(recipe: Recipe) -> bool:
+    """Return whether a recipe asks for early exits anywhere: of all tasks, of one, or of a method."""
+    methods = [*recipe.finetune.trainable, *(one for task in recipe.tasks for one in task.trainable or ())]
+    return any([recipe.finetune.exits, *(one.exits for one in recipe.tasks), *(one.exits for one in methods)])
 
 
 def _changed(section: Any, **values: Any) -> Any:

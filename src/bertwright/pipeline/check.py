@@ -151,10 +151,10 @@ def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:
     prepare = draft.sections.get("prepare")
     if isinstance(prepare, Prepare):
         for one in sources_of(prepare):
-            attempt(("prepare", "sources", one.number), lambda one=one: look_into_source(one, prepare, notes))  # type: ignore[misc]
+            attempt(("prepare", "sources", one.number), partial(look_into_source, one, prepare, notes))
     for index, task in enumerate(draft.sections.get("tasks") or ()):
         if isinstance(task, Task):
-            read = attempt(("tasks", index), lambda task=task: look_into_task(resolve_task(task), notes))  # type: ignore[misc]
+            read = attempt(("tasks", index), partial(_look_into_rows, task, notes))
             # Rows that cannot be read are one fault, and not two.
             if read and draft.recipe is not None and draft.recipe.finetune.experts:
                 look = partial(_look_into_experts, task, draft.recipe.finetune, notes)
@@ -174,6 +174,10 @@ def network_notes(recipe: Recipe) -> list[str]:
     return told + [
         f"note: {name} is told the figures of a pretraining, and may send them over the network" for name in far
     ]
+
+
+def _look_into_rows(task: Task, notes: list[str]) -> None:
+    look_into_task(resolve_task(task), notes)
 
 
 def _look_into_experts(task: Task, finetune: Finetune, notes: list[str]) -> None:

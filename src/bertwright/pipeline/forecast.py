@@ -22,6 +22,7 @@ from bertwright.exits.ramps import checked_layers
 from bertwright.out_of_memory import memory_told
 from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
+from bertwright.pipeline.plan_experts import DRAWN
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
@@ -243,9 +244,8 @@ class _Forecaster:
             return cut_config(self._config(), stage.options.get("depth"))
         if given.folder is not None:
             return families.read_config(given.folder)
-        name = stage.name.split("/")[-1]
-        shapes = [own.shape for key, own in self.recipe.finetune.experts.items() if name.startswith(key)]
-        return starting.shape_of({"family": "bert", "size": "tiny", **shapes[-1]}, self._config().vocabulary, 0)
+        own = self.recipe.finetune.experts[(given.stage or "").removeprefix(DRAWN)].shape
+        return starting.shape_of({"family": "bert", "size": "tiny", **own}, self._config().vocabulary, 0)
 
     def _longest(self, stage: Stage) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen, with that of the most epochs."""

@@ -99,7 +99,7 @@ def _unknown(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (section, key)
         for section, keys in config.items()
-        for key in keys or {"(nothing)": None}
+        for key in keys or ([] if section in _KEYS else ["(nothing)"])
         if key not in _KEYS.get(section, ())
     ]
 

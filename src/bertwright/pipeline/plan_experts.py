@@ -19,6 +19,8 @@ from bertwright.tasks.task import Task
 # What an attribution of the expert's hangs on; all else is how two of them are compared.
 _USUAL = {"target": "gold", "position": "embeddings"}
 _GIVEN = ("config.json", "tokenizer.json")
+DRAWN = "untrained-"
+"""What the name of a drawn small model's stage begins with; the expert's name follows."""
 
 
 def plan_shortcuts(task: Task, stages: Stages) -> None:
@@ -108,5 +110,5 @@ class _Experts:
         shape["positions"] = self.recipe.encoder.positions
         options = {"seed": self.recipe.seed, "encoder": shape}
         inputs = {"tokenizer": self.variant.tokenizer}
-        drawn = self.stages.add(f"untrained-{name}", "initialise", options, inputs=inputs, inside=MODEL)
+        drawn = self.stages.add(f"{DRAWN}{name}", "initialise", options, inputs=inputs, inside=MODEL)
         return {"encoder": drawn, "tokenizer": self.variant.tokenizer}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.demo.write import write_demo
+from bertwright.pipeline.as_published import has_exits
 from bertwright.recipe.debias import Expert
 from bertwright.recipe.exits import HOLDOUT, Exits
 from bertwright.recipe.methods import Grid, Method
@@ -43,7 +44,7 @@ def smoke(recipe: Recipe) -> Recipe:
         elif recipe.tokenizer is not None and recipe.tokenizer.extend is not None:
             changes["tokenizer"] = recipe.tokenizer.model_copy(update={"extend": min(_NEW, recipe.tokenizer.extend)})
     if not given:
-        shape = {**_SHAPE, **({"layers": _EXIT_LAYERS} if _has_exits(recipe) else {})}
+        shape = {**_SHAPE, **({"layers": _EXIT_LAYERS} if has_exits(recipe) else {})}
         changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**shape, "folder": None, "add_missing": False})
     if recipe.encoder.folder is not None and not given and recipe.prepare is None:
         text = write_demo(made_up, documents=_DOCUMENTS).parent / "corpus"
@@ -140,11 +141,6 @@ def _exits(choice: Exits | None) -> Exits | None:
         return None
     own = {"layers": (), "timed_rows": _TIMED, "calibrate_on": HOLDOUT}
     return choice.model_copy(update=own if choice.together else {**own, "epochs": 1.0})
-
-
-def _has_exits(recipe: Recipe) -> bool:
-    methods = [*recipe.finetune.trainable, *(one for task in recipe.tasks for one in task.trainable or ())]
-    return any([recipe.finetune.exits, *(one.exits for one in recipe.tasks), *(one.exits for one in methods)])
 
 
 def _expert(choice: Expert, column: tuple[str, ...] | None) -> Expert:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bertwright.errors import InputError
 from bertwright.recipe.debias_settings import Attributing, Settings
 
 
@@ -70,10 +69,3 @@ GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "guide-the-learner": {"alpha": (0.01, 0.1, 0.2, 0.3, 0.5, 1.0), "beta": (0.1, 0.3, 0.5, 1.0)},
 }
 """What a paper searched its loss's settings in, by the paper's name."""
-
-
-def published(name: str) -> Published:
-    """Return published settings; ``InputError`` lists the names there are."""
-    if name not in PUBLISHED:
-        raise InputError(f"found {name!r} where published settings were expected; there are {', '.join(PUBLISHED)}")
-    return PUBLISHED[name]

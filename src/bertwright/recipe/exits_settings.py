@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertwright.errors import InputError
-
 
 @dataclass(frozen=True)
 class RampSettings:
@@ -55,10 +53,3 @@ SETTINGS: dict[str, RampSettings] = {
         ),
     ),
 }
-
-
-def ramp_settings(name: str) -> RampSettings:
-    """Return settings by name; ``InputError`` lists the names there are."""
-    if name not in SETTINGS:
-        raise InputError(f"ramp settings {name!r} are not known; choose one of {', '.join(SETTINGS)}")
-    return SETTINGS[name]

@@ -194,7 +194,7 @@ def _override(document: dict[str, Any], override: str, problems: list[Problem]) 
             place[int(last)] = value
         else:
             place[last] = value
-    except (ValueError, IndexError, yaml_text.Refused):
+    except (ValueError, IndexError, TypeError, AttributeError, yaml_text.Refused):  # the last two: a word has no keys
         problems.append(Problem(name, None, f"this override fits nothing in the recipe: {override}"))
 
 
@@ -212,13 +212,13 @@ def _validated(
     document.setdefault("store", "bertwright-store")
     for name, value in document.items():
         if name == "tasks" and isinstance(value, list):
-            parts = [_part(Recipe, {"name": "x", "tasks": [task]}, context) for task in value]
+            parts = [_part({"name": "x", "tasks": [task]}, context) for task in value]
             for index, (_, faults) in enumerate(parts):
-                problems += [_problem(("tasks", index, *fault["loc"][2:]), fault, Recipe, lines) for fault in faults]
+                problems += [_problem(("tasks", index, *fault["loc"][2:]), fault, document, lines) for fault in faults]
             sections[name] = tuple(part.tasks[0] if part else None for part, _ in parts)
         else:
-            part, faults = _part(Recipe, {"name": "x", name: value}, context)
-            problems += [_problem(tuple(fault["loc"]), fault, Recipe, lines) for fault in faults]
+            part, faults = _part({"name": "x", name: value}, context)
+            problems += [_problem(tuple(fault["loc"]), fault, document, lines) for fault in faults]
             if part is not None:
                 sections[name] = getattr(part, name)
     recipe = None
@@ -228,9 +228,9 @@ def _validated(
     return Draft(source, tuple(problems), sections, lines, recipe)
 
 
-def _part(model: type[Recipe], content: dict[str, Any], context: dict[str, Any]) -> tuple[Recipe | None, list[Any]]:
+def _part(content: dict[str, Any], context: dict[str, Any]) -> tuple[Recipe | None, list[Any]]:
     try:
-        return model.model_validate(content, context=context), []
+        return Recipe.model_validate(content, context=context), []
     except ValidationError as error:
         return None, error.errors()
 
@@ -324,11 +324,11 @@ def _starts(recipe: Recipe) -> list[tuple[Key, str]]:
     return found
 
 
-def _problem(key: Key, fault: Any, model: type[BaseModel], lines: Mapping[Key, int]) -> Problem:
+def _problem(key: Key, fault: Any, document: Mapping[str, Any], lines: Mapping[Key, int]) -> Problem:
     """Put pydantic's fault into our words."""
     kind, found = fault["type"], fault.get("input")
     if kind == "extra_forbidden":
-        section = _section_at(model, key[:-1])
+        section = _section_at(key[:-1])
         known = sorted(section.model_fields) if section else []
         near = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`? " if near else ""
@@ -345,8 +345,20 @@ def _problem(key: Key, fault: Any, model: type[BaseModel], lines: Mapping[Key, i
         )
     else:
         message = f"found {_shown(found)}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    # Pydantic adds places of its own to the key (the branch of a union): only what stands in the file helps a reader.
-    return Problem(dotted(key), line_of(key, lines), message)
+    # Pydantic adds places of its own to the key (the branch of a union): only what was written helps a reader.
+    written = _written(key, document)
+    told = (*written, key[-1]) if kind == "missing" and written != key else written
+    return Problem(dotted(told), line_of(told, lines), message)
+
+
+def _written(key: Key, document: Any) -> Key:
+    """Return the part of a key that leads somewhere in a recipe's document."""
+    for depth, part in enumerate(key):
+        there = isinstance(document, list) and isinstance(part, int) and part < len(document)
+        if not there and not (isinstance(document, Mapping) and part in document):
+            return key[:depth]
+        document = document[part]
+    return key
 
 
 def _shown(value: Any) -> str:
@@ -358,8 +370,9 @@ def _shown(value: Any) -> str:
     return told if len(told) <= _WIDTH else f"{told[:_WIDTH]} ..."
 
 
-def _section_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
+def _section_at(key: Key) -> type[BaseModel] | None:
     """Return the section that a key leads to."""
+    model: type[BaseModel] = Recipe
     parts = iter(key)
     for part in parts:
         if isinstance(part, int):

@@ -9,7 +9,8 @@ from typing import Any
 from bertwright.reports.records import RunRecords
 
 # Where a stage's results hold text of rows or of documents, or words of them. What is left: numbers, settings, paths,
-# and the names that the recipe, the files' columns and the labels have.
+# and the names that the recipe, the files' columns, the labels and the groups have. Cards and comparisons read none of
+# these keys, and a test says so.
 _OF_ROWS = {
     "often_wrong": [],  # evaluate: rows that most seeds get wrong
     "down_weighted": [],  # finetune against a shortcut: examples
