@@ -170,13 +170,16 @@ def test_only_classification_has_labels_that_become_others(tmp_path: Path) -> No
 
 
 def test_columns_of_groups_are_asked_for(tmp_path: Path) -> None:
-    """One that is missing is named; one with a value for each row is an id, and refused with the number of values."""
+    """One that is missing is named, one with a value for each row an id and refused, what no record holds told."""
     write_hans(tmp_path, [("entailment", f"h{n}", "s") for n in range(501)])
     with pytest.raises(DataError, match=r"column 'heuristic' of `groups` has 501 values, at most 500"):
         hans_set(tmp_path)
     with pytest.raises(DataError, match="no column 'genre'"):
         hans_set(tmp_path, groups=("genre",))
     assert ["s"] == [group.value for group in hans_set(tmp_path, groups=("subcase",)).groups()]
+    write_hans(tmp_path, [("entailment", "h", "half \ud800")])
+    with pytest.raises(DataError, match=r"row 1: column 'subcase' holds half a character at place 5"):
+        hans_set(tmp_path, groups=("subcase",))
 
 
 def own_task(folder: Path, **changes: Any) -> tuple[Task, ScoredSet]:
