@@ -28,12 +28,12 @@ from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.methods import PACK_METHODS
 from bertwright.recipe.sections import Finetune, Pretrain, Recipe
 from bertwright.stages import finetune, measure, starting, training_choices
-from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
 from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.shards import Shards
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.masked_rows import HELD_OUT_ROWS
 from bertwright.training.precision import choose, matmul_peak
 
 # Bytes a parameter: fp32 on the disk; in a checkpoint also two moments; and at work bf16 weights and gradients besides.

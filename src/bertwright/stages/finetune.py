@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.debias.expert_file import with_own_ids
+from bertwright.encoder.model_folder import save_model
 from bertwright.errors import RunError
 from bertwright.recipe.methods import LOW_RATE, PACK_METHODS
 from bertwright.stages.choose import setting_of
 from bertwright.stages.examples import write_examples
 from bertwright.stages.exiting import write_ramps
-from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import described, write_task
 from bertwright.stages.learning import Learnt, learn
-from bertwright.stages.model_folder import save_model
 from bertwright.stages.packs import write_pack
 from bertwright.stages.work import MODEL, RAMPS, Work
 from bertwright.tasks.batches import windows_of
