@@ -24,7 +24,6 @@ from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import MaskedLM, build_masked_lm
 from bertwright.encoder.stack import set_dropout
 from bertwright.recipe.sections import Pretrain
-from bertwright.stages.masked_rows import HELD_OUT_RATE, MaskedRows, masked
 from bertwright.stages.starting import begin_at_frequencies
 from bertwright.stages.training_choices import optimizer_of, schedule_of
 from bertwright.text.corpus import Choices
@@ -36,6 +35,7 @@ from bertwright.training.budget import Budget
 from bertwright.training.feed import Batches, Feed, on_device
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
+from bertwright.training.masked_rows import HELD_OUT_RATE, MaskedRows, masked
 from bertwright.training.order import Place
 from bertwright.training.precision import choose
 from bertwright.training.ranks import Ranks

@@ -21,9 +21,9 @@ from typing import Any
 
 from bertwright.encoder.config import EncoderConfig, flops_per_token, shape
 from bertwright.recipe.sections import Pretrain
-from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.training.precision import choose, matmul_peak
 from peers import LENGTH, WARM, WIKIPEDIA, InMemory, bert_tokenizer, in_a_process, plain_loop, prepared, steady_speed
 

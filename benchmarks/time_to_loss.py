@@ -31,10 +31,10 @@ from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.models import MaskedLM
 from bertwright.recipe.presets import PRESETS
 from bertwright.recipe.sections import Pretrain
-from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
+from bertwright.training.masked_rows import BatchSize, MaskedRows, Masking
 from bertwright.training.precision import choose
 from peers import (
     LENGTH,

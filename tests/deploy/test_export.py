@@ -29,6 +29,7 @@ from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.sensitivity import Scan
 from bertwright.deploy.sources import deployable
 from bertwright.encoder import families
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.models import MaskedLM
 from bertwright.errors import DataError, InputError
 from bertwright.exits.compaction import answer_everywhere
@@ -37,7 +38,6 @@ from bertwright.files import write_json
 from bertwright.pack import read, write
 from bertwright.stages.exiting import TUNED, exiting, write_ramps
 from bertwright.stages.fine_tuned import answering
-from bertwright.stages.model_folder import save_model
 from bertwright.training.precision import choose
 
 Answered = Callable[..., tuple[int, dict[str, Any], str]]

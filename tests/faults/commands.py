@@ -28,9 +28,9 @@ import bertwright.stages.pretrain
 import bertwright.stages.ramps
 import bertwright.stages.tune_exits  # noqa: F401
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.models import build_classifier, build_masked_lm
 from bertwright.stages import measure, prepare
-from bertwright.stages.model_folder import save_model
 from bertwright.tasks import submission, tables
 from bertwright.text.executors import Done
 from bertwright.text.tokenizer import train_tokenizer

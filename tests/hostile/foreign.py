@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from bertwright import pack
+from bertwright.debias.expert_file import signals_in_file
 from bertwright.deploy import manifest
 from bertwright.deploy.messages import understood
 from bertwright.encoder.config import EncoderConfig
@@ -29,7 +30,6 @@ from bertwright.encoder.families import load, read_config, save
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import BertwrightError, RecipeError
 from bertwright.recipe.reading import draft_recipe
-from bertwright.stages.expert_file import signals_in_file
 from bertwright.tasks.guess import guess_task
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows

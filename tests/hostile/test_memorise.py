@@ -12,10 +12,10 @@ import torch
 
 from bertwright.cli.main import call
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.models import build_masked_lm
 from bertwright.errors import DataError, InputError
 from bertwright.stages.memorise import memorised
-from bertwright.stages.model_folder import save_model
 from bertwright.text.canaries import read_secrets, write_canaries
 from bertwright.text.tokenizer import train_tokenizer
 

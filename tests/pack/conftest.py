@@ -9,9 +9,9 @@ import pytest
 from toy_packs import loaded, toy_pack
 
 from bertwright.encoder import families
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.models import MaskedLM
 from bertwright.pack import Pack
-from bertwright.stages.model_folder import save_model
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 
 MakePack = Callable[..., Pack]

@@ -13,8 +13,8 @@ import yaml
 from toy_recipes import deep_in, sentence, toy_in
 
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.models import build_masked_lm
-from bertwright.stages.model_folder import save_model
 from bertwright.text.tokenizer import train_tokenizer
 
 

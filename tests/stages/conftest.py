@@ -9,9 +9,9 @@ import pytest
 from toy_rows import sentences
 
 from bertwright.encoder.config import EncoderConfig
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.models import build_classifier
 from bertwright.stages.fine_tuned import write_task
-from bertwright.stages.model_folder import save_model
 from bertwright.tasks.task import Task
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 

@@ -23,7 +23,7 @@ from bertwright.cli.main import call
 from bertwright.encoder.config import FAMILIES
 from bertwright.errors import DataError, Diverged, InputError, LockHeld
 from bertwright.stages.fine_tuned import answering
-from bertwright.stages.partial_rows import working
+from bertwright.tasks.partial_rows import working
 from bertwright.training.precision import choose
 
 MakeModel = Callable[..., Path]

@@ -21,8 +21,8 @@ import bertwright
 from bertwright import files
 from bertwright.errors import InputError
 from bertwright.stages import predict as verb
-from bertwright.stages.partial_rows import PartialRows
 from bertwright.tasks import tables
+from bertwright.tasks.partial_rows import PartialRows
 
 MakeModel = Callable[..., Path]
 FP32 = {"precision": "fp32"}

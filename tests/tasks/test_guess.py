@@ -139,6 +139,16 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path, capsys: pytest.CaptureFi
         guess_task(tmp_path / "e.csv")
 
 
+@pytest.mark.parametrize(
+    "row", ['{"a": "b \\ud800", "c": "x"}', '{"a": "b", "c": ["x", "\\ud800"]}', '{"\\ud800": "b"}']
+)
+def test_half_a_character_is_told_and_not_printed(tmp_path: Path, row: str) -> None:
+    """No terminal takes it, nor does a text, a list of labels or a recipe."""
+    (tmp_path / "a.jsonl").write_text(row + "\n")
+    with pytest.raises(DataError, match=r"a\.jsonl, row 1: column .* holds half a character"):
+        guess_task(tmp_path / "a.jsonl")
+
+
 def test_the_list_names_every_task_with_labels_metrics_and_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     """Three lines a task for a terminal, the same as JSON."""
     assert 0 == call(["tasks"])

@@ -16,7 +16,8 @@ import sklearn.metrics
 from bertwright.errors import DataError, InputError
 from bertwright.tasks import catalogue
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.merging import MERGES, checked_counterparts, convention, counterparts
+from bertwright.tasks.merging import MERGES, NOWHERE, checked_counterparts, convention, counterparts
+from bertwright.tasks.metrics import METRICS
 from bertwright.tasks.readers import read_set
 from bertwright.tasks.scoring import ScoredSet, scored_set
 from bertwright.tasks.task import Task
@@ -71,6 +72,13 @@ def test_both_conventions_for_claims_without_enough_information() -> None:
     logits = np.array([[3.0, 1.0, 2.0], [0.0, 2.0, 1.0], [5.0, 4.0, -9.0]])
     assert [0, 1, 1] == MERGES["drop"].compute(logits, places, 2).tolist()
     assert [-1, 1, -1] == MERGES["wrong"].compute(logits, places, 2).tolist()
+
+
+def test_an_answer_that_is_no_label_of_the_set_is_wrong_and_no_label_of_its_own() -> None:
+    """Macro F1 is the mean over the set's labels, as scikit-learn has it when it is told which they are."""
+    gold, answers = np.array([0, 0, 1, 1]), np.array([0, NOWHERE, 1, 1])
+    expected = sklearn.metrics.f1_score(gold, answers, labels=[0, 1], average="macro")
+    assert expected == METRICS["macro_f1"].compute(gold, answers, None).value
 
 
 def test_claims_are_scored_by_either_convention(tmp_path: Path) -> None:
@@ -162,13 +170,16 @@ def test_only_classification_has_labels_that_become_others(tmp_path: Path) -> No
 
 
 def test_columns_of_groups_are_asked_for(tmp_path: Path) -> None:
-    """One that is missing is named; one with a value for each row is an id, and refused with the number of values."""
+    """One that is missing is named, one with a value for each row an id and refused, what no record holds told."""
     write_hans(tmp_path, [("entailment", f"h{n}", "s") for n in range(501)])
     with pytest.raises(DataError, match=r"column 'heuristic' of `groups` has 501 values, at most 500"):
         hans_set(tmp_path)
     with pytest.raises(DataError, match="no column 'genre'"):
         hans_set(tmp_path, groups=("genre",))
     assert ["s"] == [group.value for group in hans_set(tmp_path, groups=("subcase",)).groups()]
+    write_hans(tmp_path, [("entailment", "h", "half \ud800")])
+    with pytest.raises(DataError, match=r"row 1: column 'subcase' holds half a character at place 5"):
+        hans_set(tmp_path, groups=("subcase",))
 
 
 def own_task(folder: Path, **changes: Any) -> tuple[Task, ScoredSet]:

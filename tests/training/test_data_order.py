@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from bertwright.encoder.config import shape
 from bertwright.encoder.models import initialise
 from bertwright.encoder.stack import Encoder
-from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking
-from bertwright.stages.masked_rows import masked as masked_rows
 from bertwright.text.tokenizer import train_tokenizer
 from bertwright.training.corruption import mask_tokens
+from bertwright.training.masked_rows import BatchSize, MaskedRows, Masking
+from bertwright.training.masked_rows import masked as masked_rows
 from bertwright.training.order import Order, Place
 
 SPECIAL = np.arange(5)

@@ -406,6 +406,16 @@ def test_a_rank_that_dies_ends_the_others_and_is_told(
         start(2, "test_loop:rank", {"folder": str(tmp_path), how: 1}, threads=2)
 
 
+def test_a_rank_that_dies_is_seen_while_the_first_one_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's collective waits half an hour for a rank that is gone: the others are ended though they hear nothing."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    programs = iter([deaf, "raise SystemExit('planned failure')"])
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", next(programs)], **more))
+    with pytest.raises(RunError, match=r"rank 1 of 2 ended with code 1 and said:\nplanned failure$"):
+        start(2, "test_loop:rank", {"folder": str(tmp_path)}, threads=2)
+
+
 def test_batches_are_told_the_share_of_the_budget(tmp_path: Path) -> None:
     """What the step before began with, from nothing on; a continued run tells what it would have told."""
     told: list[float] = []

@@ -28,13 +28,13 @@ from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.methods import PACK_METHODS
 from bertwright.recipe.sections import Finetune, Pretrain, Recipe
-from bertwright.stages import finetune, measure, starting, training_choices
-from bertwright.stages.masked_rows import HELD_OUT_ROWS
+from bertwright.stages import measure, starting, training_choices
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
 from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.shards import Shards
 from bertwright.text.sources import TextFile
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.masked_rows import HELD_OUT_ROWS
 from bertwright.training.precision import choose, matmul_peak
 
 # Bytes a parameter: fp32 on the disk; in a checkpoint also two moments; and at work bf16 weights and gradients besides.
@@ -60,7 +60,7 @@ class _Forecaster:
         self.recipe, self.folders = recipe, folders
         self._text: measure.TextSpeed | None = None
         self._tokenizer: Tokenizer | None = None
-        self._sizes: dict[tuple[Any, ...], finetune.Sizes] = {}
+        self._sizes: dict[tuple[Any, ...], measure.Sizes] = {}
         self._steps: dict[tuple[Any, ...], tuple[measure.StepCost, int]] = {}
 
     def predict(self, stages: Sequence[Stage]) -> dict[str, Prediction]:
@@ -309,10 +309,10 @@ class _Forecaster:
             self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
         return self._steps[key]
 
-    def _size(self, task: Mapping[str, Any], path: Path, max_length: int, name: str | None = None) -> finetune.Sizes:
+    def _size(self, task: Mapping[str, Any], path: Path, max_length: int, name: str | None = None) -> measure.Sizes:
         key = (json.dumps(task, sort_keys=True), name, str(path), max_length)
         if key not in self._sizes:
-            self._sizes[key] = finetune.sizes_of(task, path, self._given_tokenizer(), max_length, name=name)
+            self._sizes[key] = measure.sizes_of(task, path, self._given_tokenizer(), max_length, name=name)
         return self._sizes[key]
 
     def _row_length(self) -> int:

@@ -15,6 +15,7 @@ from bertwright.debias import signals
 from bertwright.debias.alignment import Aligned, Located, align, locate
 from bertwright.debias.batches import SignalBatches
 from bertwright.debias.bias_head import BiasHead, WithBiasHead
+from bertwright.debias.expert_file import golds_of
 from bertwright.debias.experts import partial
 from bertwright.debias.losses import METHODS
 from bertwright.debias.objective import objective
@@ -23,7 +24,6 @@ from bertwright.debias.signals import Signals
 from bertwright.encoder.models import Classifier
 from bertwright.recipe.debias import TEACHER
 from bertwright.recipe.debias_settings import Attributing, Settings
-from bertwright.stages.expert_file import golds_of
 from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.work import MODEL, SIGNALS
 from bertwright.tasks.batches import Encoded, TrainBatches

@@ -20,9 +20,9 @@ from bertwright.errors import DataError
 from bertwright.pack_card import Data, PackCard, SeedScores
 from bertwright.stages.expert_scores import figure_of, measured_experts
 from bertwright.stages.fine_tuned import answering
-from bertwright.stages.insight import insight
 from bertwright.stages.packs import place
 from bertwright.stages.work import EXPERT_OF, PACK, Work
+from bertwright.tasks.insight import insight
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score
 from bertwright.tasks.readers import Rows, read_rows, read_set

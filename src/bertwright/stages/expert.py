@@ -15,14 +15,14 @@ import numpy as np
 from bertwright import files
 from bertwright.debias import signals
 from bertwright.debias.attribution import attribute
+from bertwright.debias.expert_file import golds_of, signals_in_file, with_own_ids
 from bertwright.debias.experts import dealt, partial
 from bertwright.debias.quality import quality
 from bertwright.encoder import families
+from bertwright.encoder.model_folder import save_model
 from bertwright.recipe.debias_settings import Attributing
-from bertwright.stages.expert_file import golds_of, signals_in_file, with_own_ids
 from bertwright.stages.fine_tuned import lay_out, write_task
 from bertwright.stages.learning import Learnt, learn
-from bertwright.stages.model_folder import save_model
 from bertwright.stages.work import MODEL, SIGNALS, Work
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.tasks.labels import LabelMap

@@ -11,11 +11,11 @@ import numpy as np
 
 from bertwright import files
 from bertwright.debias import signals
+from bertwright.debias.expert_file import golds_of
 from bertwright.debias.experts import partial
 from bertwright.debias.figure import curves
 from bertwright.debias.quality import Reached, not_biased, quality
 from bertwright.recipe.debias_settings import Settings
-from bertwright.stages.expert_file import golds_of
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.work import EXPERT_OF, MODEL, SIGNALS, Work
 from bertwright.store import RECORD

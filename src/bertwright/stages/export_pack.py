@@ -12,11 +12,11 @@ import torch
 
 from bertwright import files
 from bertwright.encoder import families
+from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.packed import Resident, fold
 from bertwright.errors import InputError, RunError
 from bertwright.pack import Pack, read
 from bertwright.stages.fine_tuned import TASK, answer_rows, in_pack, lay_out
-from bertwright.stages.model_folder import save_model
 from bertwright.tasks.readers import text_columns
 from bertwright.text.tokenizer import Tokenizer
 

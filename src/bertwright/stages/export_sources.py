@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +79,12 @@ def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
         raise InputError(f"{folder}: the model has no labels; expected the folder of a fine-tuned run")
     output = {f"output.{name}": value.detach().numpy() for name, value in head.output.state_dict().items()}
     if (folder / TASK).is_file():
-        told = find(folder)[1]
-        task = PackTask(
-            told.task,
-            _kind(told.kind),
-            told.text,
-            loaded.labels,
-            told.max_length,
-            told.none_label,
-            told.label_separator,
-            told.window_stride,
-            told.brackets,
-        )
+        told = asdict(find(folder)[1])
+        task = PackTask(name=told.pop("task"), labels=loaded.labels, **told)
     else:
         problem = files.read_json(folder / "config.json").get("problem_type")
-        kind = _KINDS.get(problem, "regression" if len(loaded.labels) == 1 else "classification")
-        task = PackTask(MODEL, _kind(kind), ("text",), loaded.labels, loaded.config.positions)
+        kind: Any = _KINDS.get(problem, "regression" if len(loaded.labels) == 1 else "classification")
+        task = PackTask(MODEL, kind, ("text",), loaded.labels, loaded.config.positions)
     made = packs.make(
         backbone=backbone_of(loaded, tokenizer.identity()),
         task=task,
@@ -108,7 +98,3 @@ def _model_pack(folder: Path, loaded: Loaded, tokenizer: Tokenizer) -> Pack:
     if not (folder / RAMPS).is_file():
         return made
     return with_choice(made, read_choice(folder) or {"policy": "never"}, read_ramps(folder, loaded.config))
-
-
-def _kind(kind: str) -> Any:
-    return kind

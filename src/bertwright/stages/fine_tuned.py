@@ -27,6 +27,7 @@ from bertwright.tasks.readers import filled, text_columns
 from bertwright.tasks.task import Task
 from bertwright.text.documents import ignore
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.feed import on_device
 from bertwright.training.precision import Precision
 
 TASK = "task.json"
@@ -209,8 +210,8 @@ def answer_rows(
     model.eval()
     with torch.inference_mode():
         for chosen, batch in in_order_of_length(rows, _BATCH):
-            mask = batch["mask"].to(device) if batch["mask"] is not None else None
-            found = model(batch["ids"].to(device), mask, batch["segments"].to(device))
+            here = on_device(batch, device)
+            found = model(here["ids"], here["mask"], here["segments"])
             parts.append(found.float().cpu().numpy())
             places.append(chosen)
             progress(len(chosen))

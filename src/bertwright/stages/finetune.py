@@ -7,28 +7,23 @@ of the encoder changed; and ``metrics.jsonl``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
+from bertwright.debias.expert_file import with_own_ids
+from bertwright.encoder.model_folder import save_model
 from bertwright.errors import RunError
 from bertwright.recipe.methods import LOW_RATE, PACK_METHODS
 from bertwright.stages.choose import setting_of
 from bertwright.stages.examples import write_examples
 from bertwright.stages.exiting import write_ramps
-from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import described, write_task
 from bertwright.stages.learning import Learnt, learn
-from bertwright.stages.model_folder import save_model
 from bertwright.stages.packs import write_pack
 from bertwright.stages.work import MODEL, RAMPS, Work
-from bertwright.tasks.batches import windows_of
 from bertwright.tasks.labels import LabelMap
-from bertwright.tasks.readers import read_rows, read_set
+from bertwright.tasks.readers import read_rows
 from bertwright.tasks.task import Task
-from bertwright.text.tokenizer import Tokenizer
 
 
 def finetune(work: Work) -> dict[str, Any]:
@@ -108,15 +103,6 @@ def _low_rate(options: Mapping[str, Any]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many rows a file has, and how many tokens a batch of them is wide, on average and at most."""
-
-    rows: int
-    length: int
-    longest: int
-
-
 def _not_compared(against: Mapping[str, Any]) -> list[str]:
     """Say what a comparison of attributions had to leave out."""
     told = against.get("against", {})
@@ -129,26 +115,3 @@ def _not_compared(against: Mapping[str, Any]) -> list[str]:
     if told.get("lost_units"):
         notes.append(f"{told['lost_units']:,} words were cut from one model's text alone, and are not compared")
     return notes
-
-
-def sizes_of(
-    options: Mapping[str, Any], path: Path, tokenizer: Tokenizer | None, max_length: int, *, name: str | None = None
-) -> Sizes:
-    """Count the rows of a training file, or of the set called ``name``, and measure their length.
-
-    Without a tokenizer yet, a token is taken to be four characters.
-    """
-    task = Task.from_options(options, path, {})
-    rows = read_rows(task, path) if name is None else read_set(task, name, path)
-    sample = rows.texts[:: max(1, len(rows) // 500)]
-    if tokenizer is not None:
-        lengths = [sum(len(ids) for ids in tokenizer.encode(list(texts))) + len(texts) + 1 for texts in sample]
-    else:
-        lengths = [sum(len(text) for text in texts) // 4 + len(texts) + 1 for texts in sample]
-    count = len(rows)
-    if task.window_stride is not None:
-        # About as many as ``encode_windows`` makes of a text alone; the other half of a pair takes some room of each.
-        each = [len(windows_of(length, max_length, task.window_stride)) for length in lengths]
-        count = round(count * sum(each) / len(each))
-    widths = np.minimum(lengths, max_length)
-    return Sizes(count, int(np.ceil(widths.mean())), int(widths.max()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from bertwright.encoder import families
+from bertwright.encoder.model_folder import facts, save_model
 from bertwright.encoder.models import Classifier, MaskedLM, build_masked_lm
 from bertwright.errors import DataError
-from bertwright.stages.model_folder import facts, save_model
 from bertwright.stages.starting import fresh_config
 from bertwright.stages.work import MODEL, Work
 from bertwright.text.tokenizer import Tokenizer

@@ -1,12 +1,14 @@
-"""One real step and one measured megabyte, before any work: what a forecast is made of."""
+"""One real step, one measured megabyte and the rows of a task, before any work: what a forecast is made of."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +21,9 @@ from bertwright.recipe.sections import Pretrain
 from bertwright.stages.methods import choose_parameters
 from bertwright.stages.setup import drawn_batch
 from bertwright.stages.training_choices import optimizer_of
+from bertwright.tasks.batches import windows_of
+from bertwright.tasks.readers import read_rows, read_set
+from bertwright.tasks.task import Task
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Troubles
 from bertwright.text.engine import Engine
@@ -59,6 +64,15 @@ class StepCost:
     micro_batch: float
     update: float
     parameters: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows a file has, and how many tokens a batch of them is wide, on average and at most."""
+
+    rows: int
+    length: int
+    longest: int
 
 
 def measure_text(
@@ -112,6 +126,29 @@ def measure_text(
     total = int(sum(file.path.stat().st_size for file in files) * read / max(packed, 1))
     share = 1.0 if tokenizer is not None else _FEWER_PIECES
     return TextSpeed(total, read / seconds, size / counting, size / encoding, int(tokens / size * total * share))
+
+
+def sizes_of(
+    options: Mapping[str, Any], path: Path, tokenizer: Tokenizer | None, max_length: int, *, name: str | None = None
+) -> Sizes:
+    """Count the rows of a training file, or of the set called ``name``, and measure their length.
+
+    Without a tokenizer yet, a token is taken to be four characters.
+    """
+    task = Task.from_options(options, path, {})
+    rows = read_rows(task, path) if name is None else read_set(task, name, path)
+    sample = rows.texts[:: max(1, len(rows) // 500)]
+    if tokenizer is not None:
+        lengths = [sum(len(ids) for ids in tokenizer.encode(list(texts))) + len(texts) + 1 for texts in sample]
+    else:
+        lengths = [sum(len(text) for text in texts) // 4 + len(texts) + 1 for texts in sample]
+    count = len(rows)
+    if task.window_stride is not None:
+        # About as many as ``encode_windows`` makes of a text alone; the other half of a pair takes some room of each.
+        each = [len(windows_of(length, max_length, task.window_stride)) for length in lengths]
+        count = round(count * sum(each) / len(each))
+    widths = np.minimum(lengths, max_length)
+    return Sizes(count, int(np.ceil(widths.mean())), int(widths.max()))
 
 
 def measure_pretraining(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ def write_pack(
 
     ``task`` is as in ``task.json``, with the task's name as ``task``.
     """
-    known = {field.name for field in fields(PackTask)}
-    about = {"name": task["task"], **{name: value for name, value in task.items() if name in known}}
+    about = {"name": task["task"], **{name: value for name, value in task.items() if name != "task"}}
     terms, layers = _terms(work, options)
     made = packed.make_pack(
         families.load(work.inputs["encoder"]),

@@ -18,9 +18,9 @@ from bertwright.pack import SUFFIX
 from bertwright.stages.exiting import Exiting, exiting
 from bertwright.stages.fine_tuned import Answering, FineTuned, answering, find
 from bertwright.stages.packs import encoder_of
-from bertwright.stages.partial_rows import PartialRows, working
 from bertwright.stages.work import RAMPS
 from bertwright.tasks.answers import Columns, answers_of
+from bertwright.tasks.partial_rows import PartialRows, working
 from bertwright.tasks.table_writers import Form, Writer, finish, form_of, open_writer
 from bertwright.tasks.tables import Table, open_table, windows
 from bertwright.training.precision import DTYPES, choose

@@ -16,14 +16,12 @@ import torch
 from bertwright import files
 from bertwright.encoder.config import flops_per_token
 from bertwright.encoder.heads import MaskedLMHead
+from bertwright.encoder.model_folder import facts, save_model
 from bertwright.encoder.models import MaskedLM, empty
 from bertwright.encoder.stack import Encoder, set_dropout
 from bertwright.errors import InputError
 from bertwright.processes import Tell, launched
 from bertwright.recipe.sections import Pretrain
-from bertwright.stages.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
-from bertwright.stages.model_folder import facts, save_model
-from bertwright.stages.second_text import SecondText
 from bertwright.stages.setup import Setup, arranged, find_setup, kept_setup
 from bertwright.stages.starting import check_rows, starting_config, starting_model
 from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
@@ -36,9 +34,11 @@ from bertwright.training.checkpoint import State
 from bertwright.training.launch import launch
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
+from bertwright.training.masked_rows import BatchSize, MaskedRows, Masking, held_out_loss
 from bertwright.training.optimizers import Optimizer
 from bertwright.training.precision import DTYPES
 from bertwright.training.ranks import Ranks, start
+from bertwright.training.second_text import SecondText
 from bertwright.training.sharding import shard, whole
 
 

@@ -24,11 +24,11 @@ from bertwright.exits.compaction import answer_everywhere
 from bertwright.exits.costs import measure
 from bertwright.exits.policies import Policy, parse
 from bertwright.exits.ramps import Ramps, build_ramps, from_tensors
+from bertwright.exits.scores import ExitScores, scores_of, spread
+from bertwright.exits.times import measured_savings
 from bertwright.exits.two_stage import learn_ramps, pooled_states
 from bertwright.recipe.exits_settings import RampSettings
 from bertwright.stages.evaluate import headline_set
-from bertwright.stages.exit_scores import ExitScores, scores_of, spread
-from bertwright.stages.exit_times import measured_savings
 from bertwright.stages.exiting import CALIBRATION, EXITS, read_ramps, with_choice, write_calibration, write_ramps
 from bertwright.stages.fine_tuned import Answering, answering
 from bertwright.stages.packs import place
@@ -223,7 +223,7 @@ def _times(
     length = int(rows.lengths.mean().round())
     costs = measure(run.model.model, learnt, length)
     return {
-        "measured": measured_savings(run.model, learnt, policies, rows, count),
+        "measured": measured_savings(run.model.model, learnt, policies, rows, count),
         "exit_seconds": list(costs.of_exits((*learnt.layers, learnt.config.layers))),
         "exit_seconds_length": length,
     }

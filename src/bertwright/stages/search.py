@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bertwright.debias.expert_file import with_own_ids
 from bertwright.errors import DataError, Diverged
 from bertwright.stages.choose import setting_of
 from bertwright.stages.debiasing import joined
-from bertwright.stages.expert_file import with_own_ids
 from bertwright.stages.fine_tuned import answer_rows, lay_out
 from bertwright.stages.finetune import save_run
 from bertwright.stages.learning import Learnt, learn

@@ -25,6 +25,7 @@ from bertwright.recipe.sections import Pretrain
 from bertwright.stages.training_choices import batch_of, micro_batch_rows, optimizer_of
 from bertwright.stages.work import Work
 from bertwright.training.allocation import memory_kept
+from bertwright.training.feed import on_device
 from bertwright.training.losses import masked_lm_loss
 from bertwright.training.optimizers import Optimizer
 from bertwright.training.precision import DTYPES, choose, matmul_peak
@@ -213,8 +214,7 @@ def _seconds(config: EncoderConfig, candidate: _Candidate, batch: dict[str, Any]
 
 
 def _one_pass(model: MaskedLM, batch: dict[str, Any], device: str) -> None:
-    on_device = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
-    masked_lm_loss(model, on_device).total.backward()  # type: ignore[no-untyped-call]
+    masked_lm_loss(model, on_device(batch, torch.device(device))).total.backward()  # type: ignore[no-untyped-call]
     if device == "cuda":
         torch.cuda.synchronize()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from bertwright.debias.expert_file import golds_of
 from bertwright.debias.shortcuts import Found, find
-from bertwright.stages.expert_file import golds_of
 from bertwright.stages.work import Work
 from bertwright.tasks.readers import read_rows
 from bertwright.tasks.task import Task

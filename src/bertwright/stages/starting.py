@@ -14,11 +14,11 @@ from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
 from bertwright.errors import DataError, InputError
-from bertwright.stages.masked_rows import Rows
 from bertwright.stages.work import Work
 from bertwright.text.extending import is_extension
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.masked_rows import Rows
 
 _COUNTED = 20_000  # rows that frequencies are counted in
 

@@ -105,9 +105,10 @@ def tune_exits(
     if run is not None and wanted.at_most is not None:
         ramps = read_ramps(found, run.config).to(run.precision.device, run.precision.dtype)
         seconds = measure(run.model, ramps, task.max_length).of_exits(every.layers)
-    options = _options(every, gold, task, wanted, seconds)
+    before = read_choice(found) or {}
+    metric = str(before.get("metric") or "spearman") if task.kind == "regression" else None
+    options = _options(every, gold, task, wanted, seconds, metric)
     if target is not None:
-        before = read_choice(found) or {}
         source = "rows kept back" if rows is None else Path(rows).name
         about = {"kind": task.kind, "layers": list(every.layers), "calibrated_on": source}
         _write(found, target, {**before, **options[0].as_dict(), **about}, every, gold, encoder)
@@ -158,9 +159,14 @@ def _labelled(found: Path, task: FineTuned, run: Answering, path: Path, label: s
 
 
 def _options(
-    every: EveryExit, gold: np.ndarray, task: FineTuned, wanted: Wanted, seconds: Sequence[float] | None
+    every: EveryExit,
+    gold: np.ndarray,
+    task: FineTuned,
+    wanted: Wanted,
+    seconds: Sequence[float] | None,
+    metric: str | None,
 ) -> list[Promise]:
-    """Return a promise for each kind of policy, the best first."""
+    """Return a promise for each kind of policy, the best first; a ``metric`` is what a regression's drop is of."""
     ramps, classes = len(every.layers) - 1, every.logits.shape[2]
     fitting = [
         name
@@ -181,7 +187,6 @@ def _options(
         if wanted.at_most is not None:
             found.append(at_cost(every, gold, given, at_most=wanted.at_most, costs=seconds, delta=delta))
             continue
-        metric = "spearman" if task.kind == "regression" else None
         found.append(calibrate(every, gold, given, max_drop=wanted.max_drop or 0.0, delta=delta, metric=metric))
     if wanted.at_most is not None:
         return sorted(found, key=lambda one: one.bound or 0.0)

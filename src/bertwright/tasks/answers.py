@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from bertwright.errors import InputError
 from bertwright.tasks.metrics import decide
@@ -44,8 +44,7 @@ def answers_of(logits: np.ndarray, kind: str, labels: Sequence[str]) -> Answers:
         each, whole = expit(logits), expit(np.abs(logits)).prod(axis=-1)
         given = [[label for label, yes in zip(labels, row, strict=True) if yes] for row in decided]
         return Answers(given, whole, each)
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    each = powers / powers.sum(axis=-1, keepdims=True)
+    each = softmax(logits, axis=-1)
     return Answers([labels[number] for number in decided], each.max(axis=-1), each)
 
 

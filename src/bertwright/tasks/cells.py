@@ -78,9 +78,16 @@ class Heading:
 
 
 def all_columns(path: Path, *, most: int) -> tuple[list[Row], list[str]]:
-    """Return at most so many rows with all columns that the first one has, and what was read otherwise than usual."""
-    heading = Heading((), every=True)
-    rows = [row for _, row in itertools.islice(rows_in(path, heading), most)]
+    """Return at most so many rows with all columns that the first one has, and what was read otherwise than usual.
+
+    ``DataError`` where one holds half a character, which nothing can print.
+    """
+    heading, rows = Heading((), every=True), []
+    for number, row in itertools.islice(rows_in(path, heading), most):
+        for column, value in row.items():
+            for one in (column, *(value if isinstance(value, list) else (value,))):
+                whole_characters(str(one), column, f"{path}, row {number}")
+        rows.append(row)
     return rows, heading.notes
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 
 from bertwright.errors import Diverged
+from bertwright.tasks.merging import NOWHERE
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def _f1(gold: np.ndarray, predicted: np.ndarray, positive: int | None) -> Score:
     return Score(2 * true / (found + there))
 
 
-def _confusion(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Count rows by gold class and predicted class, (C, C), over the classes that occur in either."""
+def _confusion(gold: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes that occur in either, (C,), rising, and the rows by gold and by predicted class, (C, C)."""
     classes, places = np.unique(np.concatenate([gold, predicted]), return_inverse=True)
     size = len(classes)
     pairs = places[: len(gold)] * size + places[len(gold) :]
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+    return classes, np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 
 def _macro_f1(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
@@ -59,8 +60,9 @@ def _macro_f1(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
     if gold.ndim == 2:
         true, either = (gold * predicted).sum(axis=0), gold.sum(axis=0) + predicted.sum(axis=0)
     else:
-        counts = _confusion(gold, predicted)
-        true, either = counts.diagonal(), counts.sum(axis=0) + counts.sum(axis=1)
+        classes, counts = _confusion(gold, predicted)
+        known = classes != NOWHERE
+        true, either = counts.diagonal()[known], (counts.sum(axis=0) + counts.sum(axis=1))[known]
     idle = int(np.sum(either == 0))
     note = f"{idle} label(s) in no row and never predicted: their F1 is undefined and counts as 0" if idle else None
     return Score(float(np.mean(2 * true / np.maximum(either, 1))), note)
@@ -77,7 +79,7 @@ def _matthews(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
     if len(np.unique(predicted)) < 2:
         return Score(0.0, "every row got the same answer: the correlation is undefined and counts as 0")
     # The correlation of two assignments to C classes (Gorodkin 2004); with two classes, Matthews' own.
-    counts = _confusion(gold, predicted).astype(np.float64)
+    counts = _confusion(gold, predicted)[1].astype(np.float64)
     rows, there, found = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
     spread = (rows**2 - there @ there) * (rows**2 - found @ found)
     return Score(float((counts.trace() * rows - there @ found) / np.sqrt(spread)))

@@ -15,7 +15,6 @@ from bertwright.errors import InputError
 Setting = dict[str, Any]
 """Fields of a fine-tuning by name: learning_rate, batch, epochs, weight_decay, ..."""
 
-_SMALL = ("sst2", "cola", "stsb", "mrpc", "rte", "wnli")
 _LARGE = ("mnli", "qqp", "qnli")
 
 
@@ -136,7 +135,6 @@ PROTOCOLS: dict[str, Protocol] = {
         other=_EXTREMEBERT_SMALL,
         tasks={
             **_each(_LARGE, _EXTREMEBERT_LARGE),
-            **_each(_SMALL, _EXTREMEBERT_SMALL),
             **_each(("rte", "mrpc", "stsb"), replace(_EXTREMEBERT_SMALL, start="mnli", start_setting=_MNLI_RUN)),
         },
     ),

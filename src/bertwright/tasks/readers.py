@@ -93,7 +93,7 @@ def read(
         if found is not None:
             labels.append(found)
         for column, values in others.items():
-            values.append(str(row[column]))
+            values.append(whole_characters(str(row[column]), column, place))
     if not ids:
         raise DataError(f"{path} has no rows{_left(left, ' that have a label')}; a task needs some")
     notes = [f"{path.name}: {note}" for note in (*heading.notes, *_notes(left, marked), *_numbers(texts, text))]

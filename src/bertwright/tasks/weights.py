@@ -9,8 +9,6 @@ import numpy as np
 from bertwright.errors import DataError
 from bertwright.tasks.labels import LabelMap
 
-BALANCED = "balanced"
-
 
 def label_weights(choice: str | Mapping[str, float], labels: LabelMap, numbers: np.ndarray) -> np.ndarray:
     """Return a weight for each label, (C,), from the labels of the training rows, (n,) or (n, C).

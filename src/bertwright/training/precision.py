@@ -17,11 +17,10 @@ _CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 @dataclass(frozen=True)
 class Precision:
-    """Where and in which format to train, and why."""
+    """Where and in which format to train."""
 
     device: torch.device
     dtype: torch.dtype
-    why: str
 
     @property
     def name(self) -> str:
@@ -38,13 +37,11 @@ def choose(device: str = "auto", precision: str = "auto") -> Precision:
         raise InputError("system.device is cuda, and PyTorch sees no CUDA device here; use `system.device=cpu`")
     place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     if precision != "auto":
-        return Precision(place, DTYPES[precision], "the recipe says so")
+        return Precision(place, DTYPES[precision])
     if place.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Precision(place, torch.bfloat16 if fast else torch.float16, f"the GPU {'has' if fast else 'lacks'} bf16")
-    fast = bool(_CPU_FLAGS & _cpu_flags())
-    why = f"the processor {'has' if fast else 'lacks'} bf16 instructions"
-    return Precision(place, torch.bfloat16 if fast else torch.float32, why)
+        return Precision(place, torch.bfloat16 if fast else torch.float16)
+    return Precision(place, torch.bfloat16 if _CPU_FLAGS & _cpu_flags() else torch.float32)
 
 
 def _cpu_flags() -> set[str]:

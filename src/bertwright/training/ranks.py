@@ -128,11 +128,11 @@ def start(
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, meanwhile: Callable[[], None]) -> None:
     """Wait until all have ended well; raise with what each said that did not."""
-    while any(process.poll() is None for process in processes) and not any(p.returncode for p in processes):
+    while not any(codes := [process.poll() for process in processes]):  # each is asked: `any` stops at a failure
+        if None not in codes:
+            return
         time.sleep(0.1)
         meanwhile()
-    if not any(process.returncode for process in processes):
-        return
     # One failure soon breaks the others' connections: the first to fail is among those that ended by now.
     time.sleep(0.5)
     said = [
@@ -141,6 +141,8 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, meanwhile:
         for rank, process in enumerate(processes)
         if process.poll()
     ]
+    for process in processes:
+        process.kill()  # who waits for a rank that is gone may be in a call that hears no other signal
     raise RunError("training stopped. The last checkpoint is kept and the same command continues.\n" + "\n".join(said))
 
 

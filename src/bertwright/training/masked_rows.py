@@ -12,6 +12,7 @@ from torch import nn
 
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.corruption import mask_tokens
+from bertwright.training.feed import on_device
 from bertwright.training.losses import masked_lm_loss
 from bertwright.training.order import Order, Place
 
@@ -162,8 +163,7 @@ def held_out_loss(
         part = chosen[start : start + micro_batch]
         epochs = np.full(len(part), _HELD_OUT_EPOCH)
         batch = masked(rows, tokenizer, "held_out", part, epochs, rate=HELD_OUT_RATE, seed=0, apart=apart)
-        on_device = {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
         if batch["count"]:
-            total += float(masked_lm_loss(model, on_device).total)
+            total += float(masked_lm_loss(model, on_device(batch, device)).total)
             labels += batch["count"]
     return total / max(labels, 1)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from bertwright.errors import DataError
-from bertwright.stages.masked_rows import HELD_OUT_ROWS
 from bertwright.text.cleaning import Cleaning
 from bertwright.text.documents import Troubles
 from bertwright.text.memory import room_for
 from bertwright.text.sources import Source, expand
 from bertwright.text.tokenizer import Tokenizer
+from bertwright.training.masked_rows import HELD_OUT_ROWS
 
 _MEMORY = 1_000_000_000
 
