@@ -12,6 +12,7 @@ from bertwright.reports.methods_tables import runs_by_label
 from bertwright.reports.records import RunRecords
 from bertwright.reports.tables import Table
 from bertwright.reports.words import count_text, metric_text, score_text, spread_text
+from bertwright.stages.work import LEARNT_FROM
 
 _ABSENT = "–"
 _LONGEST = 600  # letters of an example's text
@@ -44,7 +45,7 @@ def _in_and_out(run: RunRecords, task: str) -> Table:
     """Return each variant's score on the headline's set, and on every other one, side by side."""
     for results in _evaluations(run, task):
         headline = results["headline"]["set"]
-        sets = [headline, *(name for name in results["sets"] if name not in (headline, "train"))]
+        sets = [headline, *(name for name in results["sets"] if name not in (headline, LEARNT_FROM))]
         metrics = {name: next(iter(results["variants"][0]["scores"][name])) for name in sets}
         columns = ("variant", *(f"{name} ({metric_text(metrics[name])})" for name in sets))
         rows = []
