@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from bertwright.reports.answer import answer, notes
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.records import DifferenceRow, RunRecords, stage_rows
+from bertwright.reports.redaction import without_examples
 from bertwright.reports.tables import (
     Table,
     difference_table,
@@ -206,3 +207,9 @@ def test_columns_line_up_in_any_script(rows: list[tuple[str, str]]) -> None:
 def test_numbers_are_written_as_people_do(expected: str, found: str) -> None:
     """Times, sizes and scores have their units; what is absent or undefined is no number."""
     assert expected == found
+
+
+def test_every_note_ends_once(whole_run: RunRecords) -> None:
+    """That of a report without examples too."""
+    for note in notes(without_examples(without(whole_run, notes=("2 files are not read",)))):
+        assert not note.endswith(".."), note
