@@ -14,8 +14,8 @@ from bertwright.reports.answer import answer, notes
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.records import DifferenceRow, RunRecords, stage_rows
 from bertwright.reports.redaction import without_examples
+from bertwright.reports.table import Table
 from bertwright.reports.tables import (
-    Table,
     difference_table,
     score_table,
     stage_table,
@@ -146,7 +146,7 @@ def test_facts_tell_text_encoder_and_machine(whole_run: RunRecords) -> None:
     assert "7,320,000" == text["tokens to train on"]
     assert "17" == text["bytes that are no UTF-8, replaced"]
     titles = [facts.title for facts in encoder_facts(whole_run)]
-    assert ["Pretraining", "Shape", "Proof of the saved folder", "Untrained encoder, for comparison"] == titles
+    assert ["Pretraining", "Shape", "Proof of the saved folder", "Encoder as it was drawn: untrained"] == titles
     (machine,) = machine_facts(whole_run)
     assert ("transformers", "not installed") in machine.pairs
 

@@ -12,7 +12,7 @@ import yaml
 from bertwright.reports.cost import part_costs
 from bertwright.reports.provenance import SHORT, data_files
 from bertwright.reports.records import RunRecords, ScoreRow
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import (
     ABSENT,
     count_text,
@@ -222,10 +222,7 @@ def _costs(found: Comparison) -> Table:
 
 def summary_lines(found: Comparison) -> list[str]:
     """Return the comparison in lines for a terminal."""
-    lines = [answer(found)]
-    for table in tables(found):
-        lines += ["", f"{table.title}. {table.caption}" if table.caption else table.title, *table.lines()]
-    return lines
+    return [answer(found), *(line for table in tables(found) for line in table.told())]
 
 
 def numbers(found: Comparison) -> dict[str, Any]:

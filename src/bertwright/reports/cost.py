@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, plural, seconds_text
 
 # V100-days of one device in one day. ExtremeBERT's comparison (Pan et al. 2022, Table 1) counts 8 RTX 3090 for 1.3 days
@@ -75,7 +75,7 @@ def cost_table(run: RunRecords) -> Table:
             one.part,
             str(one.stages),
             seconds_text(one.seconds),
-            {None: "not recorded", "cpu": "processor core"}.get(one.device, one.device or ""),
+            _device_text(one.device),
             _hours_text(one.hours),
             _days_text(v100_days(one.device, one.hours)),
         )
@@ -85,10 +85,11 @@ def cost_table(run: RunRecords) -> Table:
         own = [one for one in costs if one.device == device]
         hours = [one.hours for one in own if one.hours is not None]
         whole = sum(hours) if len(hours) == len(own) else None
-        name = {None: "not recorded", "cpu": "processor core"}.get(device, device or "")
         seconds = seconds_text(sum(one.seconds for one in own))
         count = str(sum(one.stages for one in own))
-        cells.append(("in all", count, seconds, name, _hours_text(whole), _days_text(v100_days(device, whole))))
+        cells.append(
+            ("in all", count, seconds, _device_text(device), _hours_text(whole), _days_text(v100_days(device, whole)))
+        )
     strong = frozenset(place for place, row in enumerate(cells) if row[0] == "in all")
     return Table("Cost", columns, tuple(cells), _caption(run), frozenset({"stages", "time", *columns[4:]}), strong)
 
@@ -101,6 +102,10 @@ def _caption(run: RunRecords) -> str:
         "was published for other devices, so theirs are unknown. "
         f"{plural(len(run.stages), 'stage')}; what was taken from the store is counted with the time it once took."
     )
+
+
+def _device_text(device: str | None) -> str:
+    return "not recorded" if device is None else "processor core" if device == "cpu" else device
 
 
 def _hours_text(hours: float | None) -> str:

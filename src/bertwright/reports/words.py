@@ -69,6 +69,11 @@ def in_points(metric: str) -> bool:
     return not metric.endswith(("error", "loss"))
 
 
+def plotted(value: float | None, metric: str) -> float:
+    """Return a score as an axis has it, in points where they are written so; NaN where it is undefined."""
+    return float("nan") if value is None else 100 * value if in_points(metric) else value
+
+
 def score_text(value: float | None, metric: str, *, signed: bool = False) -> str:
     """Return one score or, ``signed``, one difference of scores; an undefined one is called so."""
     if value is None:
