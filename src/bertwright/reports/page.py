@@ -27,8 +27,6 @@ from bertwright.reports.trade_off import models, trade_off_table
 from bertwright.reports.ways_table import ways_table
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
-__all__ = ["ReportFiles", "RunRecords", "write_report"]
-
 FORMAT = 1
 """Version of ``report.json``."""
 
@@ -40,15 +38,6 @@ _OF_TASKS = ("reliability", "changes", "guidance", "exits", "exit_layers", "exit
 
 
 @dataclass(frozen=True)
-class ReportFiles:
-    """What ``write_report`` wrote: the page, the pictures, the numbers."""
-
-    html: Path
-    figures: tuple[Path, ...]
-    numbers: Path
-
-
-@dataclass(frozen=True)
 class KeyFigure:
     """One figure on top of the page: what it is, the figure, and what goes with it."""
 
@@ -57,19 +46,19 @@ class KeyFigure:
     detail: str
 
 
-def write_report(run: RunRecords, folder: Path) -> ReportFiles:
+def write_report(run: RunRecords, folder: Path) -> Path:
     """Write ``report.html``, ``figures/*.png`` and ``report.json`` into a folder, over those of an earlier report.
 
-    Stages that are missing leave their parts out. Raises ``StoreError`` where the folder cannot be written.
+    Returns the page. Stages that are missing leave their parts out. ``StoreError`` where the folder cannot be written.
     """
     pictures = charts(run)
-    html, numbers, figures = folder / "report.html", folder / "report.json", folder / "figures"
-    files.write_json(numbers, _numbers(run))
-    with files.writing_folder(figures) as temporary:
+    html = folder / "report.html"
+    files.write_json(folder / "report.json", _numbers(run))
+    with files.writing_folder(folder / "figures") as temporary:
         for picture in pictures:
             files.write_bytes(temporary / f"{picture.name}.png", picture.png)
     files.write_text(html, page(run, pictures))
-    return ReportFiles(html, tuple(figures / f"{picture.name}.png" for picture in pictures), numbers)
+    return html
 
 
 def page(run: RunRecords, pictures: list[Chart]) -> str:

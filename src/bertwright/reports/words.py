@@ -10,7 +10,7 @@ from collections.abc import Sequence
 ABSENT = "–"
 """Stands where there is nothing to say: not measured, not forecast, only one seed."""
 
-METRIC_NAMES = {
+_METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1": "F1",
     "macro_f1": "macro F1",
@@ -61,7 +61,7 @@ def ratio_text(fact: float | None, forecast: float | None) -> str:
 
 def metric_text(metric: str) -> str:
     """Return a metric's name as a reader knows it."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+    return _METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
 def in_points(metric: str) -> bool:
