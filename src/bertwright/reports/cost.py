@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,9 @@ from bertwright.reports.records import RunRecords
 from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, plural, seconds_text
 
-# V100-days of one device in one day. ExtremeBERT's comparison (Pan et al. 2022, Table 1) counts 8 RTX 3090 for 1.3 days
-# as 10.4 V100-days, one for one. Nobody published a factor for another device, and we make none up.
-V100_DAYS = {"V100": 1.0, "RTX 3090": 1.0}
+# A day of these is a V100-day: ExtremeBERT (Pan et al. 2022, Table 1) counts 8 RTX 3090 for 1.3 days as 10.4 of them.
+# Nobody published a factor for another device, and we make none up; an RTX 3090 Ti and a V100S are others.
+_COUNTED = re.compile(r"\b(V100|RTX 3090)\b(?! Ti)")
 _PUBLISHED = "BERT-base more than 64, ExtremeBERT's base 10.4, BERT-large more than 256, ExtremeBERT's large 27.2"
 
 _PARTS = {
@@ -62,8 +63,7 @@ def _hours(records: Sequence[Mapping[str, Any]]) -> float | None:
 
 def v100_days(device: str | None, hours: float | None) -> float | None:
     """Return device-hours as the papers count them; ``None`` where no factor was published."""
-    factor = next((factor for name, factor in V100_DAYS.items() if device and name in device), None)
-    return None if factor is None or hours is None else factor * hours / 24
+    return None if hours is None or not _COUNTED.search(device or "") else hours / 24
 
 
 def cost_table(run: RunRecords) -> Table:
