@@ -6,16 +6,16 @@ BERT-base's shape, drawn weights, a head of 6 labels; every engine is given the 
 32 x 64 tokens. Rivals: the ordinary class on torch in fp32 and bf16; ONNX Runtime on the graph that torch exports, in
 fp32 and dynamic int8 per channel, plain and after ONNX Runtime's own transformer optimizer; OpenVINO where it is
 installed. Ours: int8 segments with every bias as a row's input, one pack; twelve packs mixed; rows that leave at layers
-spread so that 40 % is expected to be saved, with a ramp after each layer computed, as published or linear. The `transformers` pipeline gets
-texts, and so do we beside it. Times are medians of rounds, each of all ways in an order drawn anew (what ran before may
-leave its threads awake); ratios are medians of each round's.
-Memory is PSS in fresh processes above what imports take: a folder with 100 packs, twelve int8 sessions.
+spread so that 40 % is expected to be saved, with a ramp after each layer computed, as published or linear. The
+`transformers` pipeline gets texts, and so do we beside it. Times are medians of rounds, each of all ways in an order
+drawn anew (what ran before may leave its threads awake); ratios are medians of each round's. Memory is PSS in fresh
+processes above what imports take: a folder with 100 packs, twelve int8 sessions.
 
 The last line is one JSON object: `int8_vs_ort_b1` and `int8_vs_ort_b32` (the faster of ONNX Runtime's int8 graphs over
 ours, 1 x 32 and 32 x 64), `vs_pipeline` (a list of texts, as a pipeline takes it when nothing is said: one by one) and
 `vs_pipeline_batched` (in batches of 32), `mixed_overhead` (a share), `memory_100_packs_gb`,
-`exit_gain` (the lesser of 1 x 32 and 32 x 64, against ONNX Runtime int8), `add_ms`, and of the server's load test
-`p99_ms` and `lost`.
+`exit_gain` (the lesser of 1 x 32 and 32 x 64, against ONNX Runtime int8), `exit_gain_linear_SHAPE` (with linear ramps),
+`add_ms`, and of the server's load test `p99_ms` and `lost`.
 """
 
 from __future__ import annotations

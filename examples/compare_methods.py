@@ -1,6 +1,6 @@
 """Full fine-tuning, BitFit and a head alone on an encoder of yours: what each trains, and what it reaches.
 
-python examples/compare_methods.py WORK ENCODER
+    python examples/compare_methods.py WORK ENCODER
 """
 
 import sys

@@ -15,7 +15,7 @@ from bertwright.stages.export import Asked, export
 
 def main(work: Path, packs: Sequence[Path]) -> list[str]:
     """Write the folder, prove it, answer a mixed batch, and return the labels."""
-    names = {path: path.resolve().parents[0].name + f"-{number}" for number, path in enumerate(packs)}
+    names = {path: path.absolute().parents[1].name for path in packs}  # of .../tasks/TASK/VARIANT/seed-0.pack
     done = export(Asked(sources=tuple(packs), names=names), work / "deployed")
     for line in done.lines:
         print(line)

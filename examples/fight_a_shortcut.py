@@ -1,6 +1,6 @@
 """Find what gives the labels away, and train against it; a set where the shortcut is broken tells whether that helped.
 
-python examples/fight_a_shortcut.py WORK ENCODER
+    python examples/fight_a_shortcut.py WORK ENCODER
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Classifiers after inner layers, a threshold with a promise, and how many layers the rows of a file then take.
 
-python examples/leave_early.py WORK ENCODER
+    python examples/leave_early.py WORK ENCODER
 """
 
 import sys

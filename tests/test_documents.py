@@ -12,6 +12,7 @@ import typer.main
 
 from bertwright.cli.main import app
 from bertwright.recipe.reading import draft_recipe
+from test_house import ORDER
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,9 +32,22 @@ def test_every_command_has_help() -> None:
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link of a page is a file of the project."""
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    """Every relative link of a page is a file of the project, and what stands behind # one of its headings."""
+    for target, part in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text(encoding="utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE) if part else []
+        names = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not part or part in names, f"{target}#{part}"
+
+
+def test_the_order_of_rooms_is_the_tested_one() -> None:
+    """CONTRIBUTING.md and the README's map name every room that `test_house` knows."""
+    rooms = [" ".join(["", *line]) for line in ORDER if line != ["__main__"]]
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("    errors < ")[2].partition("\n\n")[0]
+    assert rooms == [f" {line.strip()}".replace(",", "") for line in f"errors < {said}".replace("\n", " ").split(" < ")]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [] == [room for line in ORDER[:-1] for room in line if not re.search(rf"\b{room}(\.py|/)", readme)]
 
 
 def test_the_readmes_recipe_is_a_recipe(tmp_path: Path) -> None:

@@ -104,16 +104,18 @@ def _names(folder: Path, run: Path) -> None:
     (folder / "encoder").symlink_to(run / "encoder")
     packs = {name: run / f"tasks/topic/pretrained/seed-{seed}.pack" for name, seed in (("a", 0), ("b", 1))}
     places = {"a.pack": "a", "triage.pack": "a", "topic.pack": "b", "b.pack": "b", "b/seed-0.pack": "b"}
-    places |= {"runs/triage/tasks/triage/best/seed-0.pack": "a", "FOLDER/a.pack": "a", "THIS.pack": "a"}
+    tasks = "bertwright-store/runs/recipe/tasks"
+    places |= {f"{tasks}/triage/given/seed-0.pack": "a", f"{tasks}/urgency/given/seed-0.pack": "b"}
+    places |= {"FOLDER/a.pack": "a", "THIS.pack": "a"}
     for place, name in places.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(packs[name], folder / place)
         files.write_json((folder / place).parent / "encoder.json", {"encoder": str((run / "encoder").resolve())})
     ramped = run / "exits/triage/pretrained/seed-0"
-    for place in ("MODEL", "runs/mine/exits/triage/given/seed-0", "exits/triage/given/seed-0"):
+    for place in ("MODEL", "bertwright-store/runs/recipe/exits/triage/given/seed-0", "exits/triage/given/seed-0"):
         shutil.copytree(ramped, folder / place)
     tuned = run / "tasks/triage/pretrained/seed-0"
-    for place in ("RUN", "model", "handed-on", "bertwright-store/runs/triage/tasks/triage/best/seed-0"):
+    for place in ("RUN", "model", "handed-on", f"{tasks}/triage/given/seed-0"):
         shutil.copytree(tuned, folder / place)
 
 

@@ -107,6 +107,18 @@ def test_a_report_that_came_alone_is_compared_without_rows(tmp_path: Path) -> No
     assert (0.5, "the store does not hold the answers to its rows") == (pair.difference, pair.why)
 
 
+def test_entries_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """A change of the first is seen beside the second; a loss may be a name alone."""
+    one, two = (
+        f"finetune:\n  trainable: [{{method: full, loss: poe, epochs: {epochs}}}, {{method: bitfit, epochs: 1}}, "
+        f"{{method: bitfit, layers: 1-2, epochs: {epochs}}}, {{method: bitfit, epochs: 2}}]\n"
+        for epochs in (3, 4)
+    )
+    found = compare_runs(finished(tmp_path / "a", [GOLD], recipe=one), finished(tmp_path / "b", [GOLD], recipe=two))
+    keys = ["finetune.trainable[full-poe].epochs", "finetune.trainable[bitfit 2].epochs"]
+    assert keys == [change.key for change in recipe_changes(found.a, found.b)]
+
+
 def test_settings_and_data_that_differ_are_named(tmp_path: Path) -> None:
     """Keys are whole, entries of lists have their names, and where a file lies is no difference."""
     same = "store: /x/store\nname: x\ntasks:\n- name: triage\n  train: /x/train.csv\n"

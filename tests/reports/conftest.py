@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertwright.reports.page import RunRecords
+from bertwright.reports.records import RunRecords
 
 MACHINE = {"cpu": "Example CPU @ 2.50GHz", "cores": 2, "memory_bytes": 8_200_000_000, "system": "Linux 6.1"}
 VERSIONS = {"bertwright": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "transformers": None}

@@ -128,7 +128,7 @@ def test_the_page_has_the_plot_and_escapes_the_rows(looked: RunRecords, tmp_path
     chart = reliability_chart(looked)
     assert chart is not None and "calibration error 10.0 points" in chart.svg
     assert ["scores", "reliability"] == [one.name for one in charts(looked)]
-    html = write_report(looked, tmp_path).html.read_text()
+    html = write_report(looked, tmp_path).read_text()
     assert "&lt;b&gt;one&lt;/b&gt;" in html and "<b>one</b>" not in html
     tasks, after = html.split('<section id="stages"')
     assert "calibration error" in tasks and "calibration error" not in after

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bertwright.reports.page import RunRecords, write_report
+from bertwright.reports.page import write_report
+from bertwright.reports.records import RunRecords
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Each frame tells how wide its page is, and how wide its widest part is that does not scroll inside itself.
@@ -27,7 +28,7 @@ onload = () => { for (const frame of document.querySelectorAll("iframe")) {
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to lay the page out; it is not installed here")
 def test_no_part_is_wider_than_a_phone_or_a_desk(whole_run: RunRecords, tmp_path: Path) -> None:
     """At 360 and 1200 pixels the page does not scroll sideways; what is wide scrolls inside its own frame."""
-    page = write_report(whole_run, tmp_path).html.read_text(encoding="utf-8")
+    page = write_report(whole_run, tmp_path).read_text(encoding="utf-8")
     frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{html.escape(page)}"></iframe>' for width in WIDTHS)
     (tmp_path / "frames.html").write_text(f"<!doctype html><body>{frames}{MEASURE}", encoding="utf-8")
     found = re.findall(r'title="(\d+) (\d+) (\d+)"', laid_out(tmp_path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment
 
 from bertwright.reports.marked_text import marked
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 
 
 def test_marks_stand_around_words_and_text_is_escaped() -> None:

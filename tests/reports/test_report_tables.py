@@ -13,8 +13,9 @@ from rich.cells import cell_len
 from bertwright.reports.answer import answer, notes
 from bertwright.reports.facts import encoder_facts, machine_facts, text_facts
 from bertwright.reports.records import DifferenceRow, RunRecords, stage_rows
+from bertwright.reports.redaction import without_examples
+from bertwright.reports.table import Table
 from bertwright.reports.tables import (
-    Table,
     difference_table,
     score_table,
     stage_table,
@@ -145,7 +146,7 @@ def test_facts_tell_text_encoder_and_machine(whole_run: RunRecords) -> None:
     assert "7,320,000" == text["tokens to train on"]
     assert "17" == text["bytes that are no UTF-8, replaced"]
     titles = [facts.title for facts in encoder_facts(whole_run)]
-    assert ["Pretraining", "Shape", "Proof of the saved folder", "Untrained encoder, for comparison"] == titles
+    assert ["Pretraining", "Shape", "Proof of the saved folder", "Encoder as it was drawn: untrained"] == titles
     (machine,) = machine_facts(whole_run)
     assert ("transformers", "not installed") in machine.pairs
 
@@ -206,3 +207,9 @@ def test_columns_line_up_in_any_script(rows: list[tuple[str, str]]) -> None:
 def test_numbers_are_written_as_people_do(expected: str, found: str) -> None:
     """Times, sizes and scores have their units; what is absent or undefined is no number."""
     assert expected == found
+
+
+def test_every_note_ends_once(whole_run: RunRecords) -> None:
+    """That of a report without examples too."""
+    for note in notes(without_examples(without(whole_run, notes=("2 files are not read",)))):
+        assert not note.endswith(".."), note

@@ -117,8 +117,8 @@ def test_v100_days_are_as_the_paper_counts_them() -> None:
     """ExtremeBERT: 8 RTX 3090 for 1.3 days are 10.4 V100-days (Pan et al. 2022, Table 1); an H200 has no factor."""
     assert 10.4 == pytest.approx(v100_days("NVIDIA GeForce RTX 3090", 8 * 1.3 * 24))
     assert 1.0 == pytest.approx(v100_days("Tesla V100-SXM2-16GB", 24.0))
-    assert v100_days("NVIDIA H200", 24.0) is None
-    assert v100_days("cpu", 24.0) is None
+    for other in ("NVIDIA H200", "NVIDIA GeForce RTX 3090 Ti", "Tesla V100S-PCIE-32GB", "cpu"):
+        assert v100_days(other, 24.0) is None
 
 
 def test_provenance_names_stages_and_files(whole_run: RunRecords) -> None:

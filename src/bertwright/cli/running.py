@@ -33,7 +33,6 @@ def carry_out(
     from bertwright.pipeline.smoke import smoke, stand_ins
     from bertwright.recipe.reading import load_recipe
     from bertwright.reports.tables import summary_lines
-    from bertwright.reports.ways_table import ways_table
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
@@ -49,8 +48,6 @@ def carry_out(
         return  # the first rank tells
     result = finish(result)
     lines = summary_lines(result.records)
-    if (ways := ways_table(result.records)).rows:
-        lines += ["", f"{ways.title}. {ways.caption}", *ways.lines()]
     lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
     rows = _decoded(result.folder / "rows", inspect) if inspect else []
     show(

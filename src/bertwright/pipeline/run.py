@@ -352,7 +352,7 @@ def _ways(path: Path, done: Mapping[str, Sealed]) -> dict[str, Any] | None:
 
 
 def _written(records: RunRecords, folder: Path, recipe: Recipe) -> Path:
-    return write_report(without_examples(records) if recipe.report == "no-examples" else records, folder).html
+    return write_report(without_examples(records) if recipe.report == "no-examples" else records, folder)
 
 
 def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = "") -> Path:

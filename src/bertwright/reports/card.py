@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from bertwright.pack_card import UNKNOWN
 from bertwright.reports.words import ABSENT, interval_text, metric_text, score_text, spread_text
 
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -55,7 +56,7 @@ class Card:
 
 def markdown(card: Card) -> str:
     """Return a card's page."""
-    named = card.license if card.license != "unknown" else "unknown: nobody named one, so ask before you use it"
+    named = card.license if card.license != UNKNOWN else "unknown: nobody named one, so ask before you use it"
     parts = [
         f"---\n{_front(card)}---",
         f"# {_cell(card.title)}",

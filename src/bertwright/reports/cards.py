@@ -13,6 +13,7 @@ from bertwright.reports.lineage import ancestors, encoder_of, family_of, given_n
 from bertwright.reports.loading import load_classifier, load_encoder
 from bertwright.reports.pack_cards import ONLY_HERE
 from bertwright.reports.words import plural
+from bertwright.stages.work import LEARNT_FROM
 
 CARD = "README.md"
 _SETTINGS = ("epochs", "batch", "learning_rate", "schedule", "max_length", "alpha", "beta")
@@ -166,4 +167,8 @@ def _scores_of(
         for part, by_metric in told["scores"].items()
         for metric, one in by_metric.items()
     )
-    return found, told["protocol"], [(part, "scored on", plural(rows[part], "row")) for part in told["scores"]]
+    return (
+        found,
+        told["protocol"],
+        [(part, "scored on", plural(rows[part], "row")) for part in told["scores"] if part != LEARNT_FROM],
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, count_text, metric_text, score_text, seconds_text
 
 _LONGEST = 120

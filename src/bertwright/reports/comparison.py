@@ -12,7 +12,7 @@ import yaml
 from bertwright.reports.cost import part_costs
 from bertwright.reports.provenance import SHORT, data_files
 from bertwright.reports.records import RunRecords, ScoreRow
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import (
     ABSENT,
     count_text,
@@ -82,7 +82,8 @@ def _flat(value: Any, key: str = "") -> dict[str, str]:
     if isinstance(value, Mapping):
         pairs = [(f"{key}.{name}" if key else str(name), one) for name, one in value.items()]
     elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-        pairs = [(f"{key}[{_entry(one, number)}]", one) for number, one in enumerate(value)]
+        names = [_entry(one, number) for number, one in enumerate(value)]
+        pairs = [(f"{key}[{_apart(names, number)}]", one) for number, one in enumerate(value)]
     else:
         plain = Path(value).name if isinstance(value, str) and value.startswith("/") else str(value)
         return {} if key in _OF_THE_PLACE else {key: plain}
@@ -94,8 +95,15 @@ def _entry(value: Any, number: int) -> str:
         return str(value)
     if "path" in value:
         return Path(str(value["path"])).name
-    loss = (value.get("loss") or {}).get("name")
+    loss = value.get("loss")
+    loss = loss["name"] if isinstance(loss, Mapping) else loss
     return str(value.get("name") or "-".join(filter(None, (value.get("method"), loss))) or number)
+
+
+def _apart(names: list[str], place: int) -> str:
+    """Return an entry's name, with a number where an earlier one has it too."""
+    again = names[:place].count(names[place])
+    return f"{names[place]} {again + 1}" if again else names[place]
 
 
 def data_changes(a: RunRecords, b: RunRecords) -> list[Change]:
@@ -214,10 +222,7 @@ def _costs(found: Comparison) -> Table:
 
 def summary_lines(found: Comparison) -> list[str]:
     """Return the comparison in lines for a terminal."""
-    lines = [answer(found)]
-    for table in tables(found):
-        lines += ["", f"{table.title}. {table.caption}" if table.caption else table.title, *table.lines()]
-    return lines
+    return [answer(found), *(line for table in tables(found) for line in table.told())]
 
 
 def numbers(found: Comparison) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, plural, seconds_text
 
-# V100-days of one device in one day. ExtremeBERT's comparison (Pan et al. 2022, Table 1) counts 8 RTX 3090 for 1.3 days
-# as 10.4 V100-days, one for one. Nobody published a factor for another device, and we make none up.
-V100_DAYS = {"V100": 1.0, "RTX 3090": 1.0}
+# A day of these is a V100-day: ExtremeBERT (Pan et al. 2022, Table 1) counts 8 RTX 3090 for 1.3 days as 10.4 of them.
+# Nobody published a factor for another device, and we make none up; an RTX 3090 Ti and a V100S are others.
+_COUNTED = re.compile(r"\b(V100|RTX 3090)\b(?! Ti)")
 _PUBLISHED = "BERT-base more than 64, ExtremeBERT's base 10.4, BERT-large more than 256, ExtremeBERT's large 27.2"
 
 _PARTS = {
@@ -62,8 +63,7 @@ def _hours(records: Sequence[Mapping[str, Any]]) -> float | None:
 
 def v100_days(device: str | None, hours: float | None) -> float | None:
     """Return device-hours as the papers count them; ``None`` where no factor was published."""
-    factor = next((factor for name, factor in V100_DAYS.items() if device and name in device), None)
-    return None if factor is None or hours is None else factor * hours / 24
+    return None if hours is None or not _COUNTED.search(device or "") else hours / 24
 
 
 def cost_table(run: RunRecords) -> Table:
@@ -75,7 +75,7 @@ def cost_table(run: RunRecords) -> Table:
             one.part,
             str(one.stages),
             seconds_text(one.seconds),
-            {None: "not recorded", "cpu": "processor core"}.get(one.device, one.device or ""),
+            _device_text(one.device),
             _hours_text(one.hours),
             _days_text(v100_days(one.device, one.hours)),
         )
@@ -85,10 +85,11 @@ def cost_table(run: RunRecords) -> Table:
         own = [one for one in costs if one.device == device]
         hours = [one.hours for one in own if one.hours is not None]
         whole = sum(hours) if len(hours) == len(own) else None
-        name = {None: "not recorded", "cpu": "processor core"}.get(device, device or "")
         seconds = seconds_text(sum(one.seconds for one in own))
         count = str(sum(one.stages for one in own))
-        cells.append(("in all", count, seconds, name, _hours_text(whole), _days_text(v100_days(device, whole))))
+        cells.append(
+            ("in all", count, seconds, _device_text(device), _hours_text(whole), _days_text(v100_days(device, whole)))
+        )
     strong = frozenset(place for place, row in enumerate(cells) if row[0] == "in all")
     return Table("Cost", columns, tuple(cells), _caption(run), frozenset({"stages", "time", *columns[4:]}), strong)
 
@@ -101,6 +102,10 @@ def _caption(run: RunRecords) -> str:
         "was published for other devices, so theirs are unknown. "
         f"{plural(len(run.stages), 'stage')}; what was taken from the store is counted with the time it once took."
     )
+
+
+def _device_text(device: str | None) -> str:
+    return "not recorded" if device is None else "processor core" if device == "cpu" else device
 
 
 def _hours_text(hours: float | None) -> str:

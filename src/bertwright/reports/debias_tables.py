@@ -10,10 +10,10 @@ import numpy as np
 from bertwright.reports.marked_text import marked
 from bertwright.reports.methods_tables import runs_by_label
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
-from bertwright.reports.words import count_text, metric_text, score_text, spread_text
+from bertwright.reports.table import Table
+from bertwright.reports.words import ABSENT, count_text, interval_text, metric_text, score_text, spread_text
+from bertwright.stages.work import LEARNT_FROM
 
-_ABSENT = "–"
 _LONGEST = 600  # letters of an example's text
 _PARTS = ("rho", "weight", "empty")
 
@@ -44,7 +44,7 @@ def _in_and_out(run: RunRecords, task: str) -> Table:
     """Return each variant's score on the headline's set, and on every other one, side by side."""
     for results in _evaluations(run, task):
         headline = results["headline"]["set"]
-        sets = [headline, *(name for name in results["sets"] if name not in (headline, "train"))]
+        sets = [headline, *(name for name in results["sets"] if name not in (headline, LEARNT_FROM))]
         metrics = {name: next(iter(results["variants"][0]["scores"][name])) for name in sets}
         columns = ("variant", *(f"{name} ({metric_text(metrics[name])})" for name in sets))
         rows = []
@@ -86,10 +86,10 @@ def _experts(run: RunRecords, task: str) -> Table:
                 (
                     one["expert"],
                     one["kind"],
-                    ", ".join(one["columns"] or ()) or _ABSENT,
-                    str(one["folds"] or _ABSENT),
+                    ", ".join(one["columns"] or ()) or ABSENT,
+                    str(one["folds"] or ABSENT),
                     f"{100 * seen['accuracy']:.1f}",
-                    "{:.1f} – {:.1f}".format(*(100 * side for side in seen["interval"])),
+                    interval_text(seen["interval"], "accuracy"),
                     *(f"{100 * share:.1f}" for share in shares),
                 )
             )
@@ -109,7 +109,7 @@ def _means(task: str, learnt: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tabl
         told = [one["against"] for one in runs]
         parts = [_mean([one.get(name) for one in told]) for name in _PARTS]
         losses = [_mean([one["losses"].get(name) for one in told]) for name in ("loss", *names)]
-        rows.append((label, *(_ABSENT if value is None else f"{value:.3f}" for value in (*parts, *losses))))
+        rows.append((label, *(ABSENT if value is None else f"{value:.3f}" for value in (*parts, *losses))))
     count = max((one["against"]["rows"] for runs in learnt.values() for one in runs), default=0)
     caption = (
         f"Means over {count_text(count)} training rows and all seeds, after training and without dropout. "
@@ -136,7 +136,7 @@ def _examples(title: str, learnt: Mapping[str, Sequence[Mapping[str, Any]]], key
                     one["gold"],
                     f"{one['answer']} ({one['p_main']:.2f})",
                     f"{one['expert_answer']} ({one['p_expert']:.2f})",
-                    *(f"{one[name]:.2f}" if name in one else _ABSENT for name in ("rho", "weight")),
+                    *(f"{one[name]:.2f}" if name in one else ABSENT for name in ("rho", "weight")),
                 )
             )
     caption += (
@@ -164,7 +164,7 @@ def shortcut_table(results: Mapping[str, Any]) -> Table:
             one["label"],
             count_text(one["rows"]),
             f"{100 * one['share']:.1f}",
-            "{:.1f} – {:.1f}".format(*(100 * side for side in one["interval"])),
+            interval_text(one["interval"], "accuracy"),
             f"{100 * one['base']:.1f}",
         )
         for one in results["shortcuts"]

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from bertwright.reports.drawing import COLOURS, DASHES, Chart, Draw, chart, plain_axes, style_of
 from bertwright.reports.exits_tables import Records, mean, ramps_by_label
 from bertwright.reports.records import RunRecords, variant_places
-from bertwright.reports.words import in_points, metric_text
+from bertwright.reports.words import metric_text, plotted
 
 _LINE = 0.13  # inches of a line of a legend
 _HEIGHT = 2.6  # inches, of each task
@@ -83,17 +83,13 @@ def _style(place: int) -> dict[str, Any]:
     return {"color": colour, "marker": mark, "markersize": 3, "linewidth": 1.2}
 
 
-def _scaled(value: float | None, metric: str) -> float:
-    return float("nan") if value is None else 100 * value if in_points(metric) else value
-
-
 def _curves(axes: Axes, found: Records, places: Mapping[str, int], ink: str) -> None:
     for label, name, style, seeds in _lines(found, places):
         curves = [one["sets"][name]["curve"] for one in seeds]
         metric = seeds[0]["sets"][name]["metric"]
         points = list(zip(*curves, strict=True))
         savings = [100 * float(np.mean([one["saving"] for one in point])) for point in points]
-        scores = [_scaled(mean([one["score"] for one in point]), metric) for point in points]
+        scores = [plotted(mean([one["score"] for one in point]), metric) for point in points]
         axes.plot(savings, scores, **style, label=f"{label}, {name}")
         axes.set_ylabel(metric_text(metric), color=ink)
     axes.set_xlabel("expected saving (%)", color=ink)
@@ -103,7 +99,7 @@ def _layers(axes: Axes, found: Records, places: Mapping[str, int], ink: str) -> 
     for label, name, style, seeds in _lines(found, places):
         metric = seeds[0]["sets"][name]["metric"]
         each = zip(*(one["sets"][name]["scores"] for one in seeds), strict=True)
-        scores = [_scaled(mean(list(layer)), metric) for layer in each]
+        scores = [plotted(mean(list(layer)), metric) for layer in each]
         axes.plot(seeds[0]["layers"], scores, **style, label=f"{label}, {name}")
         axes.set_ylabel(metric_text(metric), color=ink)
     axes.set_xlabel("layer", color=ink)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, count_text, metric_text, score_text
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]

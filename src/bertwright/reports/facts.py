@@ -109,7 +109,7 @@ def encoder_facts(run: RunRecords) -> list[Facts]:
             pairs += (("started from", "random weights"),)
         if record["kind"] == "pretrain" and results.get("utilisation") is None:
             pairs += (("share of this machine's matrix peak", "not measured"),)
-        title = "Pretraining" if record["kind"] == "pretrain" else "Untrained encoder, for comparison"
+        title = "Pretraining" if record["kind"] == "pretrain" else f"Encoder as it was drawn: {record['name']}"
         found.append(Facts(title, pairs))
         found += _nested("Shape", results.get("shape"))
         found += _nested("Proof of the saved folder", results.get("proof"))

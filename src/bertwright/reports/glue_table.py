@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
+from bertwright.reports.words import ABSENT, plural
 from bertwright.tasks.glue import TASKS, Average, averages
 
 _PARTS = {"dev": "", "dev_matched": "matched", "dev_mismatched": "mismatched"}
@@ -30,9 +31,9 @@ def glue_table(run: RunRecords) -> Table:
 
 def _caption(records: Sequence[Mapping[str, Any]]) -> str:
     counts = sorted({len(record["variants"][0]["seeds"]) for record in records})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    seeds = plural(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return (
-        f"On dev; means over {seeds} seeds. glue: nine columns of one metric each, as the papers count; glue_official: "
+        f"On dev; means over {seeds}. glue: nine columns of one metric each, as the papers count; glue_official: "
         "nine tasks, two-metric tasks and MNLI's halves averaged, as the leaderboard counts. "
         f"{'; '.join(sorted({row['protocol'] for record in records for row in record['variants'][:1]}))}."
     )
@@ -57,6 +58,6 @@ def _means(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _cells(variant: str, average: Average) -> tuple[str, ...]:
-    mean = "–" if average.value is None else f"{average.value:.1f}"
+    mean = ABSENT if average.value is None else f"{average.value:.1f}"
     each = ", ".join(f"{name} {value:.1f}" for name, value in average.columns.items())
     return average.name, variant, mean, each, ", ".join(average.missing)

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
-from bertwright.reports.words import bytes_text, count_text, interval_text, score_text
+from bertwright.reports.table import Table
+from bertwright.reports.words import ABSENT, bytes_text, count_text, interval_text, score_text
 
 NOISE = (
     " A key's movement is noise: softmax takes its bias out, so its gradient is rounding, which Adam makes into steps."
 )
-OUTSIDE = "–"
 
 
 def methods_tables(run: RunRecords, task: str) -> list[Table]:
@@ -32,7 +31,7 @@ def _parameters(run: RunRecords, task: str) -> Table:
             one["method"],
             *(count_text(one["counts"][part]) for part in ("body", "pooler", "head", "total")),
             f"{one['counts']['body'] / one['counts']['of']:.3%}",
-            bytes_text(one["pack_bytes"]) if "pack_bytes" in one else OUTSIDE,
+            bytes_text(one["pack_bytes"]) if "pack_bytes" in one else ABSENT,
         )
         for label, one in found.items()
     )
@@ -67,14 +66,15 @@ def _gaps(run: RunRecords, task: str) -> Table:
 
 def _changes(run: RunRecords, task: str) -> Table:
     """Return the bias terms by how far they moved, means over layers and seeds."""
-    columns = ("term", *(label for label, runs in runs_by_label(run, task).items() if runs[0].get("changes")))
-    noise = noise_of([one for runs in runs_by_label(run, task).values() for one in runs])
-    moved = [_by_term(runs) for runs in runs_by_label(run, task).values() if runs[0].get("changes")]
+    found = {label: runs for label, runs in runs_by_label(run, task).items() if runs[0].get("changes")}
+    columns = ("term", *found)
+    noise = noise_of([one for runs in found.values() for one in runs])
+    moved = [_by_term(runs) for runs in found.values()]
     names = sorted({name for one in moved for name in one}, key=lambda name: -max(one.get(name, 0.0) for one in moved))
     cells = tuple(
         (
             f"{name} (noise)" if name in noise else name,
-            *(f"{one[name]:.2e}" if name in one else OUTSIDE for one in moved),
+            *(f"{one[name]:.2e}" if name in one else ABSENT for one in moved),
         )
         for name in names
     )
@@ -118,7 +118,7 @@ def runs_by_label(run: RunRecords, task: str) -> dict[str, list[Mapping[str, Any
     """Return results of a task's runs by what their encoder and method are called together."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for record in run.of_kind("finetune"):
-        parts = record["name"].split("/")
-        if record["results"]["task"] == task and len(parts) == 4 and parts[3].startswith("seed-"):
-            found.setdefault(parts[2], []).append(record["results"])
+        label, seed = record["name"].split("/")[-2:]
+        if record["results"]["task"] == task and seed.startswith("seed-"):  # not the one that other tasks start from
+            found.setdefault(label, []).append(record["results"])
     return found

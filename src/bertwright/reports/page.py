@@ -21,37 +21,24 @@ from bertwright.reports.methods_tables import methods_tables
 from bertwright.reports.provenance import provenance_tables
 from bertwright.reports.records import RunRecords, difference_rows, group_rows, score_rows, stage_rows
 from bertwright.reports.rendering import render
+from bertwright.reports.table import Table
 from bertwright.reports.text_tables import text_tables
 from bertwright.reports.trade_off import models, trade_off_table
 from bertwright.reports.ways_table import ways_table
 from bertwright.reports.words import bytes_text, interval_text, large_text, metric_text, seconds_text, spread_text
 
-__all__ = ["ReportFiles", "RunRecords", "write_report"]
-
 FORMAT = 1
 """Version of ``report.json``."""
 
-# Tasks that get a card on top; the tables hold all of them.
-_CARDS = 3
+# Tasks that have a figure on top; the tables hold all of them.
+_ON_TOP = 3
 # Pictures that stand on top, and with the tasks; the others are of the encoder.
 _OVERVIEW = ("trade_off", "scores")
-_OF_TASKS = (
-    *("reliability", "changes", "guidance"),
-    *("exits", "exit_layers", "exit_shares", "exit_times"),
-)
+_OF_TASKS = ("reliability", "changes", "guidance", "exits", "exit_layers", "exit_shares", "exit_times")
 
 
 @dataclass(frozen=True)
-class ReportFiles:
-    """What ``write_report`` wrote: the page, the pictures, the numbers."""
-
-    html: Path
-    figures: tuple[Path, ...]
-    numbers: Path
-
-
-@dataclass(frozen=True)
-class Card:
+class KeyFigure:
     """One figure on top of the page: what it is, the figure, and what goes with it."""
 
     name: str
@@ -59,19 +46,19 @@ class Card:
     detail: str
 
 
-def write_report(run: RunRecords, folder: Path) -> ReportFiles:
+def write_report(run: RunRecords, folder: Path) -> Path:
     """Write ``report.html``, ``figures/*.png`` and ``report.json`` into a folder, over those of an earlier report.
 
-    Stages that are missing leave their parts out. Raises ``StoreError`` where the folder cannot be written.
+    Returns the page. Stages that are missing leave their parts out. ``StoreError`` where the folder cannot be written.
     """
     pictures = charts(run)
-    html, numbers, figures = folder / "report.html", folder / "report.json", folder / "figures"
-    files.write_json(numbers, _numbers(run))
-    with files.writing_folder(figures) as temporary:
+    html = folder / "report.html"
+    files.write_json(folder / "report.json", _numbers(run))
+    with files.writing_folder(folder / "figures") as temporary:
         for picture in pictures:
             files.write_bytes(temporary / f"{picture.name}.png", picture.png)
     files.write_text(html, page(run, pictures))
-    return ReportFiles(html, tuple(figures / f"{picture.name}.png" for picture in pictures), numbers)
+    return html
 
 
 def page(run: RunRecords, pictures: list[Chart]) -> str:
@@ -84,7 +71,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
         "page.html.jinja",
         run=run,
         answer=answer(run),
-        cards=cards(run),
+        key_figures=key_figures(run),
         notes=notes(run),
         overview=overview,
         trade_off=trade_off_table(run),
@@ -102,7 +89,7 @@ def page(run: RunRecords, pictures: list[Chart]) -> str:
     )
 
 
-def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
+def _task_tables(run: RunRecords, task: str) -> list[Table]:
     scores, differences = tables.score_table(run, task), tables.difference_table(run, task)
     more = (
         *debias_tables(run, task),
@@ -115,23 +102,25 @@ def _task_tables(run: RunRecords, task: str) -> list[tables.Table]:
     return [table for table in found if table.rows]
 
 
-def cards(run: RunRecords) -> list[Card]:
+def key_figures(run: RunRecords) -> list[KeyFigure]:
     """Return the figures that stand on top of the page."""
     found = [
-        Card(
+        KeyFigure(
             f"{row.task}: {metric_text(row.metric)} on {row.set}",
             spread_text(row.mean, row.deviation, row.metric),
             f"95 % {interval_text(row.interval, row.metric)}, {row.variant}" if row.interval else row.variant,
         )
-        for row in main_headlines(run)[:_CARDS]
+        for row in main_headlines(run)[:_ON_TOP]
     ]
     for record in run.of_kind("pretrain"):
         results = record["results"]
         start = f"from {results['first_held_out_loss']:.2f}, after {large_text(results['tokens'])} tokens"
-        found.append(Card("held-out loss (nats)", f"{results['held_out_loss']:.2f}", start))
+        found.append(KeyFigure("held-out loss (nats)", f"{results['held_out_loss']:.2f}", start))
     if run.stages:
         peak = max(record.get("peak_memory_bytes") or 0 for record in run.stages)
-        found.append(Card("work of all stages", seconds_text(run.seconds()), f"at most {bytes_text(peak)} of memory"))
+        found.append(
+            KeyFigure("work of all stages", seconds_text(run.seconds()), f"at most {bytes_text(peak)} of memory")
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT
 
 SHORT = 12

@@ -19,7 +19,7 @@ _OF_ROWS = {
     "shortcuts": [],  # words that give a label away
     "advice": "What was found is left out of this report.",
 }
-_NOTE = "Rows and words of the data are left out of this report, as was asked; the records in the store hold them."
+_NOTE = "Rows and words of the data are left out of this report, as was asked; the records in the store hold them"
 
 
 def without_examples(run: RunRecords) -> RunRecords:

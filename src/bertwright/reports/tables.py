@@ -1,12 +1,10 @@
-"""Tables of a run, as plain strings: the page and the terminal print the same ones."""
+"""Tables of scores, groups, differences, stages and trainings, and a run in lines for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-from rich.cells import cell_len
 
 from bertwright.reports.answer import answer, notes
 from bertwright.reports.records import (
@@ -20,10 +18,13 @@ from bertwright.reports.records import (
     score_rows,
     stage_rows,
 )
+from bertwright.reports.table import Table
+from bertwright.reports.ways_table import ways_table
 from bertwright.reports.words import (
     ABSENT,
     bytes_text,
     count_text,
+    in_points,
     interval_text,
     metric_text,
     plural,
@@ -42,55 +43,14 @@ _REUSE = "Reused: the stage was finished before and taken from the store as it w
 _TIME = ("stage", "time", "forecast", "ratio", "began", "this time")
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table with its heading, its rows of strings, and a caption that says what the numbers are.
-
-    ``numeric`` names the columns that are set to the right; ``strong`` the rows that a reader looks for first.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-    numeric: frozenset[str] = frozenset()
-    strong: frozenset[int] = frozenset()
-
-    def only(self, columns: Sequence[str]) -> Table:
-        """Return the table with those of the named columns that it has."""
-        places = [place for place, name in enumerate(self.columns) if name in columns]
-        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
-        return replace(self, columns=tuple(self.columns[place] for place in places), rows=rows)
-
-    def lines(self) -> list[str]:
-        """Return the table as lines of text, columns lined up by what a terminal shows."""
-        cells = [self.columns, *self.rows]
-        widths = [max(cell_len(row[place]) for row in cells) for place in range(len(self.columns))]
-        return [
-            "  ".join(
-                _padded(text, width, right=name in self.numeric)
-                for text, width, name in zip(row, widths, self.columns, strict=True)
-            ).rstrip()
-            for row in cells
-        ]
-
-
-def _padded(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - cell_len(text))
-    return space + text if right else text + space
-
-
 def summary_lines(run: RunRecords) -> list[str]:
-    """Return the run in lines for a terminal: the answer, headline scores, differences, stages, notes."""
-    lines = [run.name, answer(run)]
+    """Return the run in lines for a terminal: answer, headline scores, differences, stages, notes, measured ways."""
     groups = [table for task in task_names(run) for table in group_tables(run, task, most=_GROUPS_IN_BRIEF)]
     tables = [headline_table(run), headline_differences(run), *groups, stage_table(run).only(_STAGES_IN_BRIEF)]
-    for table in tables:
-        if table.rows:
-            lines += ["", f"{table.title}. {table.caption}" if table.caption else table.title, *table.lines()]
+    lines = [run.name, answer(run), *(line for table in tables for line in table.told())]
     if found := notes(run):
         lines += ["", "Notes", *(f"- {note}" for note in found)]
-    return lines
+    return lines + ways_table(run).told()
 
 
 def task_names(run: RunRecords) -> list[str]:
@@ -204,7 +164,7 @@ def _what(rows: Sequence[ScoreRow]) -> str:
     chosen = "one setting tried" if tried == 1 else f"up to {plural(tried, 'setting')} tried"
     protocols = " and ".join(sorted({row.protocol for row in rows if row.protocol}))
     protocol = f" Protocol: {protocols}." if protocols else ""
-    scale = "" if all(row.metric.endswith("error") for row in rows) else " Scores are in points of 100."
+    scale = " Scores are in points of 100." if any(in_points(row.metric) for row in rows) else ""
     return (
         f"Mean and standard deviation over {plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))}) on {places}; "
         f"95 % interval of the mean by Student's t; {chosen}.{protocol} "
@@ -311,8 +271,7 @@ def training_table(run: RunRecords, task: str) -> Table:
             setting = ", ".join(
                 f"{key.replace('_', ' ')} {_value(value)}" for key, value in (results.get("settings") or {}).items()
             )
-            parts = record["name"].split("/")
-            label = parts[2] if len(parts) == 4 else results["variant"]
+            label = record["name"].split("/")[-2]
             groups.setdefault((label, results["method"], setting), []).append(results)
     numbers = ("runs", "steps", "rows", "rows cut", "train loss", "rows/s", "time")
     columns = ("variant", "method", "settings", "trained parameters", *numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bertwright.reports.records import RunRecords
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import bytes_text, count_text
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from bertwright.reports.exits_tables import mean, ramps_by_label
 from bertwright.reports.methods_tables import runs_by_label
 from bertwright.reports.records import RunRecords, ScoreRow, score_rows
-from bertwright.reports.tables import Table
+from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, bytes_text, count_text, metric_text, score_text, spread_text
+from bertwright.stages.work import LEARNT_FROM
 
 # Sets that come from where the training rows come from; all others count as out of distribution.
-_USUAL = ("train", "dev", "test", "dev_matched", "test_matched", "validation", "rows learnt from")
+_USUAL = ("train", "dev", "test", "dev_matched", "test_matched", "validation", LEARNT_FROM)
 _WEIGHTS = "model/model.safetensors"
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from bertwright.reports.drawing import Chart, chart, plain_axes, style_of
 from bertwright.reports.records import RunRecords, variant_places
 from bertwright.reports.trade_off import Model, models
-from bertwright.reports.words import in_points, large_text, metric_text
+from bertwright.reports.words import large_text, metric_text, plotted
 
 _MOST = 6  # tasks that are drawn; the table has all
 _HEIGHT = 2.0  # inches of a task
@@ -64,16 +64,12 @@ def _caption(left: int) -> str:
     )
 
 
-def _scaled(value: float | None, metric: str) -> float:
-    return float("nan") if value is None else 100 * value if in_points(metric) else value
-
-
 def _point(axes: Axes, x: float, one: Model, place: int) -> None:
     """Draw a model's score, and those out of distribution straight below or above it."""
     colour, mark = style_of(place)
     whole: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": "none"}
-    axes.plot([x], [_scaled(one.quality, one.metric)], markersize=6, **whole)
-    scores = [_scaled(score, metric) for metric, score in one.robustness.values()]
+    axes.plot([x], [plotted(one.quality, one.metric)], markersize=6, **whole)
+    scores = [plotted(score, metric) for metric, score in one.robustness.values()]
     axes.plot([x] * len(scores), scores, markersize=6, markerfacecolor="none", **whole)
 
 
@@ -85,7 +81,7 @@ def _by_parameters(axes: Axes, found: Sequence[Model], places: Mapping[str, int]
         # Models that train the same number of parameters stand beside each other.
         x = counts[number] * _BESIDE ** (counts[:number].count(counts[number]) - (counts.count(counts[number]) - 1) / 2)
         if one.interval is not None:
-            ends = [_scaled(end, one.metric) for end in one.interval]
+            ends = [plotted(end, one.metric) for end in one.interval]
             axes.plot([x, x], ends, color=style_of(places[one.variant])[0], linewidth=1.4, alpha=0.6)
         _point(axes, x, one, places[one.variant])
     axes.set_xscale("log")
@@ -106,9 +102,9 @@ def _by_layers(axes: Axes, found: Sequence[Model], places: Mapping[str, int], in
         shares = [100 * one.layers for one in own]
         for one, share in zip(own, shares, strict=True):
             _point(axes, share, one, places[variant])
-        axes.plot(shares, [_scaled(one.quality, one.metric) for one in own], color=colour, linewidth=1.2)
+        axes.plot(shares, [plotted(one.quality, one.metric) for one in own], color=colour, linewidth=1.2)
         for name in own[-1].robustness:
-            scores = [_scaled(one.robustness.get(name, ("", None))[1], one.metric) for one in own]
+            scores = [plotted(one.robustness.get(name, ("", None))[1], one.metric) for one in own]
             axes.plot(shares, scores, color=colour, linewidth=1.0, linestyle="--")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("layers run (%)", color=ink)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 ABSENT = "–"
 """Stands where there is nothing to say: not measured, not forecast, only one seed."""
 
-METRIC_NAMES = {
+_METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1": "F1",
     "macro_f1": "macro F1",
@@ -61,12 +61,17 @@ def ratio_text(fact: float | None, forecast: float | None) -> str:
 
 def metric_text(metric: str) -> str:
     """Return a metric's name as a reader knows it."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+    return _METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
 def in_points(metric: str) -> bool:
     """Whether a metric is written in points of 100."""
     return not metric.endswith(("error", "loss"))
+
+
+def plotted(value: float | None, metric: str) -> float:
+    """Return a score as an axis has it, in points where they are written so; NaN where it is undefined."""
+    return float("nan") if value is None else 100 * value if in_points(metric) else value
 
 
 def score_text(value: float | None, metric: str, *, signed: bool = False) -> str:

@@ -21,7 +21,7 @@ from bertwright.pack_card import Data, PackCard, SeedScores
 from bertwright.stages.expert_scores import figure_of, measured_experts
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.packs import place
-from bertwright.stages.work import EXPERT_OF, PACK, Work
+from bertwright.stages.work import EXPERT_OF, LEARNT_FROM, PACK, Work
 from bertwright.tasks.insight import insight
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score
@@ -42,8 +42,6 @@ class _Answered:
 
 
 _Seeds = Mapping[int, _Answered]
-TRAIN = "rows learnt from"
-"""The set of rows that were learnt from; no file's name in a recipe."""
 ENCODER_OF = "encoder of "
 _SEEN_ROWS = 2000
 
@@ -58,7 +56,7 @@ def evaluate(work: Work) -> dict[str, Any]:
     sets = {name: scored_set(task, labels, name, read_set(task, name)) for name in paths}
     headline = headline_set({name: path for name, path in paths.items() if task.form(name).known is None} or paths)
     if work.options["score_train"]:
-        sets |= {TRAIN: scored_set(_of_rows(task), labels, TRAIN, _some_of(learnt_from))}
+        sets |= {LEARNT_FROM: scored_set(_of_rows(task), labels, LEARNT_FROM, _some_of(learnt_from))}
     answered: dict[str, dict[str, dict[int, _Answered]]] = {}
     runs = {role: folder for role, folder in work.inputs.items() if not role.startswith((ENCODER_OF, EXPERT_OF))}
     for number, (role, folder) in enumerate(runs.items()):
@@ -174,7 +172,7 @@ def _card(work: Work, found: pack.Pack, told: Mapping[str, Any], sets: Mapping[s
     if found.card is None:
         return None
     data = tuple(
-        Data(work.paths[f"set {name}"].name, name, len(one.rows)) for name, one in sets.items() if name != TRAIN
+        Data(work.paths[f"set {name}"].name, name, len(one.rows)) for name, one in sets.items() if name != LEARNT_FROM
     )
     scores = tuple(
         SeedScores(
@@ -195,16 +193,16 @@ def _card(work: Work, found: pack.Pack, told: Mapping[str, Any], sets: Mapping[s
 
 def _gap(sets: Mapping[str, ScoredSet], by_set: Mapping[str, _Seeds], headline: str) -> dict[str, Any]:
     """Summarise over seeds how much better a run does on rows that it learnt from than on the headline's."""
-    metric = sets[TRAIN].form.metrics[0]
+    metric = sets[LEARNT_FROM].form.metrics[0]
     means, each = {}, []
-    for key, name in (("seen", TRAIN), ("unseen", headline)):
+    for key, name in (("seen", LEARNT_FROM), ("unseen", headline)):
         means[key] = {seed: sets[name].score(metric, one.answers) for seed, one in by_set[name].items()}
     for seed, seen in means["seen"].items():
         pair = (seen, means["unseen"][seed])
         undefined = next((score for score in pair if score.value is None), None)
         each.append(undefined or Score(pair[0].value - pair[1].value, None))  # type: ignore[operator]
     told = {key: _summary(list(scores.values()))["mean"] for key, scores in means.items()}
-    return {"metric": metric, "set": headline, "rows": len(sets[TRAIN].rows), **told, **_summary(each)}
+    return {"metric": metric, "set": headline, "rows": len(sets[LEARNT_FROM].rows), **told, **_summary(each)}
 
 
 def headline_set(sets: Mapping[str, Path]) -> str:

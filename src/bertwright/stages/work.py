@@ -21,6 +21,8 @@ SIGNALS = "signals.parquet"
 """The file of an expert's signals."""
 EXPERT_OF = "expert "
 """Begin of the role of an expert that is measured with a task's runs; its encoder and name follow."""
+LEARNT_FROM = "rows learnt from"
+"""The set of training rows that are scored too; no file's name in a recipe."""
 
 
 def model_at(share: float) -> str:
