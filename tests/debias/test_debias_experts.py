@@ -204,7 +204,15 @@ def test_files_that_are_no_experts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found the arrays logits, and ids, labels is missing"):
         read_expert(path, LABELS)
     np.savez(path, ids=["a"], logits=np.zeros((2, 2)), labels=list(LABELS))
-    with pytest.raises(DataError, match=r"found logits of shape \(2, 2\) .* expected numbers of shape \(1, 2\)"):
+    with pytest.raises(
+        DataError, match=r"found logits of shape \(2, 2\) .* for ids of shape \(1,\) .*a row for each id"
+    ):
+        read_expert(path, LABELS)
+    np.savez(path, ids="a", logits=np.zeros((1, 2)), labels=list(LABELS))
+    with pytest.raises(DataError, match=r"for ids of shape \(\) and labels of shape \(2,\)"):
+        read_expert(path, LABELS)
+    np.savez(path, ids=[], logits=np.zeros((0, 2)), labels=list(LABELS))
+    with pytest.raises(DataError, match="has no rows; expected a row: id"):
         read_expert(path, LABELS)
     np.savez(path, ids=["a"], logits=np.zeros((1, 2)), labels=["NEI", "SUPPORTS"])
     with pytest.raises(DataError, match="found the labels NEI, SUPPORTS, expected REFUTES, SUPPORTS"):

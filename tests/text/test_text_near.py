@@ -50,17 +50,17 @@ def test_the_estimate_is_near_the_true_similarity() -> None:
 
 
 def test_groups_keep_their_first() -> None:
-    """Of documents that are alike, directly or through others, the first stays; parts and absent ones are heeded."""
+    """Of documents that are alike, directly or through others, the first stays; absent ones are heeded."""
     base = np.arange(1, near.PLACES + 1, dtype=np.uint32)
     like, chained, other = base.copy(), base.copy(), base + 10_000
     like[:20] += 500
     chained[:40] += 500
-    parts = [np.stack([other, base]), np.stack([like, chained, np.zeros_like(base), base])]
+    signatures = np.stack([other, base, like, chained, np.zeros_like(base), base])
     there = np.ones(6, dtype=bool)
-    assert [0, 1, 1, 1, 4, 1] == near.find_near(parts, there, least=0.8).tolist()
+    assert [0, 1, 1, 1, 4, 1] == near.find_near(signatures, there, least=0.8).tolist()
     there[1] = False
-    assert [0, 1, 2, 2, 4, 2] == near.find_near(parts, there, least=0.8).tolist()
-    assert [0, 1, 2, 3, 4, 5] == near.find_near(parts, there & (np.arange(6) != 5), least=0.95).tolist()
+    assert [0, 1, 2, 2, 4, 2] == near.find_near(signatures, there, least=0.8).tolist()
+    assert [0, 1, 2, 3, 4, 5] == near.find_near(signatures, there & (np.arange(6) != 5), least=0.95).tolist()
 
 
 def prepare(folder: Path, found: list[list[str]], **changes: Any) -> Summary:

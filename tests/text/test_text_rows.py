@@ -157,7 +157,7 @@ def test_repeats_are_those_of_a_dictionary(parts: list[list[int]], memory: int) 
     """Whatever the parts and however little memory, what a dictionary would find is found, with the first of each."""
     values = hashes(10, seed=1)
     found = np.arange(sum(map(len, parts)))
-    mark_repeats([values[part].reshape(-1, 2) for part in parts], found, memory=memory)
+    mark_repeats(lambda: (values[part].reshape(-1, 2) for part in parts), found, memory=memory)
     first: dict[int, int] = {}
     values_in_order = [value for part in parts for value in part]
     expected = [first.setdefault(value, number) for number, value in enumerate(values_in_order)]

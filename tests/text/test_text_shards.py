@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.processes import Processes
-from bertwright.text import encoded_parts
+from bertwright.text import encoded_parts, shards
 from bertwright.text import engine as engine_module
 from bertwright.text.corpus import Choices
 from bertwright.text.documents import Troubles, documents
@@ -266,6 +267,22 @@ def test_rows_are_the_same_in_any_number_of_shards(tmp_path: Path) -> None:
         many.ids("train", np.array([0, one.rows("train")]))
     for entry in json.loads((tmp_path / "b" / "rows" / "manifest.json").read_text())["shards"]:
         assert entry["checksum"] == files.checksum(tmp_path / "b" / "rows" / entry["name"])
+
+
+def test_a_corpus_may_have_more_files_than_can_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the parts, looked through for repeats of both kinds, nor the shards are all open at once."""
+    monkeypatch.setattr(shards, "_MOST_MAPPED", 8)
+    for number in range(150):
+        files.write_text(tmp_path / "texts" / f"{number}.txt", TEXTS[number % 8] + f" {LETTERS[number % 7]}" * number)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, before[1]))
+    try:
+        prepare_source(tmp_path, tmp_path / "texts", near=0.99, shard_bytes=32)
+        rows = Shards(tmp_path / "rows")
+        assert rows.rows("train") > 128
+        rows.ids("train", np.arange(rows.rows("train")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_single_document_is_cut(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,3 +27,14 @@ def test_runs_are_those_of_the_words(documents: list[list[str]], count: int) -> 
     assert len(set(flat)) == len(np.unique(found.hashes))
     assert len(flat) == len(found.hashes)
     assert len(set(zip(flat, found.hashes.tolist(), strict=True))) == len(set(flat))
+
+
+@pytest.mark.parametrize(("kind", "size", "sign"), [("wordpiece", 30, "\u0120"), ("bpe", 276, "##")])
+def test_signs_that_mark_words_elsewhere_are_ordinary_text(kind: str, size: int, sign: str) -> None:
+    """A piece ## of byte-level BPE, and a letter \u0120 in WordPiece, change nothing of where words begin."""
+    tokenizer = train_tokenizer(["## \u0120 the catfish ## ####"] * 30, kind=kind, vocabulary=size, lowercase=False)
+    assert sign in tokenizer.pieces()
+    [ids] = tokenizer.encode(["the catfish the catfish"])
+    found = Shingler(tokenizer, 1).of(np.array(ids, dtype=np.uint16), np.array([len(ids)]))
+    assert [4] == found.counts.tolist()
+    assert 4 - (kind == "bpe") == np.count_nonzero(~tokenizer.inside_words()[ids])

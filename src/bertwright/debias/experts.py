@@ -111,6 +111,8 @@ def read_expert(
         ids, found = _npz(path, labels)
     else:
         ids, found, others = _table(path, labels, columns or {})
+    if not ids:
+        raise DataError(f"{path} has no rows; expected {_EXAMPLE}")
     if len(set(ids)) < len(ids):
         raise DataError(f"{path}: {len(ids) - len(set(ids)):,} id(s) stand there twice; expected each row once")
     if not np.isfinite(found).all():
@@ -161,8 +163,6 @@ def _table(
         except (TypeError, ValueError, OverflowError):
             shown = ", ".join(f"{name}: {row[name]!r}" for name in names)
             raise DataError(f"{path}, row {number}: found {shown}, expected a number for each label") from None
-    if not ids:
-        raise DataError(f"{path} has no rows; expected {_EXAMPLE}")
     others = [name for name in heading.names if name not in ("id", *names)]
     return tuple(ids), np.array(rows, dtype=np.float64), others
 
@@ -188,10 +188,11 @@ def _npz(path: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray
         raise DataError(
             f"{path}: not a readable npz file of plain arrays ({error}); write it with numpy.savez"
         ) from None
-    order = label_order([str(name) for name in names], labels, path)
-    if logits.ndim != 2 or logits.shape != (len(ids), len(names)) or logits.dtype.kind not in "fiu":
+    shapes = (ids.ndim, names.ndim) == (1, 1) and logits.shape == ids.shape + names.shape
+    if not shapes or logits.dtype.kind not in "fiu":
         raise DataError(
-            f"{path}: found logits of shape {logits.shape} and type {logits.dtype}, expected numbers of shape "
-            f"{(len(ids), len(names))}: a row for each id, a column for each label"
+            f"{path}: found logits of shape {logits.shape} and type {logits.dtype} for ids of shape {ids.shape} and "
+            f"labels of shape {names.shape}; expected numbers: a row for each id, a column for each label"
         )
+    order = label_order([str(name) for name in names], labels, path)
     return tuple(str(one) for one in ids.tolist()), logits.astype(np.float64)[:, order]

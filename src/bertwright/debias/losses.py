@@ -144,14 +144,14 @@ def reweight(
 ) -> RowLosses:
     """Cross entropy times ``(1 - q) ** theta``, q being what the expert gives the gold label (Utama et al. 2020).
 
-    Weights are divided by their mean: that over the training set (``scale`` "set": ``mean_weight``, so that
-    micro-batches sum up to their step), or over these rows ("batch", as published; each micro-batch has its own).
+    Weights are divided by a mean: by ``mean_weight``, that of ``1 - q`` over the training set (``scale`` "set", so that
+    micro-batches sum up to their step), or by their own over these rows ("batch", as published).
     """
     weight = (-torch.expm1(_gold(_log(expert).detach(), labels))) ** theta
     plain = -_gold(_log(logits), labels)
-    mean = weight.mean() if scale == "batch" else torch.as_tensor(mean_weight, dtype=weight.dtype)
     # An expert that is certain and right about every row leaves nothing to learn.
-    weight = weight / mean.clamp_min(torch.finfo(weight.dtype).tiny)
+    tiny = torch.finfo(weight.dtype).tiny
+    weight = weight / (weight.mean().clamp_min(tiny) if scale == "batch" else mean_weight)
     return _rows(weight * plain, ce=plain, weight=weight)
 
 

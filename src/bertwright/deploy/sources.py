@@ -10,7 +10,7 @@ from bertwright.deploy.graphs import Source
 from bertwright.deploy.layout import Layout
 from bertwright.encoder.biases import locate
 from bertwright.encoder.families import Loaded
-from bertwright.encoder.packed import backbone_of, head_layers
+from bertwright.encoder.packed import backbone_of, head_tensors
 from bertwright.pack import Backbone
 
 BIASES = "biases"
@@ -31,7 +31,7 @@ def deployable(loaded: Loaded, tokenizer: str) -> Deployable:
     backbone = backbone_of(loaded, tokenizer)
     layout = Layout(backbone)
     arrays = {name: value.detach().cpu().numpy() for name, value in loaded.encoder.state_dict().items()}
-    head = {f"head.{name}": value.detach().cpu().numpy() for name, value in head_layers(loaded).items()}
+    head = {f"head.{name}": value.detach().cpu().numpy() for name, value in head_tensors(loaded).items()}
     named = {f"encoder.{name}": value for name, value in arrays.items()} | head
     biases = np.empty(layout.total, dtype=np.float32)
     for term in layout.terms:

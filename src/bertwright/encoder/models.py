@@ -82,15 +82,12 @@ def build_classifier(
     head of a task learnt ``before`` gives all but its last layer (Phang et al. 2018).
     """
     head = initialise(empty(ClassificationHead, config, classes), seed=seed)
-    if before is not None:
-        head.dense.load_state_dict(before.dense.state_dict())
-        head.norm.load_state_dict(before.norm.state_dict())
-        return Classifier(encoder or initialise(empty(Encoder, config), seed=seed), head)
-    if pooler is not None:
+    learnt = before or (masked_lm_head if config.family == "modern" else None)
+    if learnt is not None:
+        head.dense.load_state_dict(learnt.dense.state_dict())
+        head.norm.load_state_dict(learnt.norm.state_dict())
+    elif pooler is not None:
         head.dense.load_state_dict(pooler.state_dict())
-    if config.family == "modern" and masked_lm_head is not None:
-        head.dense.load_state_dict(masked_lm_head.dense.state_dict())
-        head.norm.load_state_dict(masked_lm_head.norm.state_dict())
     return Classifier(encoder or initialise(empty(Encoder, config), seed=seed), head)
 
 

@@ -118,7 +118,7 @@ def fold(loaded: Loaded, pack: Pack, *, tokenizer: str, scale: float = 1.0) -> C
     encoder = copy.deepcopy(loaded.encoder).eval()
     rotated = loaded.config.family == "modern"
     deltas = {key: value for key, value in pack.biases.items() if rotated or not key.endswith(".key")}
-    own = {name: value.clone() for name, value in head_layers(loaded).items()}
+    own = {name: value.clone() for name, value in head_tensors(loaded).items()}
     model = Classifier(encoder, _head(pack, loaded, own, _scale(scale), _CPU, torch.float32)).eval()
     parameters = dict(encoder.named_parameters())
     with torch.no_grad():
@@ -166,7 +166,7 @@ class Resident:
         self._own = tuple(slot["bias"] for slot in self._slots)
         self._sizes = [len(bias) for bias in self._own if bias is not None]
         # One copy of a dense layer that came with the encoder, for all packs that did not change it.
-        self._came = {name: value.to(device, dtype) for name, value in head_layers(loaded).items()}
+        self._came = {name: value.to(device, dtype) for name, value in head_tensors(loaded).items()}
         self._packs: dict[str, _Ready] = {}
         self._models: dict[str, Classifier] = {}
         self._rows: RowEncoder | None = None
@@ -265,10 +265,10 @@ class Resident:
 
 def _tensors(loaded: Loaded) -> dict[str, Tensor]:
     """Return all tensors of a backbone: the encoder's under their names, a head's under ``head.``."""
-    return dict(loaded.encoder.state_dict()) | {f"head.{name}": v for name, v in head_layers(loaded).items()}
+    return dict(loaded.encoder.state_dict()) | {f"head.{name}": v for name, v in head_tensors(loaded).items()}
 
 
-def head_layers(loaded: Loaded) -> dict[str, Tensor]:
+def head_tensors(loaded: Loaded) -> dict[str, Tensor]:
     """Return the tensors of a head's layers that came with an encoder, by their names inside a head."""
     return {
         f"{part}.{name}": v for part, module in loaded.head_layers.items() for name, v in module.state_dict().items()
@@ -328,7 +328,7 @@ def _head(
         if name in pack.head:
             value = _tensor(pack.head[name]).to(device, dtype)
         elif f"head.{name}" in deltas:
-            exact = head_layers(loaded)[name] + scale * _tensor(deltas[f"head.{name}"])
+            exact = head_tensors(loaded)[name] + scale * _tensor(deltas[f"head.{name}"])
             value = exact.to(device, dtype)
         else:
             value = came[name]

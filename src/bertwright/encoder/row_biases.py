@@ -88,7 +88,7 @@ def _given(bias: Tensor | None) -> Tensor:
 
 
 class RowEncoder:
-    """An encoder's twin that takes a bias for each row: ``forward(ids, mask, segments, biases)``.
+    """An encoder's twin that takes biases for each row.
 
     The twin runs the encoder's own code on other layers, so that ordinary passes pay nothing for it.
     """

@@ -25,7 +25,6 @@ from bertwright.tasks.metrics import METRICS
 
 _POINTS = 60
 _DRAWS = 400
-_MOST_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ class Promise:
 
     ``basis`` is "certified" (exact tests), "bound" (chosen by cost, its risk bounded for all candidates at once),
     "estimate" (bootstrap of a metric) or "uncertified". ``losses`` of ``rows`` were right in full and wrong at the
-    exit; ``bound`` is what the drop stays below with probability 1 - ``delta`` (nothing for "uncertified"). ``needed``
-    are the rows that would do. ``saving`` is expected, in the costs that were given; ``counts`` (E,) are the rows that
-    left at each exit, for the drift check.
+    exit; ``bound`` is what the drop stays below with probability 1 - ``delta`` (nothing for "uncertified"; for
+    "certified" ``max_drop``, since a closer one would not hold for a policy that the same rows chose). ``needed`` are
+    the rows that would do. ``saving`` is expected, in the costs that were given; ``counts`` (E,) are the rows that left
+    at each exit, for the drift check.
     """
 
     policy: Policy
@@ -94,7 +94,9 @@ def rows_needed(max_drop: float, delta: float, losses: int = 0) -> int:
     """Return the fewest rows that certify ``max_drop`` with so many losses: 598 for none, 0.5 % and delta 0.05."""
     if losses == 0:
         return math.ceil(math.log(delta) / math.log1p(-max_drop))
-    low, high = losses, _MOST_ROWS
+    low, high = losses, 2 * losses
+    while scipy.stats.binom.cdf(losses, high, max_drop) > delta:
+        low, high = high, 2 * high
     while low + 1 < high:
         middle = (low + high) // 2
         if scipy.stats.binom.cdf(losses, middle, max_drop) <= delta:
@@ -245,7 +247,7 @@ def _certified(
         f"{policy.text} has an expected saving of {saving:.1%}. {_seen(losses, every.rows)}; certified: with "
         f"probability {1 - delta:.3g} at most {max_drop:.2%} of such rows are lost."
     )
-    known: dict[str, Any] = {"max_drop": max_drop, "losses": losses, "bound": risk_bound(losses, every.rows, delta)}
+    known: dict[str, Any] = {"max_drop": max_drop, "losses": losses, "bound": max_drop}
     return _promise(every, policy, exits, "certified", sentence, saving, delta=delta, **known)
 
 
@@ -315,7 +317,7 @@ def _estimated(
         f"most {bound:.4f} in {1 - delta:.3g} of {_DRAWS} samples."
     )
     basis = "uncertified" if best is None else "estimate"
-    known: dict[str, Any] = {"metric": metric, "max_drop": max_drop, "bound": bound}
+    known: dict[str, Any] = {"metric": metric, "max_drop": max_drop, "bound": None if best is None else bound}
     return _promise(every, policies[place], exits[place], basis, sentence, saving, delta=delta, **known)
 
 

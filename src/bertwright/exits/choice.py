@@ -25,8 +25,8 @@ def by_score(
     """Choose the policy that saves most of those whose score on these rows falls by at most ``max_drop``.
 
     ``score(exits)`` is the metric's value where row i leaves at ``exits[i]``, (n,). Xin et al. 2020 (DeeBERT) choose
-    three thresholds so, on dev. ``InputError`` where the score of the whole model is undefined, or no policy is good
-    enough.
+    three thresholds so, on dev. Where no policy is good enough it is the strictest, and the sentence says so.
+    ``InputError`` where the score of the whole model is undefined.
     """
     found = every.leaving(policies)
     full = score(np.full(every.rows, len(every.layers) - 1))

@@ -190,7 +190,6 @@ def cleaned(job: PartJob, troubles: Troubles, seen: Callable[[str], None] = igno
 
     ``seen`` is shown each one as it stands in its file.
     """
-
     return _batches(
         job.cleaning.documents(
             job.file,

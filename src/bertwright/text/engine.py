@@ -71,12 +71,13 @@ class Engine:
         return "tokenizers" if self._fast is None else "tokie"
 
     def prove(self, sample: Sequence[str]) -> None:
-        """Compare both libraries on some texts and give tokie up where they differ."""
+        """Compare both libraries on some texts that tokie would be asked for and give it up where they differ."""
         if self._fast is None:
             return
         try:
-            for text in sample:
-                self._compare(text, self._encode_fast([text]).ids)
+            for text, hard in zip(sample, self._hard(sample), strict=True):
+                if not hard:
+                    self._compare(text, self._encode_fast([text]).ids)
         except Disagreement as error:
             self._fast, self.reason = None, str(error)
 

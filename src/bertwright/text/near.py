@@ -6,7 +6,7 @@ The share of equal places in two signatures estimates the Jaccard similarity of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -48,28 +48,26 @@ def signatures_of(shingles: Shingles) -> Signatures:
     return found
 
 
-def find_near(signatures: Sequence[Signatures], there: npt.NDArray[np.bool_], *, least: float) -> npt.NDArray[np.int64]:
+def find_near(signatures: Signatures, there: npt.NDArray[np.bool_], *, least: float) -> npt.NDArray[np.int64]:
     """Return for each document, (n,), the first one that it is nearly the same as; itself where there is none.
 
-    Signatures come part by part and may be mapped from the disk. Only documents that are ``there`` are looked at.
-    Where a is like b and b like c, all three are one group.
+    Signatures (n, 128) may be mapped from the disk. Only documents that are ``there`` are looked at. Where a is like b
+    and b like c, all three are one group.
     """
-    total = sum(len(part) for part in signatures)
-    first = np.arange(total)
-    starts = np.concatenate([[0], np.cumsum([len(part) for part in signatures])]).astype(np.int64)
+    first = np.arange(len(signatures))
     for band in range(_BANDS):
         for one, other in _candidates(signatures, there, band):
             a, b = _root(first, one), _root(first, other)
-            if a != b and _alike(_of(signatures, starts, one), _of(signatures, starts, other)) >= least:
+            if a != b and np.mean(signatures[one] == signatures[other]) >= least:
                 first[max(a, b)] = min(a, b)
-    return np.array([_root(first, document) for document in range(total)], dtype=np.int64)
+    return np.array([_root(first, document) for document in range(len(first))], dtype=np.int64)
 
 
-def _candidates(signatures: Sequence[Signatures], there: npt.NDArray[np.bool_], band: int) -> Iterator[tuple[int, int]]:
+def _candidates(signatures: Signatures, there: npt.NDArray[np.bool_], band: int) -> Iterator[tuple[int, int]]:
     """Give pairs of documents that agree in a band: each with the first of its kind, and with the one before it."""
     rows = PLACES // _BANDS
     places = slice(band * rows, (band + 1) * rows)
-    bands = np.concatenate([part[:, places] for part in signatures])
+    bands = signatures[:, places]
     documents = np.flatnonzero(there & bands.any(axis=1))
     keys = np.ascontiguousarray(bands[documents]).view([("", np.uint32)] * rows).ravel()
     _, kind = np.unique(keys, return_inverse=True)
@@ -89,13 +87,3 @@ def _root(first: npt.NDArray[np.int64], document: int) -> int:
         first[document] = first[first[document]]
         document = int(first[document])
     return document
-
-
-def _of(signatures: Sequence[Signatures], starts: npt.NDArray[np.int64], document: int) -> Signatures:
-    part = int(np.searchsorted(starts, document, side="right")) - 1
-    found: Signatures = signatures[part][document - starts[part]]
-    return found
-
-
-def _alike(one: Signatures, other: Signatures) -> float:
-    return float(np.mean(one == other))

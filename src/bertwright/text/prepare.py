@@ -37,7 +37,7 @@ class Summary:
     text: [CLS], [SEP] and padding are in none of them. ``documents``, ``bytes``, ``words`` and ``unknown`` are of all
     that was read; ``duplicates``, ``near_duplicates`` and ``overlapping`` (with a task) of those were left out;
     ``tokens`` and ``rows`` are of train alone, each as often as its source's weight says. ``without_tokens`` are
-    documents that the tokenizer cleans away wholly. ``full`` is the share of the rows' places that hold text or [SEP].
+    documents that the tokenizer cleans away wholly. ``full`` is the share of the rows' places that are not padding.
     ``document_tokens`` holds the numbers of tokens that the given shares of the documents have at most.
     ``repeated_lines`` are the lines that came most often in the files, with how often (at least). ``troubles`` counts,
     by reason, what was left out, empty or replaced. ``engine`` says which library encoded and why, how many texts both

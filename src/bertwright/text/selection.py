@@ -107,6 +107,10 @@ class _Documents:
         return self.records["tokens"].astype(np.int64)
 
     @property
+    def place(self) -> slice:
+        return slice(self.start, self.start + len(self.records))
+
+    @property
     def numbers(self) -> npt.NDArray[np.int64]:
         return np.arange(self.start, self.start + len(self.records))
 
@@ -166,12 +170,18 @@ class Selector:
         for some in self._each():
             some.first[:] = some.numbers
         if self._wanted.duplicates:
-            mark_repeats([some.hashes for some in self._each()], self._first, memory=self._memory // 4)
+            hashes = lambda: (some.hashes for some in self._each())  # noqa: E731
+            mark_repeats(hashes, self._first, memory=self._memory // 4)
         for some in self._each():
-            self._same[some.start : some.start + len(some.first)] = some.first != some.numbers
+            self._same[some.place] = some.first != some.numbers
         if self._wanted.near is not None and len(self._first):
             self._check_near()
-            signatures = [np.load(self._folder(block) / SIGNATURES, mmap_mode="r") for block in self._blocks]
+            # In one file: a corpus has more blocks than files may be open.
+            path = self._scratch / SELECTION / SIGNATURES
+            flat = arrays.mapped(path, len(self._first) * near.PLACES, np.uint32)
+            signatures = flat.reshape(-1, near.PLACES)
+            for some in self._each():
+                signatures[some.place] = np.load(self._folder(some.block) / SIGNATURES)
             alike = near.find_near(signatures, ~self._same, least=self._wanted.near)
             np.copyto(self._first, alike, where=~self._same)
 
@@ -204,7 +214,7 @@ class Selector:
         return {"train": copies * (kept & ~held), "held_out": (kept if self._held.tail else held).astype(np.uint8)}
 
     def _count(self, chosen: Selection, some: _Documents, kept: Flags, held: Flags) -> None:
-        same = self._same[some.start : some.start + len(some.first)]
+        same = self._same[some.place]
         repeated = some.first != some.numbers
         chosen.duplicates += int(same.sum())
         chosen.near_duplicates += int((repeated & ~same).sum())

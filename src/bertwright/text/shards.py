@@ -23,6 +23,7 @@ FORMAT = "bertwright rows 1"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "held_out")
 SHARD_BYTES = 1 << 24
+_MOST_MAPPED = 256  # shards at once: systems let a process have a thousand files open
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Shards:
             shape = (shard.rows, self.row_length)
             # It was there when the folder was opened; whoever trains for days meets a disk that went meanwhile.
             _check_size(self._folder / shard.name, shard.rows * self.row_length * self.dtype.itemsize)
+            if len(self._mapped) >= _MOST_MAPPED:
+                del self._mapped[next(iter(self._mapped))]
             self._mapped[shard.name] = np.memmap(self._folder / shard.name, dtype=self.dtype, mode="r", shape=shape)
         return self._mapped[shard.name]
 

@@ -1,7 +1,7 @@
 """Runs of n words as one number each, straight from token ids: no text is touched, nothing is done word by word.
 
-Where a word begins is told by its first piece (WordPiece marks what continues a word, byte-level BPE and Unigram what
-begins one). A run's number is a polynomial of its ids, modulo 2^64: differences of one running sum.
+Where a word begins is told by its first piece. A run's number is a polynomial of its ids, modulo 2^64: differences of
+one running sum.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ Hashes = npt.NDArray[np.uint64]
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
-_INSIDE, _BEGINS = "##", ("\u0120", "\u2581")
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,8 @@ class Shingler:
 
     def __init__(self, tokenizer: Tokenizer, words: int) -> None:
         self._words = words
-        pieces = tokenizer.pieces()
-        if any(piece.startswith(_BEGINS) for piece in pieces):
-            self._begins = np.array([piece.startswith(_BEGINS) for piece in pieces])
-        else:
-            self._begins = np.array([not piece.startswith(_INSIDE) for piece in pieces])
-        self._values = mix(np.arange(len(pieces), dtype=np.uint64))
+        self._begins = ~tokenizer.inside_words()
+        self._values = mix(np.arange(tokenizer.vocabulary, dtype=np.uint64))
 
     def of(self, ids: Ids, lengths: Counts) -> Shingles:
         """Return the runs of documents' ids (N,) with their lengths (B,); a shorter document has none."""

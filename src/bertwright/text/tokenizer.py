@@ -139,12 +139,15 @@ class Tokenizer:
         return [self._piece(number) for number in range(self.vocabulary)]
 
     def inside_words(self) -> npt.NDArray[np.bool_]:
-        """Return which pieces go on with the word of the piece before, (vocabulary,): by the signs of WordPiece,
-        byte-level BPE and Unigram."""
-        pieces = self.pieces()
-        continuing = np.array([piece.startswith("##") for piece in pieces])
-        if not continuing.any():
-            continuing = ~np.array([piece.startswith(("\u0120", "\u2581")) for piece in pieces])
+        """Return which pieces go on with the word of the piece before, (vocabulary,).
+
+        WordPiece marks them; byte-level BPE and Unigram mark what begins a word. A mark may be an ordinary sign too.
+        """
+        pieces, mark = self.pieces(), self._content()["model"].get("continuing_subword_prefix")
+        if mark:
+            continuing = np.array([piece.startswith(mark) for piece in pieces])
+        else:
+            continuing = np.array([not piece.startswith(("\u0120", "\u2581")) for piece in pieces])
         continuing[sorted(self.special_ids)] = False
         return continuing
 

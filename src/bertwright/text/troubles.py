@@ -117,11 +117,11 @@ class Reading:
             )
         return True
 
-    def broken(self, row: int, reason: str, unit: str = "line") -> None:
+    def broken(self, row: int, reason: str) -> None:
         """Note a broken row, or stop at it with ``DataError``."""
         if self.broken_rows == "stop":
             raise DataError(
-                f"{self.file.path}: {unit} {row}: {reason}. Mend it, or set `broken_rows: skip` to have such rows left "
+                f"{self.file.path}: line {row}: {reason}. Mend it, or set `broken_rows: skip` to have such rows left "
                 "out and listed."
             )
         self.troubles.add(BrokenRow(self.file.path, row, reason))
