@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -11,7 +13,11 @@ from bertwright.exits.answers import EveryExit, taken
 from bertwright.exits.calibration import at_cost, calibrate, candidates, certified, risk_bound, rows_needed
 from bertwright.exits.drift import drift
 from bertwright.exits.policies import leaving, parse
-from bertwright.exits.savings import curve, exit_counts, exit_scores, expected_saving
+from bertwright.exits.savings import exit_counts, expected_saving
+from bertwright.exits.scores import ExitScores, scores_of
+from bertwright.tasks.readers import Rows
+from bertwright.tasks.scoring import ScoredSet
+from bertwright.tasks.task import SetForm
 
 
 def population(rows: int, *, seed: int, depth: int = 6, classes: int = 3) -> tuple[EveryExit, np.ndarray]:
@@ -223,12 +229,14 @@ def test_expected_saving_has_the_right_sign() -> None:
 def test_the_curve_goes_from_the_full_model_to_the_first_exit() -> None:
     """`never` has the last exit's score and no saving; a policy that lets all leave has the first one's."""
     every, gold = population(500, seed=9)
-    points = curve(every, gold, [parse("never"), parse("entropy:0.3"), parse("entropy:2")], "accuracy")
-    alone = [score.value for score in exit_scores(every, gold, "accuracy")]
-    assert (0.0, alone[-1]) == (points[0].saving, points[0].score.value)
-    assert (1 - 1 / 6, alone[0]) == (pytest.approx(points[2].saving), points[2].score.value)
-    assert 0 < points[1].saving < points[2].saving
-    assert 500 == sum(points[1].counts)
+    rows, form = Rows(Path("dev"), (), (), ()), SetForm(("text",), "label", ("accuracy",))
+    one = ScoredSet("dev", rows, gold, "classification", form, None, None, None)
+    told = scores_of(ExitScores(one, every), [parse("never"), parse("entropy:0.3"), parse("entropy:2")], [])
+    full, some, first = told["curve"]
+    assert (0.0, told["scores"][-1]) == (full["saving"], full["score"])
+    assert (1 - 1 / 6, told["scores"][0]) == (pytest.approx(first["saving"]), first["score"])
+    assert 0 < some["saving"] < first["saving"]
+    assert 500 == sum(some["counts"])
 
 
 def test_drift_compares_the_exits_of_two_texts() -> None:

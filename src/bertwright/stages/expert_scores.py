@@ -17,7 +17,7 @@ from bertwright.debias.figure import curves
 from bertwright.debias.quality import Reached, not_biased, quality
 from bertwright.recipe.debias_settings import Settings
 from bertwright.stages.fine_tuned import answering
-from bertwright.stages.work import EXPERT_OF, MODEL, SIGNALS, Work
+from bertwright.stages.work import EXPERT_OF, LEARNT_FROM, MODEL, SIGNALS, Work
 from bertwright.store import RECORD
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows
@@ -53,7 +53,11 @@ def measured_experts(
             golds = np.array([place[name] for name in golds_of(rows)])
             of_sets, judged = {}, (own.logits, golds)
         warnings = _against_main(judged, known[0]) if known and judged is not None else []
-        reached = {name: _reached(sets[name], one["score"]) for name, one in of_sets.items() if _is_accuracy(one)}
+        reached = {
+            name: _reached(sets[name], one["score"])
+            for name, one in of_sets.items()
+            if _is_accuracy(one) and name != LEARNT_FROM
+        }
         warnings += [said] if (said := not_biased(headline, reached)) else []
         name = role.removeprefix(EXPERT_OF)
         about = {key: record[key] for key in ("kind", "columns", "folds", "train")}
