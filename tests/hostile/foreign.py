@@ -255,7 +255,14 @@ def _weights() -> bytes:
 WEIGHTS = _weights()
 
 
-_EXPORTED = ("embeddings.onnx", "segments.onnx", "backbone.safetensors", "tokenizer.json")
+_EXPORTED = (
+    manifest.EMBEDDINGS,
+    manifest.SEGMENTS,
+    manifest.ALL_LAYERS,
+    manifest.PRODUCTS,
+    manifest.ARRAYS,
+    "tokenizer.json",
+)
 
 
 def _manifest_seed() -> bytes:
