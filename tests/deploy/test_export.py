@@ -311,8 +311,8 @@ def test_all_layers_take_their_matrices_from_the_segments(
         assert "all-layers.weights" not in manifest.files
         assert {"segments.weights", "embeddings.weights"} < manifest.files.keys()
         assert 20_000 > (folder / "all-layers.onnx").stat().st_size
-        here = Runtime(folder, threads=1)
-        found, wanted = here.predict(TEXTS, "a"), here.mixed_with(here, []).predict(TEXTS, "a")
+        here = Runtime(folder, threads=2)
+        found, wanted = here.predict(TEXTS[:1], "a"), here.mixed_with(here, []).predict(TEXTS[:1], "a")
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_allclose(other.logits, one.logits, atol=1e-5)
 

@@ -165,7 +165,7 @@ def test_rows_that_stay_go_through_all_layers_at_once(
 ) -> None:
     """One step answers rows of several packs without ramps that are looked at, as segment by segment."""
     own = make_toy(family, pooling=pooling, form=Form(precision))
-    here = own.runtime()
+    here = Runtime(own.folder, threads=2)
     rows = [here.encode(Row((text,), name)) for text in TEXTS[:4] for name in ("a", "b")]
     flight = here.begin(rows)
     found = dict(flight.step())

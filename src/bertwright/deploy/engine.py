@@ -31,7 +31,7 @@ class Engine:
     """The parts of an exported folder, opened; any number of callers at once.
 
     ``parts`` share each product among all threads, ``_alone`` are the same parts on one thread, ``all_layers`` is the
-    graph of all of them: each a copy of the matrices, as the processor wants them.
+    graph of all layers: with several threads, each is a copy of the matrices, as the processor wants them.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, layout: Layout, threads: int) -> None:
@@ -39,8 +39,9 @@ class Engine:
         self.parts = sessions(folder, manifest, layout, threads)
         self._alone = self.parts if threads == 1 else sessions(folder, manifest, layout, 1)
         layers = tuple(range(manifest.backbone.shape["layers"]))
-        whole = opened(folder / ALL_LAYERS, threads)
-        self.all_layers: Session | None = Session(whole, layers, layout.layers(layers))
+        self.all_layers: Session | None = None
+        if threads > 1:
+            self.all_layers = Session(opened(folder / ALL_LAYERS, threads), layers, layout.layers(layers))
         self._products = opened(folder / PRODUCTS, 1)
         self._pool = ThreadPoolExecutor(threads - 1, "lane") if threads > 1 else None
 
@@ -69,7 +70,7 @@ class Engine:
     def part(self, number: int, lanes: Sequence[object], *, through: bool = False) -> Session:
         """Return a part as so many lanes need it; ``through``: no row leaves behind a layer but the last.
 
-        Then one lane goes through all layers at once from the first segment on, and wakes the threads once.
+        Then one lane of several threads goes through all layers at once from the first segment on, and wakes them once.
         """
         if len(lanes) > 1:
             return self._alone[number]
