@@ -18,16 +18,25 @@ if TYPE_CHECKING:
 
 def demo_command(
     folder: Annotated[Path, typer.Argument(help="Folder to write the demo into.")] = Path("bertwright-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the made-up language.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the made-up language, or of the rows that are drawn.")] = 0,
+    wordnet: Annotated[
+        Path | None,
+        typer.Option(help="Folder of WordNet's data files (apt install wordnet-base): real English text instead."),
+    ] = None,
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
 ) -> None:
     """Write a small made-up language with its tasks, run its recipe from text to report, and export its packs."""
-    from bertwright.demo.write import write_demo
+    from bertwright.demo.wordnet import wordnet_files
+    from bertwright.demo.write import write_demo, write_missing
 
-    write_demo(folder, seed=seed)
-    recipe = folder / "recipe.yaml"
+    if wordnet is None:
+        recipe = write_demo(folder, seed=seed)
+    else:
+        recipe = write_missing(folder, wordnet_files(wordnet, seed=seed))
     if write_only:
         show([f"recipe: {recipe}"], {"recipe": recipe})
+    elif wordnet is not None:
+        carry_out(recipe, [], "evaluate")
     else:
         carry_out(recipe, [], "evaluate", finish=lambda result: _close(result, folder))
 

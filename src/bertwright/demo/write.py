@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from bertwright import files
@@ -98,10 +99,17 @@ tasks:
 def write_demo(folder: Path, *, seed: int = 0, documents: int = DOCUMENTS) -> Path:
     """Write the demo's files into a folder and return the recipe's path; the same seed gives the same bytes.
 
+    ``StoreError`` as of ``write_missing``.
+    """
+    return write_missing(folder, demo_files(seed=seed, documents=documents))
+
+
+def write_missing(folder: Path, contents: Mapping[str, bytes]) -> Path:
+    """Write a demo's files, by their paths inside its folder, and return its recipe's path.
+
     A file that is there with the same bytes stays as it is, so that a cut-off call can be given again. ``StoreError``
     where one is there with other bytes: somebody's work is not overwritten, and then nothing is written.
     """
-    contents = demo_files(seed=seed, documents=documents)
     missing = {}
     for name, content in contents.items():
         path = folder / name
@@ -109,8 +117,8 @@ def write_demo(folder: Path, *, seed: int = 0, documents: int = DOCUMENTS) -> Pa
             missing[path] = content
         elif not path.is_file() or path.read_bytes() != content:
             raise StoreError(
-                f"{path} is there and is not what the demo with seed {seed} would write. Give another folder, or keep "
-                f"your files and go on with `bertwright run {folder / 'recipe.yaml'}`."
+                f"{path} is there and is not what this demo would write. Give another folder, or keep your files and "
+                f"go on with `bertwright run {folder / 'recipe.yaml'}`."
             )
     for path, content in missing.items():
         files.write_bytes(path, content)
