@@ -18,7 +18,8 @@ from bertwright.recipe.debias import Expert, Loss
 from bertwright.recipe.exits import Exits
 from bertwright.recipe.fields import Section
 from bertwright.recipe.methods import Grid, Method
-from bertwright.recipe.sections import Encoder, Finetune, LabelledSet, Pretrain, Recipe, System, Task
+from bertwright.recipe.sections import Encoder, Finetune, Pretrain, Recipe, System
+from bertwright.recipe.task import LabelledSet, Task
 from bertwright.recipe.text import Prepare, Source, Tokenizer
 
 HERE = Path(__file__).parent

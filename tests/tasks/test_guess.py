@@ -14,7 +14,7 @@ import yaml
 from bertwright.cli.main import call
 from bertwright.errors import DataError
 from bertwright.recipe.reading import draft_recipe
-from bertwright.recipe.sections import Task
+from bertwright.recipe.task import Task
 from bertwright.tasks.catalogue import CATALOGUE
 from bertwright.tasks.guess import guess_task
 

@@ -16,7 +16,8 @@ from bertwright.pipeline.preflight import look_into_experts, look_into_source, l
 from bertwright.pipeline.run import as_recipe, pointers, run_folder
 from bertwright.pipeline.stage import standings
 from bertwright.recipe.reading import Draft, draft_recipe, load_recipe
-from bertwright.recipe.sections import Finetune, Recipe, Task
+from bertwright.recipe.sections import Finetune, Recipe
+from bertwright.recipe.task import Task
 from bertwright.recipe.text import Prepare
 from bertwright.reports.debias_tables import shortcut_table
 from bertwright.reports.words import bytes_text, seconds_text

@@ -16,8 +16,9 @@ from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.settings import without_result
 from bertwright.pipeline.stage import Input, Stage, Stages, Variant, given_folder
 from bertwright.recipe.fields import Section
-from bertwright.recipe.sections import LabelledSet, Recipe
-from bertwright.recipe.sections import Task as TaskChoice
+from bertwright.recipe.sections import Recipe
+from bertwright.recipe.task import LabelledSet
+from bertwright.recipe.task import Task as TaskChoice
 from bertwright.recipe.text import Prepare, Tokenizer
 from bertwright.stages.work import MODEL, model_at
 from bertwright.tasks import catalogue

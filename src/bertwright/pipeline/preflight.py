@@ -7,7 +7,7 @@ from dataclasses import replace
 from bertwright.debias.expert_file import signals_in_file, with_own_ids
 from bertwright.debias.experts import dealt, partial
 from bertwright.recipe.sections import Finetune
-from bertwright.recipe.sections import Task as TaskChoice
+from bertwright.recipe.task import Task as TaskChoice
 from bertwright.recipe.text import Prepare
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set

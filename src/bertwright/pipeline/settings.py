@@ -13,7 +13,7 @@ from bertwright.recipe.debias_settings import OPTIONS
 from bertwright.recipe.exits import Exits
 from bertwright.recipe.methods import LARGE_RATE, LOSS_SETTINGS, Method
 from bertwright.recipe.sections import Finetune, Recipe
-from bertwright.recipe.sections import Task as TaskChoice
+from bertwright.recipe.task import Task as TaskChoice
 from bertwright.tasks.protocols import Plan, Setting, protocol
 from bertwright.tasks.task import Task
 

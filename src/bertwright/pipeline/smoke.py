@@ -10,7 +10,8 @@ from bertwright.pipeline.as_published import has_exits
 from bertwright.recipe.debias import Expert
 from bertwright.recipe.exits import HOLDOUT, Exits
 from bertwright.recipe.methods import Grid, Method
-from bertwright.recipe.sections import Encoder, Finetune, LabelledSet, Pretrain, Recipe, Task
+from bertwright.recipe.sections import Encoder, Finetune, Pretrain, Recipe
+from bertwright.recipe.task import LabelledSet, Task
 from bertwright.recipe.text import Prepare, Source, Tokenizer
 from bertwright.tasks import catalogue
 from bertwright.units import Amount

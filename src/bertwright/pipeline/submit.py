@@ -12,7 +12,7 @@ from bertwright.errors import InputError
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.run import Listener, Result, as_recipe, run
 from bertwright.recipe.sections import Recipe
-from bertwright.recipe.sections import Task as TaskChoice
+from bertwright.recipe.task import Task as TaskChoice
 from bertwright.reports.words import metric_text, score_text
 from bertwright.stages.work import MODEL, PACK
 from bertwright.tasks import catalogue

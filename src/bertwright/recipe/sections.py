@@ -8,14 +8,13 @@ sections, and how its faults are told, is in ``reading``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from bertwright.recipe.debias import Expert
 from bertwright.recipe.exits import ExitsChoice
 from bertwright.recipe.fields import (
-    Columns,
     Existing,
     Location,
     Positive,
@@ -25,9 +24,9 @@ from bertwright.recipe.fields import (
     Size,
     TrackerNames,
     Work,
-    existing,
 )
 from bertwright.recipe.methods import Grid, Method, Methods
+from bertwright.recipe.task import Task
 from bertwright.recipe.text import Prepare, Tokenizer
 from bertwright.units import Amount
 
@@ -187,123 +186,6 @@ class Pretrain(Optimization):
     def _give_up_is_whole(self) -> Self:
         if (self.give_up_after is None) != (self.give_up_loss is None):
             raise ValueError("`give_up_after` and `give_up_loss` go together; give both, or neither")
-        return self
-
-
-class LabelledSet(Section):
-    """A file to score on that needs more than its path."""
-
-    file: Existing
-    """The file: csv, tsv, jsonl or parquet."""
-    known: str | None = None
-    """Known task that the file is of, where that is another than the task: `hans` for a model of MNLI."""
-    merge: Literal["argmax", "sum", "drop", "wrong"] | None = None
-    """How the model's labels become that task's: the best label first, then merged (`argmax`); probabilities added,
-    then the best (`sum`); labels without a counterpart ignored (`drop`) or counted as wrong answers (`wrong`). Off: as
-    that task's authors do."""
-    groups: Columns = ()
-    """Columns for whose values the set is scored too; off: as in the task."""
-
-    @model_validator(mode="after")
-    def _merge_has_another_task(self) -> Self:
-        if self.merge is not None and self.known is None:
-            raise ValueError("`merge` needs `known`, the task whose labels the model's become; give it too")
-        return self
-
-    @model_serializer
-    def _as_written(self) -> dict[str, Any] | str:
-        given = {"known": self.known, "merge": self.merge, "groups": list(self.groups)}
-        told = {name: value for name, value in given.items() if value}
-        return {"file": str(self.file), **told} if told else str(self.file)
-
-
-def _as_set(value: Any, info: ValidationInfo) -> Any:
-    """Take a path for a set that has nothing else to say."""
-    return value if isinstance(value, dict | LabelledSet) else {"file": existing(value, info)}
-
-
-def _labels_as_words(value: Any) -> Any:
-    """Take labels that YAML reads as numbers for the words that they are in a file."""
-    return {str(name): weight for name, weight in value.items()} if isinstance(value, dict) else value
-
-
-class Task(Section):
-    """A labelled data set to fine-tune on: a known one, or your own files and columns."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    """Name in reports and folders."""
-    known: str | None = None
-    """Name of a task whose columns and metrics are known (`bertwright tasks` lists them); needs `folder`, or `train`
-    and `sets`."""
-    folder: Existing | None = None
-    """Folder of a known task's files, under the names that its publishers give them."""
-    train: Existing | None = None
-    """File of training rows: csv, tsv, jsonl or parquet."""
-    sets: dict[str, Annotated[LabelledSet, BeforeValidator(_as_set, json_schema_input_type=str | LabelledSet)]] = {}  # noqa: RUF012  (pydantic copies it)
-    """Files to score on, by name; `dev` and `test` are the usual ones. Those of a known task's folder come beside."""
-    kind: Literal["classification", "multi-label", "regression"] = "classification"
-    """What is predicted."""
-    text: Columns | None = None
-    """Text column, or the two columns of a pair; `"{title} {body}"` joins columns."""
-    label: str = "label"
-    """Label column."""
-    metrics: Columns | None = None
-    """Metrics, the headline first; off: accuracy, micro F1 or Spearman by kind."""
-    positive: str | None = None
-    """Label that counts as positive for F1."""
-    none_label: str | None = None
-    """Word that stands for no label in a multi-label column."""
-    label_separator: str = ";"
-    """What parts the labels of a multi-label row."""
-    groups: Columns = ()
-    """Columns for whose values the sets are scored too; `site x label` is for each pair of values, where `label` is the
-    row's label."""
-    documents: str | None = None
-    """Column that tells which document a row is of, for `document_micro_f1`: the labels of all its rows together."""
-    class_weights: Annotated[
-        Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None, BeforeValidator(_labels_as_words)
-    ] = None
-    """How much rows of a label count in training: `balanced`, or `{label: number}`, where the rest has 1. Scaled to a
-    mean of 1 over the rows; where rows have several labels, the weight of having the label against lacking it."""
-    window_stride: Positive | None = None
-    """Tokens from one window to the next over rows longer than `max_length`; each window is a training row with the
-    row's label, and their logits are averaged for an answer. Off: long rows are cut."""
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    """Longest row in tokens; longer ones are cut and counted. Off: as in `finetune`."""
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    """Passes over the training rows; off: as in `finetune`."""
-    batch: Positive | None = None
-    """Rows an update; off: as in `finetune`."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate; off: as in `finetune`."""
-    train_rows: Positive | None = None
-    """Training rows to learn from, drawn; off: all of them."""
-    unlabelled: dict[str, Existing] = {}  # noqa: RUF012  (pydantic copies it)
-    """Files without labels that `submit` answers, by part: `test`, for MNLI `test_matched`, `test_mismatched` and `ax`;
-    those in a known task's folder are found by their names."""
-    start_from: str | None = None
-    """Name of another task from whose run this one starts (its best setting, its first seed), with a new last layer;
-    `encoder` is the encoder itself, whatever the protocol says. Off: as the protocol says, else the encoder."""
-    trainable: Methods | None = None
-    """Methods of this task alone; off: as in `finetune`."""
-    exits: ExitsChoice | None = None
-    """Early exits of this task's runs (see Exits); off: as in `finetune`."""
-
-    @model_validator(mode="after")
-    def _known_or_own(self) -> Self:
-        lacks = [key for key in ("train", "sets") if not getattr(self, key)]
-        if self.known is not None:
-            brings = {"kind", "text", "label", "metrics", "positive", "none_label", "label_separator", "documents"}
-            own = sorted(self.model_fields_set & brings)
-            if self.folder is None and lacks:
-                raise ValueError(f"a known task needs `folder`, where its files are, or {' and '.join(lacks)}")
-            if own:
-                raise ValueError(f"a known task brings its own columns and metrics; remove {', '.join(own)} or `known`")
-        elif lacks or self.text is None:
-            missing = ", ".join([*lacks, *([] if self.text else ["text"])])
-            raise ValueError(f"your own task needs {missing} (or `known` and `folder` for a known one)")
-        elif len(self.text) > 2:
-            raise ValueError(f"found {len(self.text)} text columns; a row is one text or a pair")
         return self
 
 
