@@ -170,8 +170,8 @@ def _score_notes(run: RunRecords) -> Iterator[str]:
         if _at_floor(row):
             yield (
                 f"{row.task}: {row.variant} has learnt nothing that shows on {row.set}: {metric_text(row.metric)} is "
-                "no better than one and the same answer for every row. Give finetune.epochs or pretrain.budget more, try "
-                "another finetune.learning_rate, or begin from an encoder that was trained for longer (encoder.folder)."
+                "no better than one and the same answer for every row. Give finetune.epochs or pretrain.budget more, "
+                "try another finetune.learning_rate, or begin from an encoder trained for longer (encoder.folder)."
             )
     for row in score_rows(run):
         place = f"{row.task}: {metric_text(row.metric)} of {row.variant} on {row.set}"
