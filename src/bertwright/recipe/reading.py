@@ -21,10 +21,10 @@ from bertwright.recipe import yaml_text
 from bertwright.recipe.debias import TEACHER
 from bertwright.recipe.fields import Section, near_name
 from bertwright.recipe.methods import Method
+from bertwright.recipe.overrides import Key, keys_changed, set_override
 from bertwright.recipe.presets import with_preset
 from bertwright.recipe.sections import Recipe
 
-Key = tuple[str | int, ...]
 _WIDTH = 200  # characters of a value in a message
 
 
@@ -83,8 +83,8 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: 
     problems: list[Problem] = []
     _locate(node, (), lines, problems)
     for override in overrides:
-        _override(document, override, problems)
-        lines |= dict.fromkeys(_keys_changed(override, lines))
+        set_override(document, override, problems)
+        lines |= dict.fromkeys(keys_changed(override, lines))
     document.setdefault("name", path.stem)
     return _validated(document, path, lines, {"folder": path.resolve().parent, "stand_ins": stand_ins}, problems)
 
@@ -175,41 +175,10 @@ def _locate(node: yaml.Node | None, key: Key, lines: dict[Key, int | None], prob
             _locate(value, (*key, index), lines, problems)
 
 
-def _override(document: dict[str, Any], override: str, problems: list[Problem]) -> None:
-    """Set ``a.b=c`` in the document; numbers in the key index lists."""
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        problems.append(Problem(override, None, "an override is written key=value, such as `pretrain.budget=5min`"))
-        return
-    *parents, last = name.strip().split(".")
-    place: Any = document
-    try:
-        value = yaml_text.value(text)
-        for part in parents:
-            if isinstance(place, list):
-                place = place[int(part)]
-            else:
-                if not isinstance(place.get(part), dict | list):
-                    place[part] = {}
-                place = place[part]
-        if isinstance(place, list):
-            place[int(last)] = value
-        else:
-            place[last] = value
-    except (ValueError, IndexError, TypeError, AttributeError, yaml_text.Refused):  # the last two: a word has no keys
-        problems.append(Problem(name, None, f"this override fits nothing in the recipe: {override}"))
-
-
 def _near_recipe(path: Path) -> str:
     """Return a question after a recipe in the same folder, by whose name this one may be meant."""
     near = near_name(path)
     return f"did you mean {near}? " if near is not None and near.suffix in (".yaml", ".yml") else ""
-
-
-def _keys_changed(override: str, lines: Mapping[Key, int | None]) -> list[Key]:
-    """Return the key that an override gives, and those below it: no line of the file says what they are now."""
-    key: Key = tuple(int(part) if part.isdigit() else part for part in override.partition("=")[0].strip().split("."))
-    return [key, *(one for one in lines if one[: len(key)] == key)]
 
 
 def _validated(
