@@ -69,7 +69,7 @@ class Screen:
         self._begun[stage] = self._shown[stage] = time.monotonic()
         if self._live is not None:
             self._bars[stage] = self._live.add_task(stage, total=1.0, figures="")
-        elif stage != "forecast" or self._verbose:
+        else:
             self.console.print(f"{stage}: starts ({why})")
 
     def _work(self, stage: str, fields: dict[str, Any]) -> None:
@@ -98,15 +98,18 @@ class Screen:
 
 
 def figures_line(fields: dict[str, Any]) -> str:
-    """Return the figures of an event on one line, with their units."""
+    """Return the figures of an event on one line, with their units; a narrow terminal cuts the last ones off."""
     parts = []
     if (share := fields.get("share")) is not None:
         parts.append(f"{share:4.0%}")
+    if (left := fields.get("seconds_left")) is not None:
+        parts.append(f"{seconds_text(left)} left")
     if (speed := fields.get("bytes_per_second")) is not None:
         parts.append(f"{bytes_text(speed)}/s")
+    if (step := fields.get("step")) is not None:
+        last = fields.get("final_step")
+        parts.append(f"step {step:,.0f}" if last is None else f"step {step:,.0f} of about {last:,.0f}")
     for name, text in (
-        ("step", "step {:,.0f}"),
-        ("final_step", "{:,.0f} in the end"),
         ("loss", "loss {:.3f}"),
         ("held_out_loss", "held-out loss {:.3f}"),
         ("tokens_per_second", "{:,.0f} tokens/s"),
@@ -117,8 +120,6 @@ def figures_line(fields: dict[str, Any]) -> str:
     ):
         if (value := fields.get(name)) is not None:
             parts.append(text.format(value))
-    if (left := fields.get("seconds_left")) is not None:
-        parts.append(f"{seconds_text(left)} left")
     if (memory := fields.get("memory_bytes")) is not None:
         parts.append(f"{bytes_text(memory)} of memory")
     if note := fields.get("note"):

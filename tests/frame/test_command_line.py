@@ -14,7 +14,7 @@ import typer.main
 from rich.console import Console
 
 from bertwright.cli.main import app, call
-from bertwright.screen import Screen
+from bertwright.screen import Screen, figures_line
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,27 @@ def test_progress_in_a_file_keeps_words_and_lines(capsys: pytest.CaptureFixture[
     assert ["tokenizer: starts (has not run yet)", f"tokenizer: {LONG}".rstrip()] == [
         line.rstrip() for line in err.splitlines()
     ]
+
+
+def test_a_long_wait_before_the_first_stage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The forecast takes a step of each shape, which a slow machine works at for minutes."""
+    with Screen() as screen:
+        screen("forecast", {"event": "begin", "why": "takes a real step of each shape"})
+    assert "forecast: starts (takes a real step of each shape)" in capsys.readouterr().err
+
+
+def test_the_time_left_survives_a_narrow_terminal() -> None:
+    """It stands among the first figures, because the last ones are cut off."""
+    line = figures_line({"share": 0.31, "step": 4, "final_step": 13, "loss": 6.5, "seconds_left": 50.0})
+    assert " 31%, 50 s left, step 4 of about 13, loss 6.500" == line
+
+
+def test_a_choice_of_the_recipe_given_as_an_option_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+    """`run --budget` is what a newcomer tries; a command that takes no recipe says nothing of it."""
+    assert 2 == call(["run", "--budget", "3"])
+    assert "without dashes" in (told := capsys.readouterr().err) and "pretrain.budget=5min" in told
+    assert 2 == call(["tasks", "--budget", "3"])
+    assert "without dashes" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wanted", [True, False])

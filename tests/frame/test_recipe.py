@@ -95,6 +95,22 @@ def test_a_missing_source_is_named_with_its_line(tmp_path: Path) -> None:
     assert str(tmp_path) in found[0][2]
 
 
+def test_an_override_is_not_blamed_on_a_line_of_the_file(tmp_path: Path) -> None:
+    """The line would show another value, and a fault beside it keeps its own."""
+    path = write(tmp_path, "prepare:\n  sources: [texts]\npretrain:\n  budget: 20 min\n  batch: many\n")
+    found = {key: line for key, line, _ in faults(path, "pretrain.budget=60sek", "prepare.sources.0=nowhere")}
+    assert {"pretrain.budget": None, "pretrain.batch": 5, "prepare.sources.0": None} == found
+
+
+def test_what_is_nearly_there_is_named(tmp_path: Path) -> None:
+    """A source whose name is nearly that of a file beside it, and a recipe with the other ending."""
+    path = write(tmp_path, "prepare:\n  sources: [text]\n")
+    assert [f"{tmp_path / 'text'} is not there; did you mean {tmp_path / 'texts'}?"] == [m for _, _, m in faults(path)]
+    other = path.with_suffix(".yml" if path.suffix == ".yaml" else ".yaml")
+    [(_, _, message)] = faults(other)
+    assert f"did you mean {path}?" in message
+
+
 def test_a_key_given_twice_is_a_fault(tmp_path: Path) -> None:
     """YAML would keep the last value in silence."""
     assert [("seed", 2)] == [
@@ -115,7 +131,7 @@ def test_overrides_change_the_recipe_and_are_checked(tmp_path: Path) -> None:
     recipe = load_recipe(path, ["pretrain.budget=5 steps", "seed=3", "system.memory=2 GB"])
     assert recipe.pretrain is not None
     assert (Amount("steps", 5), 3, 2_000_000_000) == (recipe.pretrain.budget, recipe.seed, recipe.system.memory)
-    assert [("pretrain.bugdet", 3)] == [(key, line) for key, line, _ in faults(path, "pretrain.bugdet=1 h")]
+    assert [("pretrain.bugdet", None)] == [(key, line) for key, line, _ in faults(path, "pretrain.bugdet=1 h")]
     assert [("no-equals", None)] == [(key, line) for key, line, _ in faults(path, "no-equals")]
 
 

@@ -44,6 +44,28 @@ def test_the_first_recipe_needs_only_the_users_folders(tmp_path: Path) -> None:
     assert {"prepare.sources.0.path", "tasks.0.train", "tasks.0.sets.dev"} == faults(path)
 
 
+def test_a_recipe_for_an_encoder_shows_the_choice_of_biases_alone(triage: Path, tmp_path: Path) -> None:
+    """As a comment that becomes a choice by itself; a fresh encoder's recipe, where it seldom helps, has none."""
+    given, fresh = (
+        new_recipe(tmp_path / "r.yaml", tasks=[triage / "train.csv"], encoder=encoder).text
+        for encoder in (tmp_path, None)
+    )
+    assert "trainable" not in fresh
+    path = tmp_path / "r.yaml"
+    path.write_text(given.replace("# trainable: bitfit", "trainable: bitfit"))
+    assert "bitfit" == load_recipe(path).finetune.trainable[0].method
+
+
+def test_labels_that_a_note_leaves_out_are_counted(tmp_path: Path) -> None:
+    """A label that a list of five does not show was not lost."""
+    rows = "".join(f'"the words of a row, number {n} of them",{"abcdefg"[n % 7]}\n' for n in range(140))
+    (tmp_path / "train.csv").write_text(f"note,kind\n{rows}")
+    [note] = [
+        one for one in new_recipe(tmp_path / "r.yaml", tasks=[tmp_path / "train.csv"]).notes if "this is a guess" in one
+    ]
+    assert " and 2 more; this is a guess" in note
+
+
 def test_a_recipe_for_a_users_files_has_no_fault(triage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns are looked for and told, sets are found beside, and paths are as the recipe's folder sees them."""
     monkeypatch.chdir(tmp_path)

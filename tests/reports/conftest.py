@@ -211,7 +211,7 @@ def made_up_run(*kinds: str) -> RunRecords:
     """Return the made-up run, or only its stages of the kinds named."""
     parts: list[tuple[str, str, float, dict[str, Any]]] = [
         ("tokenizer", "tokenizer", 12.1, TOKENIZER),
-        ("prepare", "prepare", 9.4, PREPARE),
+        ("prepare", "prepare", 60.0, PREPARE),
         ("pretrain", "pretrain", 1_236.0, PRETRAIN),
         ("initialise", "untrained", 1.2, {"family": "bert", "size": "mini", "parameters": 7_461_248, "notes": []}),
     ]

@@ -100,10 +100,32 @@ def test_notes_count_all_that_was_cut_skipped_or_replaced(whole_run: RunRecords)
         "2 updates skipped",
         "continued 1 time",
         "triage: 14 of 5,000 training rows",
-        "prepare took 9.4 s; 4.7 s were forecast",
+        "prepare took 60 s; 30 s were forecast",
     ):
         assert 1 == text.count(part), part
     assert "similar: 0" not in text
+
+
+def test_a_score_at_the_floor_is_said_to_have_learnt_nothing(whole_run: RunRecords) -> None:
+    """In the first lines and in the notes, with what may help; a score above it is not."""
+    assert "learnt nothing" not in "\n".join(notes(whole_run))
+    assert "no better" not in answer(whole_run)
+    record = next(r for r in whole_run.stages if r["name"] == "evaluate/triage")
+    dev = {"rows": 500, "floor": {"accuracy": 0.842}}
+    stage = {**record, "results": {**record["results"], "sets": {**record["results"]["sets"], "dev": dev}}}
+    run = without(whole_run, stages=(stage,))
+    assert "no better than one answer for every row" in answer(run)
+    [note] = [one for one in notes(run) if "learnt nothing" in one]
+    assert note.startswith("triage: pretrained has learnt nothing that shows on dev")
+    assert "encoder.folder" in note
+
+
+def test_a_forecast_missed_by_seconds_is_no_note(made_up: Callable[..., RunRecords]) -> None:
+    """Nobody plans with a few seconds, however many times the forecast they are."""
+    run = made_up("prepare")
+    (prepare,) = run.stages
+    short = without(run, stages=({**prepare, "seconds": 9.4},), forecast={"prepare": {"seconds": 1.0}})
+    assert not [one for one in notes(short) if "forecast" in one]
 
 
 def test_stages_put_forecast_beside_fact(whole_run: RunRecords) -> None:

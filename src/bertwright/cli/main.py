@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show
+from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show, tell
 from bertwright.cli.demo import demo_command
 from bertwright.cli.exits import exits_app
 from bertwright.cli.export import export_command
@@ -111,6 +111,13 @@ def call(arguments: Sequence[str] | None = None) -> int:
 def _misused(error: Any) -> str:
     """Say what was wrong with a command line, and where its options are told."""
     command = getattr(getattr(error, "ctx", None), "command_path", None) or "bertwright"
+    option = getattr(error, "option_name", None)
+    takes = [one.name for one in getattr(getattr(getattr(error, "ctx", None), "command", None), "params", [])]
+    if option is not None and "overrides" in takes:
+        return (
+            f"No such option: {option}. Choices of the recipe are given without dashes, with their section's name, "
+            f"such as `pretrain.budget=5min`; `{command} --help` tells the others"
+        )
     return f"{error.format_message().rstrip('.')}; `{command} --help` tells its arguments and options"
 
 
@@ -201,6 +208,7 @@ def check_command(
         given = check_shortcuts(recipe, overrides or ())
         show(given.lines(), given.as_dict())
         return
+    tell("check: reads the data, then takes a real step of each shape, which may take a minute or two")
     found = check(recipe, overrides or ())
     show(found.lines(), found.as_dict())
 

@@ -19,6 +19,8 @@ _TO_SCORE_ON = ("dev", "valid", "validation", "val", "test")
 # Bytes of text below which a vocabulary of so many pieces is enough.
 _VOCABULARIES = ((2_000_000, 4_000), (20_000_000, 8_000), (200_000_000, 16_000))
 _LARGEST = 30_000
+# Labels that a note names; it counts the others.
+_NAMED_LABELS = 5
 
 _TOP = """\
 # From a folder of text to an encoder and a classifier. Check it: bertwright check {name}
@@ -67,6 +69,9 @@ _FINETUNE = """
 finetune:
   epochs: 3
   seeds: 3                        # runs of each task, for an honest mean
+"""
+_ADAPT = """\
+  # trainable: bitfit             # biases and a head alone: a pack of kilobytes beside the encoder, for many tasks
 """
 _BASELINE = """\
   baseline: true                  # also fine-tune {what}, to see what pretraining gave
@@ -127,7 +132,7 @@ def new_recipe(
         parts += [_PRETRAIN.format(budget=budget), _GOING_ON if encoder else _FROM_SCRATCH]
     if tasks or nothing_named:
         what = "the folder as it is" if encoder else "the untrained encoder"
-        parts += [_FINETUNE, _BASELINE.format(what=what) if pretrains else "", _TASKS]
+        parts += [_FINETUNE, _ADAPT if encoder else "", _BASELINE.format(what=what) if pretrains else "", _TASKS]
         parts += [_task_part(file, path.parent, notes) for file in tasks] or [_ANY_TASK]
     return Draft("".join(parts), tuple(notes))
 
@@ -185,7 +190,8 @@ def _task_part(path: Path, folder: Path, notes: list[str]) -> str:
 
 
 def _said(found: Guess) -> str:
-    labels = f", labels {', '.join(list(found.counts)[:5])}" if found.counts else ""
+    more = f" and {len(found.counts) - _NAMED_LABELS} more" if len(found.counts) > _NAMED_LABELS else ""
+    labels = f", labels {', '.join(list(found.counts)[:_NAMED_LABELS])}{more}" if found.counts else ""
     return f"{found.kind}, text {', '.join(found.text)}, label {found.label}{labels}"
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 
 from bertwright.units import Amount, parse_amount, parse_bytes, parse_share
+
+# Names of a folder among which one that was meant is looked for.
+_NAMES = 2000
 
 
 def _resolve(value: Any, info: ValidationInfo) -> Any:
@@ -27,11 +32,23 @@ def existing(value: Any, info: ValidationInfo) -> Any:
     """Place a relative path in the recipe's folder; refuse one that is not there, if nothing may stand in for it."""
     path = _resolve(value, info)
     if not path.exists() and not (info.context or {}).get("stand_ins"):
+        if (meant := near_name(path)) is not None:
+            raise ValueError(f"{path} is not there; did you mean {meant}?")
         near = path
         while not near.exists():
             near = near.parent
         raise ValueError(f"{path} is not there ({near} is the nearest folder that is)")
     return path
+
+
+def near_name(path: Path) -> Path | None:
+    """Return what stands in the folder of a path that is not there, and has nearly its name."""
+    try:
+        names = [one.name for one in islice(path.parent.iterdir(), _NAMES)]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return path.parent / near[0] if near else None
 
 
 def _source_path(value: Any, info: ValidationInfo) -> Any:

@@ -19,12 +19,12 @@ from pydantic import BaseModel, ValidationError
 from bertwright.errors import Problem, RecipeError
 from bertwright.recipe import yaml_text
 from bertwright.recipe.debias import TEACHER
-from bertwright.recipe.fields import Section
+from bertwright.recipe.fields import Section, near_name
 from bertwright.recipe.methods import Method
+from bertwright.recipe.overrides import Key, keys_changed, set_override
 from bertwright.recipe.presets import with_preset
 from bertwright.recipe.sections import Recipe
 
-Key = tuple[str | int, ...]
 _WIDTH = 200  # characters of a value in a message
 
 
@@ -35,7 +35,7 @@ class Draft:
     source: Path | str
     problems: tuple[Problem, ...]
     sections: Mapping[str, Any]
-    lines: Mapping[Key, int]
+    lines: Mapping[Key, int | None]
     recipe: Recipe | None
 
     def problem(self, key: Key, message: str) -> Problem:
@@ -66,7 +66,8 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: 
         node, document = yaml_text.parsed(text)
     except FileNotFoundError:
         raise RecipeError(
-            path, [Problem("", None, "there is no such file; `bertwright init` writes a first recipe")]
+            path,
+            [Problem("", None, f"there is no such file; {_near_recipe(path)}`bertwright init` writes a first recipe")],
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
@@ -78,11 +79,12 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: 
         raise RecipeError(
             path, [Problem("", None, "found no sections; a recipe is a YAML mapping such as `prepare:`, `pretrain:`")]
         )
-    lines: dict[Key, int] = {}
+    lines: dict[Key, int | None] = {}
     problems: list[Problem] = []
     _locate(node, (), lines, problems)
     for override in overrides:
-        _override(document, override, problems)
+        set_override(document, override, problems)
+        lines |= dict.fromkeys(keys_changed(override, lines))
     document.setdefault("name", path.stem)
     return _validated(document, path, lines, {"folder": path.resolve().parent, "stand_ins": stand_ins}, problems)
 
@@ -115,8 +117,8 @@ def dotted(key: Key) -> str:
     return ".".join(str(part) for part in key)
 
 
-def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
-    """Return the line of a key or of its nearest part that stands in the file."""
+def line_of(key: Key, lines: Mapping[Key, int | None]) -> int | None:
+    """Return the line of a key or of its nearest part that stands in the file; none for what an override gave."""
     while key and key not in lines:
         key = key[:-1]
     return lines.get(key)
@@ -156,7 +158,7 @@ def _unset(recipe: Recipe) -> Any:
     return {"preset": True, **{key: value for key, value in parts.items() if value}}
 
 
-def _locate(node: yaml.Node | None, key: Key, lines: dict[Key, int], problems: list[Problem]) -> None:
+def _locate(node: yaml.Node | None, key: Key, lines: dict[Key, int | None], problems: list[Problem]) -> None:
     """Note the line of every key; a key given twice is a problem (YAML would keep the last in silence)."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -173,35 +175,16 @@ def _locate(node: yaml.Node | None, key: Key, lines: dict[Key, int], problems: l
             _locate(value, (*key, index), lines, problems)
 
 
-def _override(document: dict[str, Any], override: str, problems: list[Problem]) -> None:
-    """Set ``a.b=c`` in the document; numbers in the key index lists."""
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        problems.append(Problem(override, None, "an override is written key=value, such as `pretrain.budget=5min`"))
-        return
-    *parents, last = name.strip().split(".")
-    place: Any = document
-    try:
-        value = yaml_text.value(text)
-        for part in parents:
-            if isinstance(place, list):
-                place = place[int(part)]
-            else:
-                if not isinstance(place.get(part), dict | list):
-                    place[part] = {}
-                place = place[part]
-        if isinstance(place, list):
-            place[int(last)] = value
-        else:
-            place[last] = value
-    except (ValueError, IndexError, TypeError, AttributeError, yaml_text.Refused):  # the last two: a word has no keys
-        problems.append(Problem(name, None, f"this override fits nothing in the recipe: {override}"))
+def _near_recipe(path: Path) -> str:
+    """Return a question after a recipe in the same folder, by whose name this one may be meant."""
+    near = near_name(path)
+    return f"did you mean {near}? " if near is not None and near.suffix in (".yaml", ".yml") else ""
 
 
 def _validated(
     document: dict[str, Any],
     source: Path | str,
-    lines: Mapping[Key, int],
+    lines: Mapping[Key, int | None],
     context: dict[str, Any],
     problems: list[Problem],
 ) -> Draft:
@@ -324,7 +307,7 @@ def _starts(recipe: Recipe) -> list[tuple[Key, str]]:
     return found
 
 
-def _problem(key: Key, fault: Any, document: Mapping[str, Any], lines: Mapping[Key, int]) -> Problem:
+def _problem(key: Key, fault: Any, document: Mapping[str, Any], lines: Mapping[Key, int | None]) -> Problem:
     """Put pydantic's fault into our words."""
     kind, found = fault["type"], fault.get("input")
     if kind == "extra_forbidden":

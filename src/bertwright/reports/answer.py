@@ -22,6 +22,10 @@ from bertwright.reports.words import (
 _NAMED_TASKS = 3
 # From this many times the forecast on, the notes say so.
 _FAR_FROM_FORECAST = 1.5
+# Unless the stage took no longer than so many seconds more: nobody plans with those.
+_SMALL_EXCESS = 10.0
+# Two scores that differ by less are one.
+_SAME = 1e-9
 
 
 def answer(run: RunRecords) -> str:
@@ -70,12 +74,18 @@ def _pretrained(results: Mapping[str, Any]) -> str:
 
 def _headline(run: RunRecords, row: ScoreRow) -> str:
     text = f"{row.task}: {metric_text(row.metric)} {spread_text(row.mean, row.deviation, row.metric)} on {row.set}"
+    floor = "; no better than one answer for every row" if _at_floor(row) else ""
     for one in difference_rows(run):
         if (one.task, one.set, one.metric, one.a) == (row.task, row.set, row.metric, row.variant):
             difference = score_text(one.difference, one.metric, signed=True)
             word = "clear" if one.clear else "not clear"
-            return f"{text} ({difference} against {one.b}, {word})."
-    return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')})."
+            return f"{text} ({difference} against {one.b}, {word}{floor})."
+    return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')}{floor})."
+
+
+def _at_floor(row: ScoreRow) -> bool:
+    """Return whether a score is no better than the one that a single answer for all rows gets."""
+    return row.mean is not None and row.floor is not None and row.mean <= row.floor + _SAME
 
 
 def notes(run: RunRecords) -> list[str]:
@@ -156,6 +166,13 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
 def _score_notes(run: RunRecords) -> Iterator[str]:
     for record in run.of_kind("evaluate"):
         yield from (f"{record['results']['task']}: {note}" for note in record["results"].get("notes") or ())
+    for row in main_headlines(run):
+        if _at_floor(row):
+            yield (
+                f"{row.task}: {row.variant} has learnt nothing that shows on {row.set}: {metric_text(row.metric)} is "
+                "no better than one and the same answer for every row. Give finetune.epochs or pretrain.budget more, "
+                "try another finetune.learning_rate, or begin from an encoder trained for longer (encoder.folder)."
+            )
     for row in score_rows(run):
         place = f"{row.task}: {metric_text(row.metric)} of {row.variant} on {row.set}"
         if row.mean is None and not row.notes:
@@ -173,7 +190,9 @@ def _score_notes(run: RunRecords) -> Iterator[str]:
 
 def _forecast_notes(run: RunRecords) -> Iterator[str]:
     for row in stage_rows(run):
-        if row.expected_seconds and row.seconds > _FAR_FROM_FORECAST * row.expected_seconds:
+        if not row.expected_seconds or row.seconds - row.expected_seconds <= _SMALL_EXCESS:
+            continue
+        if row.seconds > _FAR_FROM_FORECAST * row.expected_seconds:
             yield (
                 f"{row.name} took {seconds_text(row.seconds)}; {seconds_text(row.expected_seconds)} were forecast "
                 f"({row.seconds / row.expected_seconds:.1f} times as much)."
