@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show
+from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show, told_every
 from bertwright.cli.demo import demo_command
 from bertwright.cli.exits import exits_app
 from bertwright.cli.export import export_command
@@ -201,7 +201,10 @@ def check_command(
         given = check_shortcuts(recipe, overrides or ())
         show(given.lines(), given.as_dict())
         return
-    found = check(recipe, overrides or ())
+    show_share = told_every()
+    found = check(
+        recipe, overrides or (), lambda share: show_share(f"real steps are measured: {share:.0%} of the stages")
+    )
     show(found.lines(), found.as_dict())
 
 
