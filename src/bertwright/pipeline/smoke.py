@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,14 @@ def _is_here(task: Task) -> bool:
 
 
 def stand_ins(recipe: Recipe) -> list[str]:
-    """Return a sentence for each file or folder that is not there and for which something made up stands in."""
+    """Return a sentence on the files and folders that are not there and for which something made up stands in."""
     missing = [recipe.encoder.folder] if recipe.encoder.folder and not recipe.encoder.folder.exists() else []
     missing += [path for task in recipe.tasks for path in _paths(task) if not path.exists()]
-    return [f"{path} is not there; something made up stands in for it" for path in missing]
+    if len(missing) < 2:
+        return [f"{path} is not there; something made up stands in for it" for path in missing]
+    above = Path(os.path.commonpath([path.parent for path in missing]))
+    names = ", ".join(str(path.relative_to(above)) for path in missing)
+    return [f"something made up stands in for what is not there in {above}: {names}"]
 
 
 def _paths(task: Task) -> list[Path]:
