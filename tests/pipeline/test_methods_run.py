@@ -435,3 +435,14 @@ def test_a_path_through_a_link_stays_what_it_is(tuned: Toy, tmp_path: Path) -> N
     (tmp_path / "far" / "own.jsonl").write_bytes((tmp_path / "train.jsonl").read_bytes())
     recipe = bertwright.load_recipe(tuned(tasks=[task(train="link/../own.jsonl")]))
     assert recipe.tasks[0].train.is_file()
+
+
+def test_a_toy_encoder_takes_one_thread(tuned: Toy, tmp_path: Path) -> None:
+    """On two that other programs use as well it was a hundred times slower; who says how many is obeyed."""
+    read = bertwright.load_recipe(tuned(), stand_ins=True)
+    there = read.model_copy(update={"system": read.system.model_copy(update={"threads": None})})
+    assert smoke(there).system.threads is None
+    gone = there.model_copy(update={"encoder": there.encoder.model_copy(update={"folder": tmp_path / "gone"})})
+    assert 1 == smoke(gone).system.threads
+    three = gone.model_copy(update={"system": gone.system.model_copy(update={"threads": 3})})
+    assert 3 == smoke(three).system.threads

@@ -46,6 +46,10 @@ def smoke(recipe: Recipe) -> Recipe:
             changes["tokenizer"] = recipe.tokenizer.model_copy(update={"extend": min(_NEW, recipe.tokenizer.extend)})
     if not given:
         shape = {**_SHAPE, **({"layers": _EXIT_LAYERS} if has_exits(recipe) else {})}
+        # A second thread brings products of width 64 nothing, and where the processor is busy each waits for the other.
+        changes["system"] = recipe.system.model_copy(
+            update={"threads": recipe.system.threads or max(1, recipe.system.runs)}
+        )
         changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**shape, "folder": None, "add_missing": False})
     if recipe.encoder.folder is not None and not given and recipe.prepare is None:
         text = write_demo(made_up, documents=_DOCUMENTS).parent / "corpus"
