@@ -415,7 +415,9 @@ def test_smoke_says_what_something_made_up_stands_in_for(tuned: Toy, capsys: pyt
     """A mistyped path does not look as if it had been tried."""
     path = tuned(finetune={**THREE, "seeds": 1, "trainable": "head"}, tasks=[task(train="trian.jsonl")])
     assert 0 == call(["run", str(path), "--smoke", "-q"])
-    assert "trian.jsonl is not there; something made up stands in for it" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "trian.jsonl is not there; something made up stands in for it" in err
+    assert "smoke: it went all the way; scores on made-up files mean nothing" in out
 
 
 def test_what_is_not_there_is_told_in_one_line_and_by_plain_paths(tuned: Toy, tmp_path: Path) -> None:
