@@ -440,7 +440,7 @@ def test_a_path_through_a_link_stays_what_it_is(tuned: Toy, tmp_path: Path) -> N
 
 
 def test_a_toy_encoder_takes_one_thread(tuned: Toy, tmp_path: Path) -> None:
-    """On two that other programs use as well it was a hundred times slower; who says how many is obeyed."""
+    """Threads that other programs keep busy wait for each other; who says how many is obeyed."""
     read = bertwright.load_recipe(tuned(), stand_ins=True)
     there = read.model_copy(update={"system": read.system.model_copy(update={"threads": None})})
     assert smoke(there).system.threads is None
