@@ -37,6 +37,7 @@ from bertwright.exits.ramps import build_ramps
 from bertwright.files import write_json
 from bertwright.pack import read, write
 from bertwright.stages.exiting import TUNED, exiting, write_ramps
+from bertwright.stages.export_sources import gather
 from bertwright.stages.fine_tuned import answering
 from bertwright.training.precision import choose
 
@@ -285,6 +286,15 @@ def test_what_makes_no_export_is_refused(model: Path, encoder: Path, tmp_path: P
     )
     (tmp_path / "out").mkdir()
     assert "is there already" in answered("export", model, "-o", tmp_path / "out")[2]
+
+
+def test_packs_as_runs_leave_them_are_called_by_their_tasks(encoder: Path, tmp_path: Path) -> None:
+    """They are all called seed-0; any other name of a file is the pack's."""
+    topic = encoder.parent / "topic.pack"
+    for place in ("seed-0.pack", "mine.pack"):
+        (tmp_path / place).write_bytes(topic.read_bytes())
+    found = gather([encoder, tmp_path / "seed-0.pack", tmp_path / "mine.pack"])
+    assert {read(topic).task.name, "mine"} == set(found.packs)
 
 
 def test_an_encoder_alone_takes_packs_later(encoder: Path, tmp_path: Path, answered: Answered) -> None:

@@ -20,7 +20,7 @@ from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.errors import DataError, InputError, RecipeError
 from bertwright.pipeline.plan import plan
-from bertwright.pipeline.smoke import smoke
+from bertwright.pipeline.smoke import smoke, stand_ins
 from bertwright.recipe.reading import to_yaml
 from bertwright.reports.methods_tables import methods_tables
 from bertwright.stages.packs import encoder_of
@@ -415,4 +415,36 @@ def test_smoke_says_what_something_made_up_stands_in_for(tuned: Toy, capsys: pyt
     """A mistyped path does not look as if it had been tried."""
     path = tuned(finetune={**THREE, "seeds": 1, "trainable": "head"}, tasks=[task(train="trian.jsonl")])
     assert 0 == call(["run", str(path), "--smoke", "-q"])
-    assert "trian.jsonl is not there; something made up stands in for it" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "trian.jsonl is not there; something made up stands in for it" in err
+    assert "smoke: it went all the way; scores on made-up files mean nothing" in out
+
+
+def test_what_is_not_there_is_told_in_one_line_and_by_plain_paths(tuned: Toy, tmp_path: Path) -> None:
+    """A recipe of eight tasks without their files does not fill the screen, nor with `..`."""
+    (tmp_path / "deep").mkdir()
+    tasks = [task(name=name, train=f"deep/../gone/{name}.jsonl") for name in ("one", "two")]
+    recipe = bertwright.load_recipe(tuned(tasks=tasks), stand_ins=True)
+    (sentence,) = stand_ins(recipe)
+    assert sentence.endswith(f"what is not there in {tmp_path / 'gone'}: one.jsonl, two.jsonl")
+    assert tmp_path / "gone" / "one.jsonl" == recipe.tasks[0].train
+
+
+def test_a_path_through_a_link_stays_what_it_is(tuned: Toy, tmp_path: Path) -> None:
+    """The folder above a linked one is not the one above the link."""
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    (tmp_path / "far" / "own.jsonl").write_bytes((tmp_path / "train.jsonl").read_bytes())
+    recipe = bertwright.load_recipe(tuned(tasks=[task(train="link/../own.jsonl")]))
+    assert recipe.tasks[0].train.is_file()
+
+
+def test_a_toy_encoder_takes_one_thread(tuned: Toy, tmp_path: Path) -> None:
+    """Threads that other programs keep busy wait for each other; who says how many is obeyed."""
+    read = bertwright.load_recipe(tuned(), stand_ins=True)
+    there = read.model_copy(update={"system": read.system.model_copy(update={"threads": None})})
+    assert smoke(there).system.threads is None
+    gone = there.model_copy(update={"encoder": there.encoder.model_copy(update={"folder": tmp_path / "gone"})})
+    assert 1 == smoke(gone).system.threads
+    three = gone.model_copy(update={"system": gone.system.model_copy(update={"threads": 3})})
+    assert 3 == smoke(three).system.threads

@@ -208,3 +208,13 @@ def test_known_tasks_are_read_whole(
     others = {part: read_rows(task, path) for part, path in task.sets.items()}
     assert sets == {part: len(one) for part, one in others.items()}
     assert all(len(found.numbers(one)) == len(one) for one in others.values())
+
+
+def test_scores_that_were_taken_for_classes_are_told_of_regression(tmp_path: Path) -> None:
+    """Where all labels are numbers; and of many known labels the first are enough to see what they are like."""
+    rows = "".join(f"a,{n / 10}\n" for n in range(30))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "dev.csv").write_text("text,label\na,4.667\n")
+    labels = LabelMap.from_rows(rows_of(tmp_path / "train.csv"), "classification")
+    with pytest.raises(DataError, match=r"1\.1, \.\.\. 30 in all\).*numbers are learnt with `kind: regression`"):
+        labels.numbers(rows_of(tmp_path / "dev.csv"))

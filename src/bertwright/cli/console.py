@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,19 @@ def tell(said: str) -> None:
     """Show what a command is at, unless it is to be quiet."""
     if not output.quiet:
         print(said, file=sys.stderr)
+
+
+def told_every(seconds: float = 5.0) -> Callable[[str], None]:
+    """Return what shows what a command is at, at most once in so many seconds; the first is shown at once."""
+    last = float("-inf")
+
+    def once(said: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            tell(said)
+
+    return once
 
 
 def show(lines: Sequence[str], result: dict[str, Any]) -> None:

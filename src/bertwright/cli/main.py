@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show, tell
+from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show, tell, told_every
 from bertwright.cli.demo import demo_command
 from bertwright.cli.exits import exits_app
 from bertwright.cli.export import export_command
@@ -209,7 +209,10 @@ def check_command(
         show(given.lines(), given.as_dict())
         return
     tell("check: reads the data, then takes a real step of each shape, which may take a minute or two")
-    found = check(recipe, overrides or ())
+    show_share = told_every()
+    found = check(
+        recipe, overrides or (), lambda share: show_share(f"real steps are measured: {share:.0%} of the stages")
+    )
     show(found.lines(), found.as_dict())
 
 

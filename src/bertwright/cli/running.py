@@ -37,7 +37,8 @@ def carry_out(
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
     recipe = as_published(recipe) if published else recipe
-    for sentence in stand_ins(recipe) if toy else ():
+    made_up = stand_ins(recipe) if toy else []
+    for sentence in made_up:
         print(f"note: {sentence}", file=sys.stderr)
     recipe = smoke(recipe) if toy else recipe
     stop_when_asked()
@@ -49,6 +50,7 @@ def carry_out(
     result = finish(result)
     lines = summary_lines(result.records)
     lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
+    lines += ["smoke: it went all the way; scores on made-up files mean nothing"] if made_up else []
     rows = _decoded(result.folder / "rows", inspect) if inspect else []
     show(
         lines + rows,

@@ -64,8 +64,14 @@ class Check:
         }
 
 
-def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Check:
+def check(
+    source: Recipe | str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    tell: Callable[[float], None] = lambda share: None,
+) -> Check:
     """Check a recipe and its data, take one real step of each shape, and forecast what is due.
+
+    ``tell`` gets the share of the stages that is measured.
 
     ``RecipeError`` lists all faults of recipe and data at once, each with its line; ``InputError`` what cannot fit.
     """
@@ -87,7 +93,7 @@ def check(source: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[s
     folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
     # Torch comes with it, so it is loaded only once recipe and data are known to be fine.
     forecast = importlib.import_module("bertwright.pipeline.forecast")
-    predicted = forecast.measure_stages(recipe, due, folders) if due else {}
+    predicted = forecast.measure_stages(recipe, due, folders, tell) if due else {}
     refuse(predicted, recipe, store.root)
     notes += network_notes(recipe)
     if any(stage.kind == "fetch" for stage in due):

@@ -6,7 +6,8 @@ All figures come from one measured megabyte of the user's text and one real step
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,21 @@ _SLOW_PRODUCTS = 2e10  # operations a second of small products in fp32, as ramps
 _FULL: dict[str, Any] = {"trainable": "full", "terms": "all", "layers": None, "seed": 0}
 
 
-def measure_stages(recipe: Recipe, stages: Sequence[Stage], folders: Mapping[str, Path]) -> dict[str, Prediction]:
-    """Predict the stages that are due; ``folders`` are those of sealed stages by name."""
-    return _Forecaster(recipe, folders).predict(stages)
+# A step measured on rows of another task counts where its rows are longer by no more than this.
+_ALIKE = 1.5
+
+
+def measure_stages(
+    recipe: Recipe,
+    stages: Sequence[Stage],
+    folders: Mapping[str, Path],
+    tell: Callable[[float], None] = lambda share: None,
+) -> dict[str, Prediction]:
+    """Predict the stages that are due; ``folders`` are those of sealed stages by name.
+
+    ``tell`` gets the share of them that is done.
+    """
+    return _Forecaster(recipe, folders).predict(stages, tell)
 
 
 class _Forecaster:
@@ -63,7 +76,9 @@ class _Forecaster:
         self._sizes: dict[tuple[Any, ...], measure.Sizes] = {}
         self._steps: dict[tuple[Any, ...], tuple[measure.StepCost, int]] = {}
 
-    def predict(self, stages: Sequence[Stage]) -> dict[str, Prediction]:
+    def predict(
+        self, stages: Sequence[Stage], tell: Callable[[float], None] = lambda share: None
+    ) -> dict[str, Prediction]:
         kinds = {
             "tokenizer": self._one_tokenizer,
             "overlap": self._one_overlap,
@@ -79,7 +94,8 @@ class _Forecaster:
             "ramps": self._one_ramps,
         }
         runs: dict[str, Prediction] = {}
-        for stage in stages:
+        for number, stage in enumerate(stages):
+            tell(number / len(stages))
             if stage.kind == "fetch" or any(one.stage not in self.folders for one in _fetched(stage).values()):
                 continue  # nobody knows how much it is before it is here
             if stage.kind == "evaluate":
@@ -281,7 +297,10 @@ class _Forecaster:
         longest: int = 0,
     ) -> tuple[measure.StepCost, int]:
         learns = {**_FULL, **{name: value for name, value in (trained or {}).items() if name in _FULL}, "seed": 0}
-        key = (kind, config, rows, length, longest, json.dumps(learns))
+        shape = (kind, config, rows, json.dumps(learns))
+        if kind == "finetune" and (found := self._alike(shape, length, max(length, longest))) is not None:
+            return found
+        key = (*shape, length, longest)
         if key not in self._steps:
             parameters = measure.count_parameters(config)
             refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
@@ -308,6 +327,23 @@ class _Forecaster:
             # A checkpoint is put together in memory before it is written.
             self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
         return self._steps[key]
+
+    def _alike(self, shape: tuple[Any, ...], length: int, longest: int) -> tuple[measure.StepCost, int] | None:
+        """Return the nearest step measured so on rows a little longer, its time brought to this length, or None.
+
+        Twelve tasks on one encoder would else wait for a step each, which can take longer than their work.
+        """
+        near = [
+            (wide, widest, *found)
+            for (*known, wide, widest), found in self._steps.items()
+            if tuple(known) == shape
+            and length <= wide <= _ALIKE * length
+            and longest <= max(wide, widest) <= _ALIKE * longest
+        ]
+        if not near:
+            return None
+        wide, _, cost, memory = min(near, key=lambda one: (one[0], one[1]))
+        return replace(cost, micro_batch=cost.micro_batch * length / wide), memory
 
     def _size(self, task: Mapping[str, Any], path: Path, max_length: int, name: str | None = None) -> measure.Sizes:
         key = (json.dumps(task, sort_keys=True), name, str(path), max_length)

@@ -307,7 +307,12 @@ def _forecast(
         forecast = importlib.import_module("bertwright.pipeline.forecast")
         listen("forecast", {"event": "begin", "kind": "forecast", "why": "takes a real step of each shape"})
         folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
-        measured = forecast.measure_stages(recipe, fresh, folders)
+        measured = forecast.measure_stages(
+            recipe,
+            fresh,
+            folders,
+            lambda share: listen("forecast", {"event": "work", "kind": "forecast", "share": share}),
+        )
         refuse(measured, recipe, store.root)
         known |= {s.name: {"identity": s.identity, **measured[s.name].as_dict()} for s in fresh if s.name in measured}
         files.write_json(path, known)

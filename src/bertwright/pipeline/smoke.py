@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def smoke(recipe: Recipe) -> Recipe:
             changes["tokenizer"] = recipe.tokenizer.model_copy(update={"extend": min(_NEW, recipe.tokenizer.extend)})
     if not given:
         shape = {**_SHAPE, **({"layers": _EXIT_LAYERS} if has_exits(recipe) else {})}
+        # A second thread brings products of width 64 nothing, and where the processor is busy each waits for the other.
+        changes["system"] = recipe.system.model_copy(
+            update={"threads": recipe.system.threads or max(1, recipe.system.runs)}
+        )
         changes["encoder"] = Encoder.model_copy(recipe.encoder, update={**shape, "folder": None, "add_missing": False})
     if recipe.encoder.folder is not None and not given and recipe.prepare is None:
         text = write_demo(made_up, documents=_DOCUMENTS).parent / "corpus"
@@ -71,10 +76,14 @@ def _is_here(task: Task) -> bool:
 
 
 def stand_ins(recipe: Recipe) -> list[str]:
-    """Return a sentence for each file or folder that is not there and for which something made up stands in."""
+    """Return a sentence on the files and folders that are not there and for which something made up stands in."""
     missing = [recipe.encoder.folder] if recipe.encoder.folder and not recipe.encoder.folder.exists() else []
     missing += [path for task in recipe.tasks for path in _paths(task) if not path.exists()]
-    return [f"{path} is not there; something made up stands in for it" for path in missing]
+    if len(missing) < 2:
+        return [f"{path} is not there; something made up stands in for it" for path in missing]
+    above = Path(os.path.commonpath([path.parent for path in missing]))
+    names = ", ".join(str(path.relative_to(above)) for path in missing)
+    return [f"something made up stands in for what is not there in {above}: {names}"]
 
 
 def _paths(task: Task) -> list[Path]:

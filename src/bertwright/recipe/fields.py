@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -22,6 +23,9 @@ def _resolve(value: Any, info: ValidationInfo) -> Any:
     try:
         path: Path = (info.context or {}).get("folder", Path.cwd()) / Path(value).expanduser()
         path.exists()  # raises where the system takes no such name
+        # `recipes/papers/../../build` is told as `build`, unless a link makes that another place.
+        tidy = Path(os.path.normpath(path))
+        path = tidy if tidy.resolve() == path.resolve() else path
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(f"found {str(value)[:100]!r}, which is no path ({why}); write a path") from error

@@ -25,6 +25,7 @@ from bertwright.text.tokenizer import Tokenizer
 MODEL = "model"
 _KINDS = {problem: kind for kind, problem in families.PROBLEMS.items()}
 _NAME = re.compile(r"[\w][\w. -]*")
+_AS_A_RUN_LEAVES_IT = re.compile(r"seed-\d+")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def gather(sources: Sequence[Path], encoder: Path | None = None, names: Mapping[
         if model.suffix != SUFFIX:
             folders.append(model)
         else:
-            name = (names or {}).get(source, source.stem if source.suffix == SUFFIX else task.task)
+            # A dozen of a run's packs are all called seed-0; their tasks tell them apart.
+            own = source.suffix == SUFFIX and not _AS_A_RUN_LEAVES_IT.fullmatch(source.stem)
+            name = (names or {}).get(source, source.stem if own else task.task)
             if not _NAME.fullmatch(name):
                 raise InputError(f"{name!r} cannot be a pack's name: letters, digits, dots and dashes make one")
             if name in paths:

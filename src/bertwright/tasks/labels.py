@@ -10,6 +10,9 @@ import numpy as np
 from bertwright.errors import DataError
 from bertwright.tasks.readers import Rows
 
+# Known labels that a message names.
+_SHOWN = 12
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -55,8 +58,19 @@ class LabelMap:
 
     def _number(self, place: dict[str, int], name: str, rows: Rows, row: int) -> int:
         if name not in place:
+            known = self.names or ()
+            more = f", ... {len(known)} in all" if len(known) > _SHOWN else ""
+            hint = "; numbers are learnt with `kind: regression`" if all(map(_is_number, (name, *known))) else ""
             raise DataError(
                 f"{rows.path}, row with id {rows.ids[row]}: label {name!r} is in no training row "
-                f"(known: {', '.join(self.names or ())}); correct it, or add training rows with it"
+                f"(known: {', '.join(known[:_SHOWN])}{more}); correct it, or add training rows with it{hint}"
             )
         return place[name]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
