@@ -87,7 +87,7 @@ def train(
     if evaluate is not None and state.step == 0:
         state.first = state.final = _measure(model, evaluate, diary, state)
     feed = Feed(batches, ranks.rank, ranks.world, device, ahead=device.type == "cuda")
-    with _Stopping() as stopping, memory_kept() as kept, feed:
+    with _Stopping() as stopping, memory_kept(), feed:
         while (done := _used(budget, state)) < end and not state.gave_up:
             begun, before = time.monotonic(), _portions(checkpoint_every, state)
             rate = multiplier(schedule, done, total, warmup)
@@ -95,7 +95,6 @@ def train(
             following = Place(place.step + 1, place.row + batches.rows(place), done / total)
             micro_batches = feed.take(place, following)
             update = _update(model, micro_batches, loss, optimizer, state, rate, clip, seed, ranks)
-            kept.tidy()
             _judge(state, update, folder)
             state.step, state.row, state.share = following.step, following.row, following.share
             seconds, stop = ranks.first(time.monotonic() - begun, stopping.asked)
