@@ -20,7 +20,7 @@ from toy_recipes import sentence, toy_in
 
 import bertwright
 import documented
-from bertwright import files
+from bertwright import files, pack
 from bertwright.cli.main import app, call
 from bertwright.pack import read, write
 
@@ -35,7 +35,7 @@ NOT_RUN = {
     "--smoke": "takes minutes",
     "--compare": "needs two runs; test_compare has them",
 }
-STANDS_FOR = {"FILE": "new.csv", "FILE.csv": "new.csv"}
+STANDS_FOR = {"my-model/": "encoder", "FILE": "new.csv", "FILE.csv": "new.csv"}
 
 
 def parsed(shown: documented.Shown) -> None:
@@ -111,6 +111,10 @@ def _names(folder: Path, run: Path) -> None:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(packs[name], folder / place)
         files.write_json((folder / place).parent / "encoder.json", {"encoder": str((run / "encoder").resolve())})
+    for name in ("triage", "urgency"):
+        path = folder / f"{tasks}/{name}/given/seed-0.pack"
+        own = pack.read(path)
+        pack.write(path, replace(own, task=replace(own.task, name=name)))
     ramped = run / "exits/triage/pretrained/seed-0"
     for place in ("MODEL", "bertwright-store/runs/recipe/exits/triage/given/seed-0", "exits/triage/given/seed-0"):
         shutil.copytree(ramped, folder / place)
@@ -122,6 +126,7 @@ def _names(folder: Path, run: Path) -> None:
 def in_the_world(shown: documented.Shown, number: int) -> list[str] | None:
     """Return what is given in place of a page's command, or nothing where it is not run here."""
     words = [STANDS_FOR.get(word, word) for word in shown.words]
+    words = [str(one) for word in words for one in (sorted(Path().glob(word)) if "*" in word else [word])]
     if words[0] in NOT_RUN or any("recipes/" in word or word in NOT_RUN for word in words):
         return None
     if any("=" in word and not word.startswith("-") for word in words) and words[0] == "run":
