@@ -20,7 +20,7 @@ from toy_recipes import sentence, toy_in
 
 import bertwright
 import documented
-from bertwright import files, pack
+from bertwright import files
 from bertwright.cli.main import app, call
 from bertwright.pack import read, write
 
@@ -113,8 +113,8 @@ def _names(folder: Path, run: Path) -> None:
         files.write_json((folder / place).parent / "encoder.json", {"encoder": str((run / "encoder").resolve())})
     for name in ("triage", "urgency"):
         path = folder / f"{tasks}/{name}/given/seed-0.pack"
-        own = pack.read(path)
-        pack.write(path, replace(own, task=replace(own.task, name=name)))
+        own = read(path)
+        write(path, replace(own, task=replace(own.task, name=name)))
     ramped = run / "exits/triage/pretrained/seed-0"
     for place in ("MODEL", "bertwright-store/runs/recipe/exits/triage/given/seed-0", "exits/triage/given/seed-0"):
         shutil.copytree(ramped, folder / place)
