@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from toy_exports import TEXTS, MakeToy, ramped
 
-from bertwright.deploy import engine
+from bertwright.deploy import engine, sessions
 from bertwright.deploy.engine import Engine
 from bertwright.deploy.export import Form
 from bertwright.deploy.rows import Row
@@ -78,3 +80,17 @@ def test_heads_leave_no_threads_of_numpy_at_work(make_toy: MakeToy, monkeypatch:
     assert [(4, 16)] * 3 == asked
     x, weight = np.eye(3, dtype=np.float32) * 2, np.arange(12, dtype=np.float32).reshape(4, 3)
     np.testing.assert_array_equal(2 * weight.T, real(here._engine, x, weight))
+
+
+def test_each_graph_is_opened_once_for_so_many_threads(make_toy: MakeToy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments share a session, however many they are: one for all threads, one for lanes."""
+    asked: list[tuple[str, int]] = []
+    real = sessions.opened
+
+    def opened(path: Path, threads: int) -> object:
+        asked.append((path.name, threads))
+        return real(path, threads)
+
+    monkeypatch.setattr(sessions, "opened", opened)
+    Runtime(make_toy().folder, threads=2)
+    assert [("segments.onnx", 1), ("segments.onnx", 2)] == sorted(one for one in asked if one[0] == "segments.onnx")

@@ -116,7 +116,7 @@ def sessions(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> 
     """
     embeddings, *segments = manifest.parts
     found = [Session(opened(folder / embeddings.file, 1), (), layout.of("embedding-norm"))]
-    files = {part.file: opened(folder / part.file, threads) for part in segments}
+    files = {name: opened(folder / name, threads) for name in {part.file for part in segments}}
     for number, part in enumerate(segments):
         found.append(Session(files[part.file], part.layers, layout.layers(part.layers), number))
     return found
