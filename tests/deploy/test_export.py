@@ -176,8 +176,8 @@ def test_layers_that_stay_fp32_are_written_so(model: Path, tmp_path: Path, answe
     assert 3 == len(found["proof"]["scan"])
     kept = [
         n
-        for part in Runtime(tmp_path / "out").manifest.parts
-        for n, p in zip(part.layers, part.precision, strict=True)
+        for segment in Runtime(tmp_path / "out").manifest.segments
+        for n, p in zip(segment.layers, segment.precision, strict=True)
         if p == "fp32"
     ]
     assert kept == found["kept_fp32"]
@@ -354,7 +354,8 @@ def test_damaged_folders_are_refused(copy: Path) -> None:
         ({"format": 1}, "written in format 1 by bertwright"),
         ({"precision": "int4"}, "precision: found 'int4'"),
         ({"files": {"../passwd": "0"}}, "which lies outside of the folder"),
-        ({"files": {}}, "the part embeddings.onnx has no checksum"),
+        ({"files": {}}, "embeddings.onnx has no checksum"),
+        ({"segments": []}, r"its segments hold the layers \[\]; expected layers 0 to 2 in order"),
     ):
         changed(copy, **values)
         with pytest.raises(InputError, match=told):

@@ -56,7 +56,7 @@ def test_large_batches_are_handed_on_without_a_copy(
 def test_segments_of_two_layers_answer_the_same(make_toy: MakeToy) -> None:
     """How many layers a segment has does not show in the answers."""
     own = make_toy("bert", form=Form("fp32", segment=2))
-    assert [(), (0, 1), (2,)] == [part.layers for part in own.runtime().manifest.parts]
+    assert [(0, 1), (2,)] == [segment.layers for segment in own.runtime().manifest.segments]
     assert 1e-5 > apart(own.runtime().predict_rows(MIXED), own.torch_logits(NAMES, TEXTS))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from bertwright.deploy.layout import Layout
 from bertwright.deploy.manifest import ALL_LAYERS, PRODUCTS, Manifest
-from bertwright.deploy.sessions import Session, opened, sessions
+from bertwright.deploy.sessions import Session, embeddings, opened, segments
 
 # Tokens of a lane from which on it is the faster way: below, a matrix is read for too few of them.
 LEAST = 32
@@ -36,8 +36,9 @@ class Engine:
 
     def __init__(self, folder: Path, manifest: Manifest, layout: Layout, threads: int) -> None:
         self.threads = threads
-        self.parts = sessions(folder, manifest, layout, threads)
-        self._alone = self.parts if threads == 1 else sessions(folder, manifest, layout, 1)
+        first = embeddings(folder, layout)
+        self.parts = [first, *segments(folder, manifest, layout, threads)]
+        self._alone = self.parts if threads == 1 else [first, *segments(folder, manifest, layout, 1)]
         layers = tuple(range(manifest.backbone.shape["layers"]))
         self.all_layers: Session | None = None
         if threads > 1:

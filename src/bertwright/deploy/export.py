@@ -17,7 +17,7 @@ from bertwright import pack as packs
 from bertwright.deploy import manifest as contents
 from bertwright.deploy.graphs import Numbers, embedding_model, layers_model, product_model, segments_model
 from bertwright.deploy.linears import PRECISIONS
-from bertwright.deploy.manifest import Manifest, Part
+from bertwright.deploy.manifest import Manifest, Segment
 from bertwright.deploy.nodes import Stored, write, write_whole
 from bertwright.deploy.sources import Deployable
 from bertwright.errors import InputError
@@ -67,8 +67,7 @@ def write_export(
         tokenizer.save(folder, max_length=config.positions, segments=config.segments > 1)
         for name, pack in (named or {}).items():
             packs.write(folder / contents.PACKS / f"{name}{packs.SUFFIX}", pack)
-        parts = [Part(contents.EMBEDDINGS, (), ())]
-        parts += [Part(contents.SEGMENTS, cut, cast(Any, tuple(numbers.layers[n] for n in cut))) for cut in cuts]
+        segments = [Segment(cut, cast(Any, tuple(numbers.layers[n] for n in cut))) for cut in cuts]
         versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
         manifest = Manifest(
             contents.FORMAT,
@@ -76,7 +75,7 @@ def write_export(
             cast(Any, form.precision),
             form.bits,
             made.backbone,
-            tuple(parts),
+            tuple(segments),
             contents.checksums(folder),
             versions,
         )

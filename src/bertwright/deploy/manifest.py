@@ -23,7 +23,7 @@ from bertwright import files
 from bertwright.errors import DataError, InputError
 from bertwright.pack import Backbone, backbone_terms
 
-FORMAT = 3
+FORMAT = 4
 NAME = "export.json"
 PACKS = "packs"
 _TOKENIZER = "tokenizer.json"
@@ -36,10 +36,9 @@ _AGAIN = "copy the folder once more, or export it again"
 
 
 @dataclass(frozen=True)
-class Part:
-    """A model file, its layers (numbered from 0; none: the embeddings), and in which numbers each is computed."""
+class Segment:
+    """The layers of one step (numbered from 0), and in which numbers each is computed."""
 
-    file: str
     layers: tuple[int, ...]
     precision: tuple[Literal["fp32", "int8"], ...]
 
@@ -56,7 +55,7 @@ class Manifest:
     precision: Literal["fp32", "int8"]
     bits: int
     backbone: Backbone
-    parts: tuple[Part, ...]
+    segments: tuple[Segment, ...]
     files: dict[str, str]
     made_with: dict[str, str] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
@@ -118,14 +117,13 @@ def _check(folder: Path, manifest: Manifest) -> None:
             raise DataError(
                 f"{path} is damaged: found {size:,} bytes with checksum {found}, expected {expected}; {_AGAIN}"
             )
-    if missing := [part.file for part in manifest.parts if part.file not in manifest.files]:
-        raise DataError(f"{folder / NAME}: the part {missing[0]} has no checksum; {_AGAIN}")
-    if missing := [name for name in (ALL_LAYERS, PRODUCTS, ARRAYS, _TOKENIZER) if name not in manifest.files]:
+    wanted = (EMBEDDINGS, SEGMENTS, ALL_LAYERS, PRODUCTS, ARRAYS, _TOKENIZER)
+    if missing := [name for name in wanted if name not in manifest.files]:
         raise DataError(f"{folder / NAME}: {missing[0]} has no checksum; {_AGAIN}")
     backbone_terms(manifest.backbone, str(folder / NAME))
-    held, wanted = [part.layers for part in manifest.parts], tuple(range(manifest.backbone.shape["layers"]))
-    if not held or held[0] or () in held[1:] or tuple(layer for layers in held for layer in layers) != wanted:
+    held, layers = [segment.layers for segment in manifest.segments], manifest.backbone.shape["layers"]
+    if () in held or [layer for own in held for layer in own] != list(range(layers)):
         raise DataError(
-            f"{folder / NAME}: its parts hold the layers {held}; expected the embeddings (no layers), then layers 0 "
-            f"to {len(wanted) - 1} in order; {_AGAIN}"
+            f"{folder / NAME}: its segments hold the layers {held}; expected layers 0 to {layers - 1} in order, and "
+            f"none that is empty; {_AGAIN}"
         )

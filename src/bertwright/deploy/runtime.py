@@ -57,7 +57,7 @@ class Runtime:
         self.tokens = tokens
         self.tokenizer = Tokenizer.load(self.folder)
         self.config = EncoderConfig.from_dict(self.manifest.backbone.shape)
-        cuts = frozenset(part.layers[-1] + 1 for part in self.manifest.parts if part.layers)
+        cuts = frozenset(segment.layers[-1] + 1 for segment in self.manifest.segments)
         self._bank = Bank.read(self.folder / contents.ARRAYS, self.manifest.backbone, cuts)
         self._engine = Engine(self.folder, self.manifest, self._bank.layout, self.threads)
         self._entries: dict[str, Entry] = {}

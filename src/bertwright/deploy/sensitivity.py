@@ -47,9 +47,9 @@ class Scan:
     def harms(self) -> tuple[Harm, ...]:
         """Return each segment's harm, in their order."""
         found = []
-        for segment, part in enumerate(self._exact.manifest.parts[1:]):
-            change, other = self._apart(self._answers((segment,)))
-            found.append(Harm(segment, part.layers, change, other))
+        for number, segment in enumerate(self._exact.manifest.segments):
+            change, other = self._apart(self._answers((number,)))
+            found.append(Harm(number, segment.layers, change, other))
         return tuple(found)
 
     def choose(self, harms: Sequence[Harm], most: float) -> Chosen:

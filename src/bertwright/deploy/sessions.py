@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertwright.deploy.layout import Layout, Slice
-from bertwright.deploy.manifest import Manifest
+from bertwright.deploy.manifest import EMBEDDINGS, SEGMENTS, Manifest
 from bertwright.errors import DataError, InputError
 
 FIRST, STATES = "first", "states"
@@ -109,17 +109,18 @@ def array(states: Any) -> np.ndarray:
     return np.asarray(states.numpy() if hasattr(states, "numpy") else states)
 
 
-def sessions(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> list[Session]:
-    """Open all parts of a folder, the embeddings first.
+def embeddings(folder: Path, layout: Layout) -> Session:
+    """Open a folder's embeddings, on one thread: waking a second one costs more than they do."""
+    return Session(opened(folder / EMBEDDINGS, 1), (), layout.of("embedding-norm"))
 
-    Those take one thread: waking a second one costs more than they do.
-    """
-    embeddings, *segments = manifest.parts
-    found = [Session(opened(folder / embeddings.file, 1), (), layout.of("embedding-norm"))]
-    files = {name: opened(folder / name, threads) for name in {part.file for part in segments}}
-    for number, part in enumerate(segments):
-        found.append(Session(files[part.file], part.layers, layout.layers(part.layers), number))
-    return found
+
+def segments(folder: Path, manifest: Manifest, layout: Layout, threads: int) -> list[Session]:
+    """Open a folder's segments: one graph, of which each takes its own part."""
+    graph = opened(folder / SEGMENTS, threads)
+    return [
+        Session(graph, segment.layers, layout.layers(segment.layers), number)
+        for number, segment in enumerate(manifest.segments)
+    ]
 
 
 def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
