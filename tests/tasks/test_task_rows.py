@@ -174,7 +174,7 @@ def test_rows_of_like_length_share_a_batch() -> None:
     parts = [part for step in range(batches.steps_per_epoch) for part in batches.step(Place(step), 0, 1)]
     slots = sum(part["ids"].numel() for part in parts)
     assert int(lengths.sum() + 2000) == sum(part["tokens"] for part in parts)
-    assert slots < 1.05 * (lengths.sum() + 2000)
+    assert slots < 1.06 * (lengths.sum() + 2000)
 
 
 def test_masks_stand_only_where_something_was_padded() -> None:
@@ -184,6 +184,16 @@ def test_masks_stand_only_where_something_was_padded() -> None:
     mask = collate(encoded, np.array([0, 1]))["mask"]
     assert [4, 6] == mask.sum(dim=1).tolist()
     assert [1, 0, 2] == [row for chosen, _ in in_order_of_length(encoded, 2) for row in chosen.tolist()]
+
+
+def test_batches_have_few_widths() -> None:
+    """Eight widths a doubling, a ninth of padding at most, none above the longest row, and none for a row alone."""
+    encoded = encode([("a" * n,) for n in range(1, 250)], np.zeros(249), Letters(), max_length=252)
+    wide = {row + 3: collate(encoded, np.array([row, row]))["ids"].shape[1] for row in range(249)}
+    assert all(0 <= width - length <= width / 9 for length, width in wide.items())
+    assert [8, 8, 8, 8] == [len({w for w in wide.values() if 2**n <= w < 2 ** (n + 1)}) for n in (3, 4, 5, 6)]
+    assert {251: 251, 249: 251, 240: 240, 225: 240, 67: 72} == {n: wide[n] for n in (251, 249, 240, 225, 67)}
+    assert (1, 67) == collate(encoded, np.array([64]))["ids"].shape
 
 
 @pytest.mark.parametrize(

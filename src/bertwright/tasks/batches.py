@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -48,7 +48,7 @@ class Encoded:
     cut: int
     owners: np.ndarray | None = None
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Return the tokens of each row, (n,)."""
         return np.array([len(row) for row in self.ids])
@@ -185,14 +185,14 @@ class TrainBatches:
 
 
 def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
-    """Pad chosen rows to the longest of them: ids, segments (B, T), labels, and a mask where anything was padded.
+    """Pad chosen rows to one width: ids, segments (B, T), labels, and a mask where anything was padded.
 
     ``rows`` (B,) are their numbers, for what is joined to them later.
     """
     import torch  # here: rows are laid out for serving too, where there is none
 
     lengths = [len(rows.ids[row]) for row in chosen]
-    shape = (len(chosen), max(lengths))
+    shape = (len(chosen), lengths[0] if len(chosen) == 1 else min(_width(max(lengths)), int(rows.lengths.max())))
     ids, segments = np.full(shape, rows.pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for place, row in enumerate(chosen):
         ids[place, : lengths[place]] = rows.ids[row]
@@ -207,6 +207,16 @@ def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
         "count": len(chosen),
         "tokens": int(sum(lengths)),
     }
+
+
+def _width(longest: int) -> int:
+    """Return the width of a batch: one of eight a doubling, so that at most a ninth of a row is padding for it.
+
+    torch's matrix library keeps code for every shape that it has met, some megabytes a width, until a thousand are
+    there: with each batch as wide as its longest row, a training of some hundred steps took twice the memory.
+    """
+    step = 1 << max(0, longest.bit_length() - 4)
+    return -(-longest // step) * step
 
 
 def in_order_of_length(rows: Encoded, batch: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
