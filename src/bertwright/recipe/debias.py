@@ -167,9 +167,9 @@ class Expert(Section):
     """What stands in the `file`."""
     names: dict[str, str] = {}  # noqa: RUF012  (pydantic copies it)
     """Column of the `file` for a label that is called otherwise there: `{label: column}`."""
-    folds: Positive = 5
+    folds: Positive = 1
     """Parts of the rows; each is scored by a model that learnt from the others. 1: one model scores what it was fitted
-    on, as papers do, and is surer of it than it should be."""
+    on, as papers do: it is surer of it than of other rows, and losses learn from what it has wrong all the same."""
     rows: Positive | None = None
     """Rows that each model learns from, drawn; off: all of the other parts, and 2,000 for `weak`."""
     epochs: Annotated[float, Field(gt=0)] | None = None

@@ -32,8 +32,8 @@ from bertwright.training.feed import on_device
 
 _BATCH = 64
 _SAME_ROWS = (
-    "each row is scored by the model that was fitted on it, which is surer of it than of rows that it has not seen; "
-    "`folds: 5` scores it by one that did not see it"
+    "each row is scored by the model that was fitted on it: what the expert reaches on training rows says less than "
+    "what it reaches on other sets"
 )
 
 
