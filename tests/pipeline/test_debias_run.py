@@ -27,7 +27,7 @@ from bertwright.pipeline.smoke import smoke
 from bertwright.recipe.reading import to_yaml
 from bertwright.reports.closer_tables import settings_tables
 from bertwright.reports.debias_tables import debias_tables
-from bertwright.stages import debiasing, expert_scores, measure
+from bertwright.stages import debiasing, examples, expert_scores, measure
 from bertwright.stages import expert as expert_stage
 from bertwright.tasks import readers
 
@@ -476,6 +476,27 @@ def test_small_and_weak_experts_and_methods_of_one_task(
     assert {"dev", "odd"} == set(found["experts"][0]["sets"])
     assert "expert given/drawn: dev of [('dev', 24), ('odd', 24)]" in found["notes"]
     assert "given-full" not in [one["variant"] for one in found["variants"]]
+
+
+def test_passes_behind_a_training_have_its_precision(pairs: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expert's signals and the examples are computed as fast as the training was; what is kept is fp32."""
+    asked: list[str] = []
+
+    def noted(real: Any) -> Any:
+        def attribute(model: Any, *given: Any, **rest: Any) -> Any:
+            asked.append(str(next(model.parameters()).dtype))
+            return real(model, *given, **rest)
+
+        return attribute
+
+    for module in (expert_stage, examples):
+        monkeypatch.setattr(module, "attribute", noted(module.attribute))
+    path = pairs(poe(loss="guided"))
+    result = bertwright.run(bertwright.load_recipe(path, ["system.precision=bf16"]))
+    assert {"torch.bfloat16"} == set(asked)
+    kept = [one.folder / "model" for name, one in result.stages.items() if name.startswith(("expert/", "finetune/"))]
+    assert 2 == len(kept)
+    assert all({torch.float32} == {p.dtype for p in families.load(one).encoder.parameters()} for one in kept)
 
 
 def test_a_low_ramp_is_an_expert(pairs: Toy, deep_folder: Path) -> None:

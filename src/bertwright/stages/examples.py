@@ -72,7 +72,7 @@ def write_examples(
 def _columns(learnt: Learnt, guide: Guide, chosen: np.ndarray) -> dict[str, np.ndarray]:
     """Return what there is to say of rows, each (n,), in their order."""
     device = learnt.precision.device
-    model = guide.around(learnt.model).to(device).eval()
+    model = learnt.precision.copy_of(guide.around(learnt.model))
     order = chosen[np.argsort(-learnt.rows.lengths[chosen], kind="stable")]
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(order), _BATCH):

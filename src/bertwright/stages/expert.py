@@ -173,7 +173,7 @@ def attributed(learnt: Learnt, rows: Encoded, looking: Attributing) -> tuple[np.
     """Return logits (n, C) and each row's saliency by token, in the order of the rows."""
     logits: list[np.ndarray] = [np.empty(0)] * len(rows.ids)
     saliency = list(logits)
-    model = learnt.model.eval()
+    model = learnt.precision.copy_of(learnt.model)
     for chosen, batch in in_order_of_length(rows, _BATCH):
         found = attribute(model, on_device(batch, learnt.precision.device), looking)
         given, looked = found.logits.float().cpu().numpy(), found.saliency.cpu().numpy()

@@ -6,7 +6,6 @@ answered on the calibration rows; ``metrics.jsonl``.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def ramps(work: Work) -> dict[str, Any]:
     torch.set_num_threads(work.machine.threads)
     run = _run(work)
     kept, told = _ramps(run)
-    learnt = copy.deepcopy(kept).to(run.model.precision.device, run.model.precision.dtype).eval()
+    learnt = run.model.precision.copy_of(kept)
     sets = {name: scored_set(run.task, run.labels, name, read_set(run.task, name)) for name in run.task.sets}
     calibration, gold, promises, policies = _thresholds(run, learnt, sets)
     scores = {}

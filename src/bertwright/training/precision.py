@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from bertwright.errors import InputError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _PATIENCE = 1.0  # seconds for one product
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -26,6 +31,10 @@ class Precision:
     def name(self) -> str:
         """The format's short name."""
         return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
+    def copy_of(self, module: Module) -> Module:
+        """Return a copy of a trained module that answers there, in this format, dropout off; its own stays fp32."""
+        return copy.deepcopy(module).to(self.device, self.dtype).eval()
 
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
