@@ -71,6 +71,8 @@ def check(
 ) -> Check:
     """Check a recipe and its data, take one real step of each shape, and forecast what is due.
 
+    Steps are kept in the store for an hour, so that ``run`` need not take them again.
+
     ``tell`` gets the share of the stages that is measured.
 
     ``RecipeError`` lists all faults of recipe and data at once, each with its line; ``InputError`` what cannot fit.

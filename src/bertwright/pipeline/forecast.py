@@ -1,6 +1,7 @@
 """What a run will cost, before it starts: seconds, memory and disk of each stage, and what cannot fit.
 
-All figures come from one measured megabyte of the user's text and one real step of each shape; nothing is looked up.
+All figures come from one measured megabyte of the user's text and one real step of each shape, taken
+now or, by a command before this one, within the hour; nothing is looked up.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.encoder.models import cut_config
-from bertwright.errors import InputError
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
-from bertwright.out_of_memory import memory_told
-from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
+from bertwright.pipeline.executors import machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.plan_experts import DRAWN
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
+from bertwright.pipeline.real_steps import take_step
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.methods import PACK_METHODS
@@ -304,28 +303,11 @@ class _Forecaster:
         if key not in self._steps:
             parameters = measure.count_parameters(config)
             refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
-            place = machine(self.recipe, kind)
-            devices = place.devices if kind == "pretrain" else 1
-            where: dict[str, Any] = {
-                "device": place.device,
-                "precision": place.precision,
-                "threads": max(1, place.threads // devices),
-            }
-            with MemoryMeter(every=0.02) as meter, memory_told(kind):
-                try:
-                    if choice is not None:
-                        where["again"] = place.activation_checkpointing
-                        cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
-                    else:
-                        where["longest"] = max(length, longest)
-                        cost = measure.measure_finetuning(config, learns, rows=rows, length=length, **where)
-                except torch.OutOfMemoryError as error:
-                    raise InputError(
-                        f"{kind}: {rows} rows of {length} tokens at once do not fit the GPU's memory ({error}). "
-                        f"`{kind}.micro_batch={max(1, rows // 2)}` changes no result and may fit"
-                    ) from error
+            cost, peak = take_step(
+                self.recipe, kind, config, learns, choice, rows=rows, length=length, longest=max(length, longest)
+            )
             # A checkpoint is put together in memory before it is written.
-            self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
+            self._steps[key] = cost, peak + cost.parameters * _CHECKPOINT
         return self._steps[key]
 
     def _alike(self, shape: tuple[Any, ...], length: int, longest: int) -> tuple[measure.StepCost, int] | None:
