@@ -143,3 +143,43 @@ def test_a_step_is_taken_again_where_it_would_cost_something_else(tuned: Toy, ta
         counts.append(len(taken))
     check(tuned(finetune={"baseline": False, "batch": 8}))
     assert counts[0] < counts[1] < counts[2] < len(taken)
+
+
+@pytest.fixture
+def ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of fine-tuning takes ten seconds, without being taken; so 32 rows are answered in four."""
+    cost = measure.StepCost(10.0, 1.0, 1000)
+    monkeypatch.setattr(measure, "measure_finetuning", lambda *_given, **_named: cost)
+
+
+def test_a_forecast_of_scores_counts_runs_alone(tuned: Toy, ten_seconds: None) -> None:
+    """The encoder that packs belong to is one more input of the stage, and answers nothing."""
+    finetune = {"baseline": False, "trainable": ["full", {"method": "bitfit", "learning_rate": 1e-3}]}
+    seconds = check(tuned(finetune=finetune)).stages["evaluate/height"]["seconds"]
+    assert 16 < seconds < 16 + 2
+
+
+def test_a_forecast_of_scores_takes_as_many_training_rows_as_are_scored(
+    tuned: Toy, tmp_path: Path, ten_seconds: None
+) -> None:
+    """Two thousand of them at most, which are 63 batches beside the one of the dev set, each as wide as its set."""
+    rows = (tmp_path / "train.jsonl").read_text()
+    (tmp_path / "train.jsonl").write_text(rows * 100)
+    finetune = {"baseline": False, "seeds": 1, "score_train": True}
+    seconds = check(tuned(finetune=finetune)).stages["evaluate/height"]["seconds"]
+    assert 0.8 * 64 * 4 < seconds < 64 * 4 + 2
+
+
+def test_a_forecast_of_scores_takes_each_set_as_long_as_it_is(tuned: Toy, tmp_path: Path, ten_seconds: None) -> None:
+    """One long row in a set of its own does not make the others longer."""
+    rows = [json.loads(line) for line in (tmp_path / "dev.jsonl").read_text().splitlines()]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 100))
+    (tmp_path / "long.jsonl").write_text(json.dumps({"text": " ".join(["balan"] * 40), "label": "high"}) + "\n")
+    task = {
+        "name": "height",
+        "train": "train.jsonl",
+        "sets": {"dev": "dev.jsonl", "long": "long.jsonl"},
+        "text": "text",
+    }
+    path = tuned(tasks=[task], finetune={"baseline": False, "seeds": 1, "max_length": 32})
+    assert check(path).stages["evaluate/height"]["seconds"] < 0.8 * 75 * 4
