@@ -5,6 +5,7 @@
     STORE/stages/<kind>-<identity>.partial/   a stage at work, or one that was killed; continued by the next run
     STORE/locks/<kind>-<identity>.lock    held while a stage works; .owner says by whom and since when
     STORE/runs/<recipe>/                  names that people know, pointing to stages
+    STORE/steps.json                      what real steps took within the hour, for forecasts; of no other use
 
 A folder without ``.partial`` is whole: it got its name after every byte of it was on the disk.
 """

@@ -32,6 +32,8 @@ def kept(root: Path) -> dict[str, Any]:
         name = path.relative_to(root)
         if name.parts[0] == "bertwright-store" and any(part.endswith(".tmp") for part in name.parts):
             continue  # half-written things, which `store gc` removes
+        if name.name == "steps.json":
+            continue  # measures for the next hour's forecasts; where it is missing they are taken again
         if path.is_symlink():
             found[str(name)] = f"-> {path.readlink()}"
         elif path.is_file() and not _PAGES & set(name.parts) and path.suffix not in (".lock", ".owner"):

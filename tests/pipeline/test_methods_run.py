@@ -416,7 +416,9 @@ def test_smoke_says_what_something_made_up_stands_in_for(tuned: Toy, capsys: pyt
     path = tuned(finetune={**THREE, "seeds": 1, "trainable": "head"}, tasks=[task(train="trian.jsonl")])
     assert 0 == call(["run", str(path), "--smoke", "-q"])
     out, err = capsys.readouterr()
-    assert "trian.jsonl is not there; something made up stands in for it" in err
+    (note,) = (line for line in err.splitlines() if "made up" in line)
+    assert note.startswith("note: made up for this smoke run: the rows of height (")
+    assert note.endswith("trian.jsonl is not there)")
     assert "smoke: it went all the way; scores on made-up files mean nothing" in out
 
 
@@ -425,9 +427,32 @@ def test_what_is_not_there_is_told_in_one_line_and_by_plain_paths(tuned: Toy, tm
     (tmp_path / "deep").mkdir()
     tasks = [task(name=name, train=f"deep/../gone/{name}.jsonl") for name in ("one", "two")]
     recipe = bertwright.load_recipe(tuned(tasks=tasks), stand_ins=True)
-    (sentence,) = stand_ins(recipe)
-    assert sentence.endswith(f"what is not there in {tmp_path / 'gone'}: one.jsonl, two.jsonl")
+    (sentence,) = stand_ins(recipe, smoke(recipe))
+    assert sentence.endswith(f"the rows of one, two (not there in {tmp_path / 'gone'}: one.jsonl, two.jsonl)")
     assert tmp_path / "gone" / "one.jsonl" == recipe.tasks[0].train
+
+
+PAPERS = sorted((Path(__file__).parents[2] / "recipes" / "papers").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=[path.stem for path in PAPERS])
+def test_a_papers_smoke_says_what_is_made_up(path: Path, tmp_path: Path) -> None:
+    """Text and encoders too, also where the recipe names no file that could be missing; in one line."""
+    recipe = bertwright.load_recipe(path, [f"store={tmp_path}"], stand_ins=True)
+    (sentence,) = stand_ins(recipe, smoke(recipe))
+    assert sentence.startswith("made up for this smoke run: the text, a toy encoder")
+    assert all(one.train is None or str(one.train.name) in sentence for one in recipe.tasks)
+    assert ("a toy encoder of expert tiny" in sentence) == ("tiny" in recipe.finetune.experts)
+    assert len(recipe.tasks) < 4 or f"all {len(recipe.tasks)} tasks" in sentence
+
+
+def test_what_is_there_is_not_said_to_be_made_up(tuned: Toy, tmp_path: Path) -> None:
+    """Neither rows nor an encoder; text is always another."""
+    own = bertwright.load_recipe(tuned(), stand_ins=True)
+    assert [] == stand_ins(own, smoke(own))
+    prepare = {"sources": ["texts"], "row_length": 16}
+    whole = bertwright.load_recipe(tuned(prepare=prepare, pretrain={"budget": "9 steps"}), stand_ins=True)
+    assert ["made up for this smoke run: the text"] == stand_ins(whole, smoke(whole))
 
 
 def test_a_path_through_a_link_stays_what_it_is(tuned: Toy, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import bertwright
 from bertwright.cli.main import call
 from bertwright.errors import BertwrightError
 from bertwright.pipeline.plan import plan, resolve_task
@@ -204,3 +205,14 @@ def test_faults_of_weights_windows_and_groups_are_told_before_any_work(
     assert 2 == call(["run", str(path), "-q"])
     assert words in capsys.readouterr().err
     assert not list(path.parent.glob("bertwright-store/**/model.safetensors"))
+
+
+def test_a_check_says_the_same_of_several_tasks_once(tuned: Toy, tmp_path: Path) -> None:
+    """A label that is rare in three tasks is one note, with their names."""
+    with (tmp_path / "train.jsonl").open("a") as stream:
+        stream.write('{"text": "balan", "label": "odd"}\n')
+    form = {"train": "train.jsonl", "sets": {"dev": "dev.jsonl"}, "text": "text"}
+    tasks = [{"name": name, **form} for name in ("height", "depth", "width")]
+    found = bertwright.check(tuned(tasks=tasks, finetune={"baseline": False}))
+    (note,) = (one for one in found.notes if "odd" in one)
+    assert "note: tasks height, depth and width: label odd occurs in one training row only" == note

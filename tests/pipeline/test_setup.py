@@ -185,7 +185,9 @@ def test_papers_recipes_go_all_the_way_at_toy_size(
         whole.pretrain and whole.pretrain.batch,
     )
     assert 0 == call(["run", str(path), "--smoke", "--json", "--quiet", f"store={tmp_path / 's'}"])
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])["stages"]["pretrain"]["results"]
+    out, err = capsys.readouterr()
+    assert "note: made up for this smoke run: the text, a toy encoder\n" in err
+    found = json.loads(out.splitlines()[-1])["stages"]["pretrain"]["results"]
     assert ("bert-preln", 20, "esd", 64) == (
         found["family"],
         found["steps"],

@@ -23,7 +23,7 @@ from bertwright.reports.tables import (
     summary_lines,
     verdict,
 )
-from bertwright.reports.words import ABSENT, bytes_text, score_text, seconds_text, spread_text
+from bertwright.reports.words import ABSENT, bytes_text, score_text, seconds_text, spread_text, told_once
 
 
 def column(table: Table, name: str) -> list[str]:
@@ -235,3 +235,29 @@ def test_every_note_ends_once(whole_run: RunRecords) -> None:
     """That of a report without examples too."""
     for note in notes(without_examples(without(whole_run, notes=("2 files are not read",)))):
         assert not note.endswith(".."), note
+
+
+def test_a_note_of_several_tasks_is_said_once() -> None:
+    """In the place of the first, with the names of all; what differs in more than the name stays apart."""
+    found = ["b: cut", "Text: cut", "a, expert x: low", "ab: cut", "a: cut", "a: cut", "b, expert x: low", "a: other"]
+    assert ["b, ab and a: cut", "Text: cut", "a and b, expert x: low", "a: other"] == told_once(found, ["a", "ab", "b"])
+    assert ["note: task a: odd", "note: odd"] == told_once(
+        ["note: task a: odd", "note: odd"], ["a", "note"], "note: task ", "note: tasks "
+    )
+
+
+def test_tasks_with_the_same_note_share_a_line(whole_run: RunRecords) -> None:
+    """On the screen and on the page: eight tasks that were learnt from one seed are no eight notes."""
+    assert whole_run.of_kind("evaluate")
+    more = [
+        {
+            **record,
+            "name": record["name"].replace("triage", "second"),
+            "results": {**record["results"], "task": "second"},
+        }
+        for record in whole_run.of_kind("evaluate")
+        if record["results"]["task"] == "triage"
+    ]
+    found = notes(without(whole_run, stages=(*whole_run.stages, *more)))
+    assert "triage and second: macro F1 of untrained on dev is undefined: seed 1 never predicts urgent" in found
+    assert not [note for note in found if note.startswith("second: ")]

@@ -37,10 +37,11 @@ def carry_out(
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
     recipe = as_published(recipe) if published else recipe
-    made_up = stand_ins(recipe) if toy else []
+    small = smoke(recipe) if toy else recipe
+    made_up = stand_ins(recipe, small) if toy else []
     for sentence in made_up:
         print(f"note: {sentence}", file=sys.stderr)
-    recipe = smoke(recipe) if toy else recipe
+    recipe = small
     stop_when_asked()
     command = " ".join(["bertwright", *sys.argv[1:]])
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:

@@ -20,7 +20,7 @@ from bertwright.recipe.sections import Finetune, Recipe
 from bertwright.recipe.task import Task
 from bertwright.recipe.text import Prepare
 from bertwright.reports.debias_tables import shortcut_table
-from bertwright.reports.words import bytes_text, seconds_text
+from bertwright.reports.words import bytes_text, seconds_text, told_once
 from bertwright.stages.shortcuts import facts_of
 from bertwright.store import Store
 
@@ -71,6 +71,8 @@ def check(
 ) -> Check:
     """Check a recipe and its data, take one real step of each shape, and forecast what is due.
 
+    Steps are kept in the store for an hour, so that ``run`` need not take them again.
+
     ``tell`` gets the share of the stages that is measured.
 
     ``RecipeError`` lists all faults of recipe and data at once, each with its line; ``InputError`` what cannot fit.
@@ -103,7 +105,7 @@ def check(
             notes += _pace(name, one.pace)
     return Check(
         {name: one.as_dict() for name, one in predicted.items()},
-        tuple(notes),
+        tuple(_told_once(notes, recipe.tasks)),
         duration(predicted, recipe),
         max((one.memory_bytes for one in predicted.values()), default=0),
         sum(one.disk_bytes for one in predicted.values()),
@@ -135,12 +137,17 @@ def check_shortcuts(source: Recipe | str | Path | Mapping[str, Any], overrides: 
     recipe = load_recipe(source, overrides) if isinstance(source, str | Path) else as_recipe(source)
     tasks = [resolve_task(choice) for choice in recipe.tasks]
     searched = tuple(facts_of(task) for task in tasks if task.kind == "classification")
-    others = tuple(
+    others = [
         f"note: task {task.name}: found a {task.kind} task; shortcuts are searched where a row has one label"
         for task in tasks
         if task.kind != "classification"
-    )
-    return Shortcuts(searched, others or (() if tasks else ("the recipe has no task",)))
+    ]
+    told = _told_once(others, recipe.tasks) if tasks else ["the recipe has no task"]
+    return Shortcuts(searched, tuple(told))
+
+
+def _told_once(notes: Sequence[str], tasks: Sequence[Task]) -> list[str]:
+    return told_once(notes, [task.name for task in tasks], "note: task ", "note: tasks ")
 
 
 def _data_problems(draft: Draft, notes: list[str]) -> list[Problem]:

@@ -1,6 +1,7 @@
 """What a run will cost, before it starts: seconds, memory and disk of each stage, and what cannot fit.
 
-All figures come from one measured megabyte of the user's text and one real step of each shape; nothing is looked up.
+All figures come from one measured megabyte of the user's text and one real step of each shape, taken
+now or, by a command before this one, within the hour; nothing is looked up.
 """
 
 from __future__ import annotations
@@ -12,25 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.encoder.models import cut_config
-from bertwright.errors import InputError
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
-from bertwright.out_of_memory import memory_told
-from bertwright.pipeline.executors import MemoryMeter, machine, own_memory
+from bertwright.pipeline.executors import machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.plan_experts import DRAWN
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
+from bertwright.pipeline.real_steps import take_step
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.methods import PACK_METHODS
 from bertwright.recipe.sections import Finetune, Pretrain, Recipe
 from bertwright.stages import measure, starting, training_choices
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
+from bertwright.stages.work import SEEN_ROWS
 from bertwright.text.memory import PROCESS, room_for
 from bertwright.text.shards import Shards
 from bertwright.text.sources import TextFile
@@ -43,6 +43,8 @@ _WEIGHT, _CHECKPOINT, _AT_WORK = 4, 12, 18
 # Two checkpoints are kept while a third is written.
 _CHECKPOINTS = 3
 _FORWARD = 0.4  # a forward pass, against forward and backward
+_LOADING = 1e8  # parameters a second, of a run that is to answer
+_COMPARING = 0.2  # seconds, of two variants' scores on a set
 _PACK = 1_000_000  # bytes, of a run that leaves one
 _SLOW_PRODUCTS = 2e10  # operations a second of small products in fp32, as ramps learn by
 # What a run's options say of what it trains, where they say nothing.
@@ -92,17 +94,15 @@ class _Forecaster:
             "choose": lambda _stage: Prediction(0.1, _now(), 10_000),
             "finetune": self._one_finetune,
             "ramps": self._one_ramps,
+            "evaluate": self._one_evaluate,
         }
-        runs: dict[str, Prediction] = {}
+        found: dict[str, Prediction] = {}
         for number, stage in enumerate(stages):
             tell(number / len(stages))
             if stage.kind == "fetch" or any(one.stage not in self.folders for one in _fetched(stage).values()):
                 continue  # nobody knows how much it is before it is here
-            if stage.kind == "evaluate":
-                runs[stage.name] = self._one_evaluate(stage, runs)
-            else:
-                runs[stage.name] = kinds[stage.kind](stage)
-        return runs
+            found[stage.name] = kinds[stage.kind](stage)
+        return found
 
     def _speed(self, stage: Stage) -> measure.TextSpeed:
         if self._text is None:
@@ -272,19 +272,24 @@ class _Forecaster:
         settings = [one for trial in own for one in trial.settings]
         return {**stage.options, **max(settings, key=lambda one: float(one["epochs"]))}
 
-    def _one_evaluate(self, stage: Stage, runs: Mapping[str, Prediction]) -> Prediction:
-        task = stage.options["task"]
+    def _one_evaluate(self, stage: Stage) -> Prediction:
+        task, most, variants = stage.options["task"], stage.options["max_length"], stage.options["variants"]
         sizes = [
-            self._size(
-                task, path, stage.options["max_length"], None if label == "train" else label.removeprefix("set ")
-            )
+            self._size(task, path, most, label.removeprefix("set "))
             for label, path in stage.paths.items()
-            if label != "train" or stage.options["score_train"]
+            if label != "train"
         ]
+        if stage.options["score_train"]:
+            whole = self._size(task, stage.paths["train"], most)
+            sizes.append(replace(whole, rows=min(whole.rows, SEEN_ROWS)))
         length = max(size.length for size in sizes)
         cost, memory = self._step("finetune", self._config(), 32, length)
-        batches = sum(-(-size.rows // 32) for size in sizes)
-        return Prediction(len(stage.inputs) * (batches * cost.micro_batch * _FORWARD + 0.5) + 3.0, memory, 5_000_000)
+        batches = sum(-(-size.rows // 32) * size.length / length for size in sizes)
+        # Beside runs there are inputs that answer nothing by themselves: encoders of packs, and experts.
+        runs = sum(role.rpartition("/")[0] in variants for role in stage.inputs)
+        each = batches * cost.micro_batch * _FORWARD + cost.parameters / _LOADING
+        seconds = runs * each + (len(variants) - 1) * len(sizes) * _COMPARING + 1.0
+        return Prediction(seconds, memory, 5_000_000)
 
     def _step(
         self,
@@ -304,28 +309,11 @@ class _Forecaster:
         if key not in self._steps:
             parameters = measure.count_parameters(config)
             refuse_memory(kind, parameters * _AT_WORK, self.recipe.system.memory)
-            place = machine(self.recipe, kind)
-            devices = place.devices if kind == "pretrain" else 1
-            where: dict[str, Any] = {
-                "device": place.device,
-                "precision": place.precision,
-                "threads": max(1, place.threads // devices),
-            }
-            with MemoryMeter(every=0.02) as meter, memory_told(kind):
-                try:
-                    if choice is not None:
-                        where["again"] = place.activation_checkpointing
-                        cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)
-                    else:
-                        where["longest"] = max(length, longest)
-                        cost = measure.measure_finetuning(config, learns, rows=rows, length=length, **where)
-                except torch.OutOfMemoryError as error:
-                    raise InputError(
-                        f"{kind}: {rows} rows of {length} tokens at once do not fit the GPU's memory ({error}). "
-                        f"`{kind}.micro_batch={max(1, rows // 2)}` changes no result and may fit"
-                    ) from error
+            cost, peak = take_step(
+                self.recipe, kind, config, learns, choice, rows=rows, length=length, longest=max(length, longest)
+            )
             # A checkpoint is put together in memory before it is written.
-            self._steps[key] = cost, meter.peak + cost.parameters * _CHECKPOINT
+            self._steps[key] = cost, peak + cost.parameters * _CHECKPOINT
         return self._steps[key]
 
     def _alike(self, shape: tuple[Any, ...], length: int, longest: int) -> tuple[measure.StepCost, int] | None:

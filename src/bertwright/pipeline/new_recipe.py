@@ -179,6 +179,7 @@ def _task_part(path: Path, folder: Path, notes: list[str]) -> str:
         lacks = " and ".join([*([] if found.text else ["text"]), *([] if found.label else ["label"])])
         raise InputError(f"no column of {path} looks like {lacks}; see `bertwright tasks --guess {path}`")
     notes.append(f"{path}: {_said(found)}; this is a guess, see that it is right")
+    notes += [f"{path}: {note}" for note in found.notes]
     sets = {name: seen_from(folder, file) for name, file in _sets_beside(path).items()}
     if not sets:
         sets = {"dev": "FILE TO SCORE ON"}

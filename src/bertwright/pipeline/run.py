@@ -305,7 +305,8 @@ def _forecast(
     if fresh:
         # Torch comes with it, so it is loaded where work is due and not before.
         forecast = importlib.import_module("bertwright.pipeline.forecast")
-        listen("forecast", {"event": "begin", "kind": "forecast", "why": "takes a real step of each shape"})
+        why = "takes a real step of each shape that none was taken of within the hour"
+        listen("forecast", {"event": "begin", "kind": "forecast", "why": why})
         folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
         measured = forecast.measure_stages(
             recipe,

@@ -26,6 +26,7 @@ _RATES = (1e-4, 3e-4)
 _LARGE_RATES = (3e-4, 1e-3)
 _OF_A_TASK = ("epochs", "batch", "learning_rate")
 _EXIT_LAYERS, _TIMED = 3, 4
+_NAMED = 3  # tasks that a sentence names one by one
 _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 
 
@@ -75,15 +76,39 @@ def _is_here(task: Task) -> bool:
     return all(path.exists() for path in _paths(task))
 
 
-def stand_ins(recipe: Recipe) -> list[str]:
-    """Return a sentence on the files and folders that are not there and for which something made up stands in."""
-    missing = [recipe.encoder.folder] if recipe.encoder.folder and not recipe.encoder.folder.exists() else []
-    missing += [path for task in recipe.tasks for path in _paths(task) if not path.exists()]
+def stand_ins(recipe: Recipe, small: Recipe) -> list[str]:
+    """Return a sentence on what is made up in ``small``, the smoke of ``recipe``, and which files are not there.
+
+    None where text, encoder and tasks are the recipe's own.
+    """
+    pairs = list(zip(recipe.tasks, small.tasks, strict=True))
+    tasks = [own.name for own, made in pairs if (own.folder, own.train) != (made.folder, made.train)]
+    experts = [name for name, one in recipe.finetune.experts.items() if _encoder_of(small, name) != one.encoder]
+    made_up = ["the text"] if recipe.prepare != small.prepare else []
+    made_up += ["a toy encoder"] if recipe.encoder != small.encoder else []
+    made_up += [f"a toy encoder of expert {name}" for name in experts]
+    if tasks:
+        many = len(tasks) == len(pairs) > _NAMED
+        made_up.append(f"all {len(tasks)} tasks" if many else f"the rows of {', '.join(tasks)}")
+    if not made_up:
+        return []
+    encoders = [recipe.encoder.folder, *(recipe.finetune.experts[name].encoder for name in experts)]
+    paths = [path for path in encoders if path is not None]
+    paths += [path for task in recipe.tasks for path in _paths(task)]
+    missing = list(dict.fromkeys(path for path in paths if not path.exists()))
+    return [f"made up for this smoke run: {', '.join(made_up)}{_not_there(missing)}"]
+
+
+def _encoder_of(recipe: Recipe, expert: str) -> Path | None:
+    return recipe.finetune.experts[expert].encoder
+
+
+def _not_there(missing: list[Path]) -> str:
+    """Name the files and folders that are not there, so that a mistyped path does not look as if it had been tried."""
     if len(missing) < 2:
-        return [f"{path} is not there; something made up stands in for it" for path in missing]
+        return "".join(f" ({path} is not there)" for path in missing)
     above = Path(os.path.commonpath([path.parent for path in missing]))
-    names = ", ".join(str(path.relative_to(above)) for path in missing)
-    return [f"something made up stands in for what is not there in {above}: {names}"]
+    return f" (not there in {above}: {', '.join(str(path.relative_to(above)) for path in missing)})"
 
 
 def _paths(task: Task) -> list[Path]:

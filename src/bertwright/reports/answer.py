@@ -16,6 +16,7 @@ from bertwright.reports.words import (
     score_text,
     seconds_text,
     spread_text,
+    told_once,
 )
 
 # Tasks that the first lines name; the tables hold all of them.
@@ -89,7 +90,10 @@ def _at_floor(row: ScoreRow) -> bool:
 
 
 def notes(run: RunRecords) -> list[str]:
-    """Return everything that was cut, dropped, skipped, undefined or uncertain, a sentence each, none twice."""
+    """Return everything that was cut, dropped, skipped, undefined or uncertain, a sentence each, none twice.
+
+    What is to be said of several tasks in the same words is said once, with their names.
+    """
     found = [
         *_text_notes(run),
         *_overlap_notes(run),
@@ -98,7 +102,7 @@ def notes(run: RunRecords) -> list[str]:
         *_score_notes(run),
         *_forecast_notes(run),
     ]
-    return list(dict.fromkeys(found))
+    return told_once(found, [record["results"]["task"] for record in run.stages if "task" in record["results"]])
 
 
 def _text_notes(run: RunRecords) -> Iterator[str]:

@@ -1,11 +1,11 @@
-"""Numbers as people write them: spans of time, sizes, counts, scores, intervals.
+"""Numbers as people write them: spans of time, sizes, counts, scores, intervals; and notes, each said once.
 
 Scores that lie between -1 and 1 are written in points of 100 (0.842 is 84.2); errors are written as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 ABSENT = "–"
 """Stands where there is nothing to say: not measured, not forecast, only one seed."""
@@ -100,3 +100,22 @@ def interval_text(interval: Sequence[float] | None, metric: str, *, signed: bool
 def plural(count: int, noun: str) -> str:
     """Return ``1 row`` or ``3 rows``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def told_once(notes: Iterable[str], tasks: Iterable[str], lead: str = "", leads: str = "") -> list[str]:
+    """Return notes in their order, each once; those that differ in nothing but a task's name become one with all names.
+
+    Such a note begins with ``lead``, a name and ``:`` or ``,``. With several names it begins with ``leads``.
+    """
+    known = tuple(dict.fromkeys(tasks))
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        task = next((task for task in known if note.startswith((f"{lead}{task}:", f"{lead}{task},"))), None)
+        of = found.setdefault(note if task is None else note.removeprefix(f"{lead}{task}"), [])
+        of += [task] if task is not None and task not in of else []
+    return [f"{leads if len(of) > 1 else lead}{listed(of)}{rest}" if of else rest for rest, of in found.items()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, or ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

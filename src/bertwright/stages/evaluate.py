@@ -21,7 +21,7 @@ from bertwright.pack_card import Data, PackCard, SeedScores
 from bertwright.stages.expert_scores import figure_of, measured_experts
 from bertwright.stages.fine_tuned import answering
 from bertwright.stages.packs import place
-from bertwright.stages.work import EXPERT_OF, LEARNT_FROM, PACK, Work
+from bertwright.stages.work import EXPERT_OF, LEARNT_FROM, PACK, SEEN_ROWS, Work
 from bertwright.tasks.insight import insight
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score
@@ -43,7 +43,6 @@ class _Answered:
 
 _Seeds = Mapping[int, _Answered]
 ENCODER_OF = "encoder of "
-_SEEN_ROWS = 2000
 
 
 def evaluate(work: Work) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def _of_rows(task: Task) -> Task:
 
 def _some_of(rows: Rows) -> Rows:
     """Return training rows to score, drawn where there are many."""
-    drawn = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(len(rows))[:_SEEN_ROWS]
+    drawn = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(len(rows))[:SEEN_ROWS]
     return rows.some(np.sort(drawn).tolist())
 
 

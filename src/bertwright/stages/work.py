@@ -23,6 +23,8 @@ EXPERT_OF = "expert "
 """Begin of the role of an expert that is measured with a task's runs; its encoder and name follow."""
 LEARNT_FROM = "rows learnt from"
 """The set of training rows that are scored too; no file's name in a recipe."""
+SEEN_ROWS = 2000
+"""Training rows that are scored at most."""
 
 
 def model_at(share: float) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from bertwright.errors import DataError
 from bertwright.tasks.cells import Row, all_columns
+from bertwright.tasks.joined_labels import joined_labels
 
 _MOST_ROWS = 20_000  # of a file that a guess looks at
 _MOST_LABELS = 100
@@ -105,6 +106,9 @@ def guess_task(path: Path) -> Guess:
     texts = _texts([column for column in columns if column is not label])
     kind = _kind(label, [row.get(label.name) for row in rows]) if label else "classification"
     counts = _counts(rows, label.name) if label and kind != "regression" else {}
+    if label and kind == "classification":
+        words = (str(value) for row in rows if (value := row.get(label.name)) is not None)
+        notes += [f"column {label.name}: {said}"] if (said := joined_labels(words, kind)) is not None else []
     names = tuple(column.name for column in texts)
     own = label.name if label else None
     return Guess(path, len(rows), columns, names, own, kind, counts, tuple(rows[:_SHOWN]), tuple(notes))

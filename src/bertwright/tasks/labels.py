@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertwright.errors import DataError
+from bertwright.tasks.joined_labels import joined_labels
 from bertwright.tasks.readers import Rows
 
 # Known labels that a message names.
@@ -33,6 +34,7 @@ class LabelMap:
             raise DataError(f"{rows.path}: found {len(names)} label(s) {list(names)}; there is nothing to tell apart")
         once = [name for name in names if counts[name] == 1]
         notes = [f"label {', '.join(once)} occurs in one training row only"] if once else []
+        notes += [joined] if (joined := joined_labels(names, kind, several=_several(rows))) is not None else []
         return cls(kind, names, tuple(notes))
 
     @property
@@ -61,11 +63,17 @@ class LabelMap:
             known = self.names or ()
             more = f", ... {len(known)} in all" if len(known) > _SHOWN else ""
             hint = "; numbers are learnt with `kind: regression`" if all(map(_is_number, (name, *known))) else ""
+            joined = joined_labels((*known, name), self.kind, several=_several(rows))
+            hint += f"; {joined}" if joined is not None else ""
             raise DataError(
                 f"{rows.path}, row with id {rows.ids[row]}: label {name!r} is in no training row "
                 f"(known: {', '.join(known[:_SHOWN])}{more}); correct it, or add training rows with it{hint}"
             )
         return place[name]
+
+
+def _several(rows: Rows) -> bool:
+    return any(isinstance(label, tuple) and len(label) > 1 for label in rows.labels)
 
 
 def _is_number(text: str) -> bool:
