@@ -32,7 +32,11 @@ from bertwright.tasks.statistics import compare
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 RUNS = [ROOT / "build/store/runs/trial-bitfit-trec/tasks/trec" / name for name in ("given-full", "given-bitfit")]
-SETS = {"trec": "trec/test.jsonl", **{name: f"{name}/dev.jsonl" for name in ("cola", "mrpc", "rte", "sst2")}}
+SETS = {
+    "trec": "trec/test.jsonl",
+    **{name: f"{name}/dev.jsonl" for name in ("cola", "mrpc", "rte", "sst2")},
+    **{name: f"{name}/own_dev.jsonl" for name in ("fever", "snli")},
+}
 DATA = ROOT.parent / "shared" / "data" / "tasks"
 
 
