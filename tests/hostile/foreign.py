@@ -270,10 +270,7 @@ def _manifest_seed() -> bytes:
     content = {
         **{"format": manifest.FORMAT, "version": "0.1.0", "precision": "int8", "bits": 7},
         "backbone": {"hash": "0" * 32, "tokenizer": "1" * 32, "family": "bert", "shape": shape, "pooler": True},
-        "parts": [
-            {"file": "embeddings.onnx", "layers": [], "precision": []},
-            {"file": "segments.onnx", "layers": [0], "precision": ["int8"]},
-        ],
+        "segments": [{"layers": [0], "precision": ["int8"]}],
         "files": dict.fromkeys(_EXPORTED, "99aa06d3014798d86001c324468d497f"),
     }
     return json.dumps(content).encode()
