@@ -90,6 +90,7 @@ tasks:
         learning_rate: 6.0e-3
       - method: full              # held against the small model: less of its shortcuts is learnt
         name: full-guided
+        epochs: 12                # what the expert leaves to be learnt is learnt later
         loss: {{name: guided, alpha: 0.3, beta: 0.1}}
         expert: shallow
         exits: *exits             # does leaving early bring the shortcut back?
