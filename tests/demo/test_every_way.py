@@ -17,6 +17,7 @@ SMALLER = {
     "width: 128\n  inner: 512": "layers: 2\n  width: 16\n  inner: 32\n  heads: 2",
     "800k tokens": "4 steps",
     "epochs: 6": "epochs: 0.1",
+    "epochs: 12": "epochs: 0.1",
     "epochs: 8": "epochs: 0.1",
     "width: 128, folds: 2": "width: 16, heads: 2, folds: 2",
     "seeds: 3": "seeds: 1",
