@@ -83,7 +83,8 @@ def stand_ins(recipe: Recipe, small: Recipe) -> list[str]:
     """
     pairs = list(zip(recipe.tasks, small.tasks, strict=True))
     tasks = [own.name for own, made in pairs if (own.folder, own.train) != (made.folder, made.train)]
-    experts = [name for name, one in recipe.finetune.experts.items() if _encoder_of(small, name) != one.encoder]
+    toys = small.finetune.experts
+    experts = [name for name, one in recipe.finetune.experts.items() if toys[name].encoder != one.encoder]
     made_up = ["the text"] if recipe.prepare != small.prepare else []
     made_up += ["a toy encoder"] if recipe.encoder != small.encoder else []
     made_up += [f"a toy encoder of expert {name}" for name in experts]
@@ -97,10 +98,6 @@ def stand_ins(recipe: Recipe, small: Recipe) -> list[str]:
     paths += [path for task in recipe.tasks for path in _paths(task)]
     missing = list(dict.fromkeys(path for path in paths if not path.exists()))
     return [f"made up for this smoke run: {', '.join(made_up)}{_not_there(missing)}"]
-
-
-def _encoder_of(recipe: Recipe, expert: str) -> Path | None:
-    return recipe.finetune.experts[expert].encoder
 
 
 def _not_there(missing: list[Path]) -> str:

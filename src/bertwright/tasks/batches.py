@@ -187,7 +187,8 @@ class TrainBatches:
 def collate(rows: Encoded, chosen: np.ndarray) -> dict[str, Any]:
     """Pad chosen rows to one width: ids, segments (B, T), labels, and a mask where anything was padded.
 
-    ``rows`` (B,) are their numbers, for what is joined to them later.
+    A row alone stays as it is: who asks for one waits for it. ``rows`` (B,) are their numbers, for what is joined to
+    them later.
     """
     import torch  # here: rows are laid out for serving too, where there is none
 

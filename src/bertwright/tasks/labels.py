@@ -9,7 +9,7 @@ import numpy as np
 
 from bertwright.errors import DataError
 from bertwright.tasks.joined_labels import joined_labels
-from bertwright.tasks.readers import Rows
+from bertwright.tasks.readers import Rows, is_number
 
 # Known labels that a message names.
 _SHOWN = 12
@@ -62,7 +62,7 @@ class LabelMap:
         if name not in place:
             known = self.names or ()
             more = f", ... {len(known)} in all" if len(known) > _SHOWN else ""
-            hint = "; numbers are learnt with `kind: regression`" if all(map(_is_number, (name, *known))) else ""
+            hint = "; numbers are learnt with `kind: regression`" if all(map(is_number, (name, *known))) else ""
             joined = joined_labels((*known, name), self.kind, several=_several(rows))
             hint += f"; {joined}" if joined is not None else ""
             raise DataError(
@@ -74,11 +74,3 @@ class LabelMap:
 
 def _several(rows: Rows) -> bool:
     return any(isinstance(label, tuple) and len(label) > 1 for label in rows.labels)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -278,11 +278,12 @@ def _notes(left: Counter[str], marked: int) -> Iterable[str]:
 def _numbers(texts: Sequence[tuple[str, ...]], names: Sequence[str]) -> Iterable[str]:
     """Note a text that is a number in every row: most likely the wrong column."""
     for place, name in enumerate(names):
-        if all(_is_number(row[place]) for row in texts):
+        if all(is_number(row[place]) for row in texts):
             yield f"every text in {name!r} is a number; is that the column with the text?"
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a cell reads as a number."""
     try:
         float(text)
     except ValueError:
