@@ -17,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +57,24 @@ class Data:
         self.labels = LabelMap.from_rows(self.rows, self.task.kind)
         self.config = families.read_config(encoder)
         self.train = self._encoded(self.rows)
-        self.dev = self._encoded(read_rows(self.task, self.task.sets["dev"]))
+        self.part = "dev" if "dev" in self.task.sets else "test"
+        self.dev = self._encoded(read_rows(self.task, self.task.sets[self.part]))
+        names, positive = self.labels.names, self.task.positive
+        self.positive = names.index(positive) if names and positive else None
 
     def _encoded(self, rows: Rows) -> Encoded:
         return lay_out(rows.texts, self.labels.numbers(rows), self.tokenizer, self.config, LENGTH)
 
-    def score(self, logits: np.ndarray) -> float:
-        """Return the headline metric of dev answers, in points."""
-        positive = self.labels.names.index(self.task.positive) if self.labels.names and self.task.positive else None
-        found = METRICS[self.task.metrics[0]].compute(self.dev.labels, decide(logits, self.task.kind), positive)
+    def score(self, logits: np.ndarray, gold: np.ndarray) -> float:
+        """Return the headline metric of answers, in points."""
+        found = METRICS[self.task.metrics[0]].compute(gold, decide(logits, self.task.kind), self.positive)
         return 100 * (found.value or 0.0)
 
 
-def order(data: Data, seed: int, *, grouped: bool) -> Iterator[np.ndarray]:
-    """Give the rows of one epoch's batches: drawn, or drawn in pools of fifty batches sorted by length."""
+def order(data: Data, rows: np.ndarray, seed: int, *, grouped: bool) -> Iterator[np.ndarray]:
+    """Give one epoch's batches of these rows: drawn, or drawn in pools of fifty batches sorted by length."""
     generator = np.random.default_rng(seed)
-    drawn = generator.permutation(len(data.train.ids))
+    drawn = generator.permutation(rows)
     if grouped:
         pool = 50 * BATCH
         parts = [drawn[start : start + pool] for start in range(0, len(drawn), pool)]
@@ -94,9 +96,9 @@ def padded(rows: Encoded, chosen: np.ndarray, length: int) -> dict[str, torch.Te
 
 
 def plain(
-    data: Data, encoder: Path, seed: int, *, grouped: bool, updates: int
+    data: Data, encoder: Path, rows: np.ndarray, seed: int, *, grouped: bool, updates: int, rate: float = RATE
 ) -> tuple[float, transformers.PreTrainedModel]:
-    """Train the ordinary class for so many updates; return rows a second, and the model."""
+    """Train the ordinary class on these rows for so many updates; return rows a second, and the model."""
     torch.manual_seed(seed)
     classes = {"num_labels": len(data.labels.names or ())}
     model = transformers.AutoModelForSequenceClassification.from_pretrained(encoder, **classes).train()
@@ -104,31 +106,42 @@ def plain(
         {"params": [one for one in model.parameters() if one.dim() > 1], "weight_decay": DECAY},
         {"params": [one for one in model.parameters() if one.dim() <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, fused=True)
-    rows, number, begun, epoch = 0, 0, time.perf_counter(), 0
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+    count, number, begun, epoch = 0, 0, time.perf_counter(), 0
     while number < updates:
-        for chosen in order(data, seed * 1000 + epoch, grouped=grouped):
+        for chosen in order(data, rows, seed * 1000 + epoch, grouped=grouped):
             longest = int(data.train.lengths[chosen].max()) if grouped else LENGTH
             for group in optimizer.param_groups:
-                group["lr"] = RATE * multiplier(Schedule("linear"), number, updates, WARMUP)
+                group["lr"] = rate * multiplier(Schedule("linear"), number, updates, WARMUP)
             with torch.autocast("cpu", torch.bfloat16, enabled=grouped):
                 loss = model(**padded(data.train, chosen, longest)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            number, rows = number + 1, rows + len(chosen)
+            number, count = number + 1, count + len(chosen)
             if number == WARM:
-                begun, rows = time.perf_counter(), 0
+                begun, count = time.perf_counter(), 0
             if number == updates:
                 break
         epoch += 1
-    return rows / (time.perf_counter() - begun), model
+    return count / (time.perf_counter() - begun), model
+
+
+def answers_of(model: transformers.PreTrainedModel, rows: Encoded) -> np.ndarray:
+    """Return the logits of rows, (n, C), by the same code as ours answers with."""
+    with tempfile.TemporaryDirectory() as name:
+        model.save_pretrained(name)
+        loaded = families.load(Path(name))
+    if loaded.classifier is None:
+        raise ValueError("the plain loop left a model without its head")
+    return answer_rows(Classifier(loaded.encoder, loaded.classifier), rows, torch.device("cpu"))
 
 
 def ours(data: Data, encoder: Path, seed: int, *, epochs: float, folder: Path) -> tuple[float, np.ndarray]:
     """Train with the product's loop; return rows a second, all updates counted, and the logits of dev."""
     options: dict[str, Any] = {
+        "trainable": "full",
         "seed": seed,
         "epochs": epochs,
         "batch": BATCH,
@@ -153,18 +166,36 @@ def turn(own: argparse.Namespace) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as name:
             epochs = float(EPOCHS) if own.score else TIMED["ours"] / steps
             speed, logits = ours(data, own.encoder, own.seed, epochs=epochs, folder=Path(name))
-        return {"rows_per_s": speed, "score": data.score(logits) if own.score else 0.0}
+        return {"rows_per_s": speed, "score": data.score(logits, data.dev.labels) if own.score else 0.0}
     updates = EPOCHS * steps if own.score else WARM + TIMED[own.turn]
-    speed, model = plain(data, own.encoder, own.seed, grouped=own.turn == "grouped", updates=updates)
-    if not own.score:
-        return {"rows_per_s": speed, "score": 0.0}
-    with tempfile.TemporaryDirectory() as name:
-        model.save_pretrained(name)
-        loaded = families.load(Path(name))
-        if loaded.classifier is None:
-            raise ValueError("the plain loop left a model without its head")
-        logits = answer_rows(Classifier(loaded.encoder, loaded.classifier), data.dev, torch.device("cpu"))
-    return {"rows_per_s": speed, "score": data.score(logits)}
+    whole = np.arange(len(data.rows))
+    speed, model = plain(data, own.encoder, whole, own.seed, grouped=own.turn == "grouped", updates=updates)
+    score = data.score(answers_of(model, data.dev), data.dev.labels) if own.score else 0.0
+    return {"rows_per_s": speed, "score": score}
+
+
+def speeds(task: str, own: argparse.Namespace) -> dict[str, float]:
+    """Return each side's rows a second on a task: medians of turns in alternation."""
+    found: dict[str, list[float]] = {who: [] for who in TIMED}
+    for _ in range(own.rounds):
+        for who, each in found.items():
+            each.append(asked(who, task, own, [])["rows_per_s"])
+    medians = {who: statistics.median(each) for who, each in found.items()}
+    print(f"{task}, rows a second: {json.dumps(medians)}", flush=True)
+    return medians
+
+
+def scores(task: str, own: argparse.Namespace) -> dict[str, list[float]]:
+    """Return what three epochs reach on dev by our loop and by the one with grouped batches, a seed each."""
+    sides = ("ours", "grouped")
+    return {
+        who: [asked(who, task, own, ["--score", "--seed", seed])["score"] for seed in range(own.seeds)] for who in sides
+    }
+
+
+def asked(who: str, task: str, own: argparse.Namespace, options: Sequence[object]) -> dict[str, Any]:
+    """Return what a turn of one side finds."""
+    return in_a_process(__file__, ["--turn", who, "--task", task, "--encoder", own.encoder, *options])
 
 
 def main() -> None:
@@ -183,23 +214,12 @@ def main() -> None:
     if own.turn:
         print(json.dumps(turn(own)))
         return
-    figures: dict[str, Any] = {"tasks": {}}
-    for task in own.tasks.split(","):
-        options = ["--task", task, "--encoder", own.encoder]
-        speeds: dict[str, list[float]] = {who: [] for who in TIMED}
-        for _ in range(own.rounds):
-            for who, found in speeds.items():
-                found.append(in_a_process(__file__, ["--turn", who, *options])["rows_per_s"])
-        medians = {who: statistics.median(found) for who, found in speeds.items()}
-        scores = {
-            who: [
-                in_a_process(__file__, ["--turn", who, *options, "--score", "--seed", seed])["score"]
-                for seed in range(own.seeds)
-            ]
-            for who in ("ours", "grouped")
-        }
-        figures["tasks"][task] = {"rows_per_s": medians, "scores": scores}
-        print(f"{task}: {json.dumps(figures['tasks'][task])}", flush=True)
+    tasks = own.tasks.split(",")
+    # Speeds first, which want the machine for themselves; scores do not.
+    figures: dict[str, Any] = {"tasks": {task: {"rows_per_s": speeds(task, own)} for task in tasks}}
+    for task, found in figures["tasks"].items():
+        found["scores"] = scores(task, own)
+        print(f"{task}: {json.dumps(found)}", flush=True)
     each = figures["tasks"].values()
     for name, peer in (("ratio_default", "default"), ("ratio_grouped", "grouped")):
         figures[name] = statistics.geometric_mean(one["rows_per_s"]["ours"] / one["rows_per_s"][peer] for one in each)

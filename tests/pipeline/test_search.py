@@ -187,6 +187,20 @@ def test_a_task_starts_from_anothers_best_run(tuned: Toy) -> None:
     assert not near["classifier.weight"]
 
 
+def test_a_task_may_start_from_one_that_learns_at_other_settings(tuned: Toy) -> None:
+    """The other's method may have a rate of its own; one that changes other parameters is no start."""
+    path = tuned()
+    others = first() | {"trainable": [{"method": "full", "learning_rate": 1e-2, "epochs": 3}]}
+    tasks = [others | {"seeds": 1}, second(path, start_from="height", seeds=2)]
+    recipe = bertwright.load_recipe(tuned(finetune={"baseline": False}, tasks=tasks))
+    names = [stage.name for stage in plan(recipe)]
+    assert ["seed-0", "seed-0", "seed-1"] == [name.split("/")[-1] for name in names if name.startswith("finetune/")]
+    assert names.index("finetune/height/given/seed-0") < names.index("finetune/other/given/seed-0")
+    biases = first() | {"trainable": "bitfit"}
+    with pytest.raises(InputError, match="starts from height by the method full, and that task is learnt by bitfit;"):
+        plan(bertwright.load_recipe(tuned(tasks=[biases, second(path, start_from="height")])))
+
+
 def test_weights_that_are_not_kept_come_back_where_they_are_needed(tuned: Toy, tmp_path: Path) -> None:
     """Nothing runs again without a reason; a new set to score on is one, and the plan says so before."""
     path = tuned(finetune={**ONE, "keep": "none"})

@@ -147,7 +147,7 @@ class _Tasks:
         if trial.start is None:
             return {"encoder": learner.variant.encoder}
         others = self.trials[trial.start]
-        other = next((one for one in others if one.method == trial.method), None)
+        other = next((one for one in others if one.method.learns_like(trial.method)), None)
         if other is None:
             raise InputError(
                 f"a task starts from {trial.start} by the method {trial.method.label}, and that task is learnt by "

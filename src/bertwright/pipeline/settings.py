@@ -132,7 +132,7 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
         varied=tuple(name for name, values in plan.grid.items() if len(values) > 1),
         select_on=select_on,
         select_by=finetune.select_by if by_sides else "score",
-        seeds=_seeds(recipe, plan),
+        seeds=_seeds(recipe, choice, plan),
         start=_start(recipe, choice, plan),
         start_setting=plan.start_setting if choice.start_from is None else None,
         protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
@@ -259,10 +259,11 @@ def _explicit(finetune: Finetune, choice: TaskChoice) -> Mapping[str, Any]:
     return {**given, **of_task}
 
 
-def _seeds(recipe: Recipe, plan: Plan) -> tuple[int, ...]:
-    if plan.seeds is not None and "seeds" not in recipe.finetune.model_fields_set:
+def _seeds(recipe: Recipe, choice: TaskChoice, plan: Plan) -> tuple[int, ...]:
+    """Return the seeds of a task's runs: the task's count, else the recipe's, else the protocol's own."""
+    if choice.seeds is None and plan.seeds is not None and "seeds" not in recipe.finetune.model_fields_set:
         return plan.seeds
-    return tuple(range(recipe.seed, recipe.seed + recipe.finetune.seeds))
+    return tuple(range(recipe.seed, recipe.seed + (choice.seeds or recipe.finetune.seeds)))
 
 
 def _start(recipe: Recipe, choice: TaskChoice, plan: Plan) -> str | None:

@@ -25,7 +25,7 @@ _BATCH = 8
 _RATES = (1e-4, 3e-4)
 _LARGE_RATES = (3e-4, 1e-3)
 _OF_A_TASK = ("epochs", "batch", "learning_rate")
-_EXIT_LAYERS, _TIMED = 3, 4
+_EXIT_LAYERS, _TIMED, _SEEDS = 3, 4, 2
 _NAMED = 3  # tasks that a sentence names one by one
 _SHAPE = {"layers": 2, "width": 64, "heads": 2, "inner": 128}
 
@@ -114,9 +114,9 @@ def _paths(task: Task) -> list[Path]:
 
 def _task(task: Task, made_up: Path) -> Task:
     """Return a task that is learnt for one epoch; where its files are not there, one of the made-up language."""
-    exits = _exits(task.exits)
+    exits, seeds = _exits(task.exits), task.seeds and min(_SEEDS, task.seeds)
     if _is_here(task):
-        return task.model_copy(update={**dict.fromkeys(_OF_A_TASK), "exits": exits})
+        return task.model_copy(update={**dict.fromkeys(_OF_A_TASK), "seeds": seeds, "exits": exits})
     known = catalogue.known_task(task.known) if task.known else None
     kind, text = (known.kind, known.text) if known else (task.kind, task.text or ())
     name = "similarity" if kind == "regression" else "topic" if len(text) == 1 else "inference"
@@ -129,6 +129,7 @@ def _task(task: Task, made_up: Path) -> Task:
         train=tasks / f"train{suffix}",
         sets={"dev": LabelledSet(file=tasks / f"dev{suffix}")},
         text=columns,
+        seeds=seeds,
         train_rows=_TRAIN_ROWS,
         start_from=task.start_from,
         trainable=task.trainable,
@@ -138,7 +139,7 @@ def _task(task: Task, made_up: Path) -> Task:
 
 def _finetune(choice: Finetune, column: tuple[str, ...] | None) -> Finetune:
     """Return one epoch of two seeds, and two rates where a protocol or a grid tries more than one setting."""
-    small: dict[str, Any] = {"epochs": 1.0, "seeds": min(2, choice.seeds)}
+    small: dict[str, Any] = {"epochs": 1.0, "seeds": min(_SEEDS, choice.seeds)}
     small["trainable"] = tuple(_method(one, column) for one in choice.trainable)
     small["exits"] = _exits(choice.exits)
     small["experts"] = {name: _expert(one, column) for name, one in choice.experts.items()}

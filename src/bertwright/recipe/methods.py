@@ -53,6 +53,7 @@ LARGE_RATE = 1e-3
 """Learning rate of methods that train few numbers, where the recipe names none (BitFit's code)."""
 LOW_RATE = 1e-4
 """Below it such methods hardly move (Ben Zaken et al. 2021)."""
+_OF_A_RUN = ("epochs", "batch", "learning_rate", "weight_decay", "warmup", "schedule")
 PACK_METHODS = ("bitfit", "head")
 """Methods that leave a pack: what they change is biases and a head."""
 
@@ -204,8 +205,12 @@ class Method(Section):
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of a run that the method sets itself."""
-        about = ("epochs", "batch", "learning_rate", "weight_decay", "warmup", "schedule")
-        return {name: value for name in about if (value := getattr(self, name)) is not None}
+        return {name: value for name in _OF_A_RUN if (value := getattr(self, name)) is not None}
+
+    def learns_like(self, other: Method) -> bool:
+        """Whether another method has this name, parameters, loss and exits, be it at other settings of a run."""
+        kept = set(type(self).model_fields) - {*_OF_A_RUN, "grid"}
+        return all(getattr(self, name) == getattr(other, name) for name in kept)
 
     @model_serializer(mode="wrap")
     def _as_written(self, plain: Any) -> dict[str, Any] | str:

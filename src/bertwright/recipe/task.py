@@ -97,6 +97,8 @@ class Task(Section):
     """Rows an update; off: as in `finetune`."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate; off: as in `finetune`."""
+    seeds: Positive | None = None
+    """Runs of this task, each with its own seed; off: as in `finetune`."""
     train_rows: Positive | None = None
     """Training rows to learn from, drawn; off: all of them."""
     unlabelled: dict[str, Existing] = {}  # noqa: RUF012  (pydantic copies it)
