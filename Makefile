@@ -30,8 +30,11 @@ check: $(READY) ## formatting, lint, types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
-bench: $(READY) ## the benchmarks; each prints lines for people and one JSON object last
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+# Those that want a finished run, a downloaded file or a GPU are started by hand: their first lines say how.
+BY_HAND := peers gpu int8_quality main_job plain_tuned three_layers
+BENCHMARKS := $(filter-out $(BY_HAND:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
+bench: $(READY) ## the benchmarks, hours; each prints lines for people and one JSON object last
+	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done
 
 fuzz: $(READY) ## readers of foreign bytes, fed with wrong ones; FUZZ_SECONDS=60 each, led by coverage where atheris is installed
 	nice -n 5 $(BIN)/python fuzz/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)

@@ -1,4 +1,4 @@
-"""Thresholds with a promise: chosen on rows that took part in nothing else (DESIGN 4.17).
+"""Thresholds with a promise: chosen on rows that took part in nothing else.
 
 The risk of a policy is P(the full model is right and the exit is wrong); accuracy cannot fall by more. Policies are
 tested from strict to lax, each by an exact binomial test at level delta, until one fails (fixed-sequence testing,

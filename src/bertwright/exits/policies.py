@@ -1,7 +1,7 @@
 """When a row leaves: policies by name, on numpy arrays alone.
 
 A policy looks at the logits of one exit after the other. It sees the ramps only: the last exit, the tuned classifier,
-always answers (DESIGN: 4.14). Shapes: B rows, C classes, R ramps, G policies.
+always answers. Shapes: B rows, C classes, R ramps, G policies.
 """
 
 from __future__ import annotations

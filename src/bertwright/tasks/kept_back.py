@@ -1,4 +1,4 @@
-"""Training rows that take part in nothing but the choice of exit thresholds (DESIGN 4.17)."""
+"""Training rows that take part in nothing but the choice of exit thresholds."""
 
 from __future__ import annotations
 
