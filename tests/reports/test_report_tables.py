@@ -44,6 +44,30 @@ def test_answer_names_encoder_scores_and_time(whole_run: RunRecords) -> None:
     assert text.endswith("28 min of work in all.")
 
 
+def test_answer_names_the_best_rival_and_who_is_better_out_of_distribution(whole_run: RunRecords) -> None:
+    """Of several others the best counts; where runs learnt against a shortcut, the sets out of distribution do too."""
+
+    def against(name: str, on: str, difference: float, clear: bool) -> dict[str, object]:
+        about = {"a": "pretrained", "b": name, "set": on, "metric": "accuracy", "clear": clear}
+        return {**about, "difference": difference, "interval": [difference - 0.01, difference + 0.01]}
+
+    record = next(r for r in whole_run.stages if r["name"] == "evaluate/triage")
+    away = [against("poe", "night shift", -0.031, True), against("guided", "night shift", -0.04, False)]
+    on_dev = [against("poe", "dev", 0.14, True), against("guided", "dev", 0.02, False)]
+    stage = {**record, "results": {**record["results"], "comparisons": [*on_dev, *away]}}
+    others = [one for one in whole_run.stages if one["kind"] == "finetune" and one["results"]["task"] == "triage"]
+    learnt = [{**one, "results": {**one["results"], "against": {"method": "poe"}}} for one in others]
+    text = answer(without(whole_run, stages=(stage, *learnt)))
+    assert "on dev (+2.0 against guided, the best of 2 others, not clear). On night shift pretrained has" in text
+    assert "and poe +3.1, clear." in text
+    none = {
+        **record,
+        "results": {**record["results"], "comparisons": [*on_dev, against("poe", "night shift", 0.1, True)]},
+    }
+    assert "and no other clearly more." in answer(without(whole_run, stages=(none, *learnt)))
+    assert "On night shift" not in answer(without(whole_run, stages=(stage, *others)))
+
+
 def test_answer_of_nothing_says_so(whole_run: RunRecords) -> None:
     """A run without a finished stage is not described as one."""
     assert "Nothing is finished yet." == answer(without(whole_run, stages=()))

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bertwright.reports.exits_notes import exits_notes
-from bertwright.reports.records import RunRecords, ScoreRow, difference_rows, score_rows, stage_rows
+from bertwright.reports.records import (
+    DifferenceRow,
+    RunRecords,
+    ScoreRow,
+    difference_rows,
+    robustness,
+    score_rows,
+    stage_rows,
+)
 from bertwright.reports.words import (
     count_text,
     interval_text,
@@ -74,14 +82,39 @@ def _pretrained(results: Mapping[str, Any]) -> str:
 
 
 def _headline(run: RunRecords, row: ScoreRow) -> str:
+    """Return a task's main score beside the best of the others; behind it who does better out of distribution."""
     text = f"{row.task}: {metric_text(row.metric)} {spread_text(row.mean, row.deviation, row.metric)} on {row.set}"
     floor = "; no better than one answer for every row" if _at_floor(row) else ""
-    for one in difference_rows(run):
-        if (one.task, one.set, one.metric, one.a) == (row.task, row.set, row.metric, row.variant):
-            difference = score_text(one.difference, one.metric, signed=True)
-            word = "clear" if one.clear else "not clear"
-            return f"{text} ({difference} against {one.b}, {word}{floor})."
-    return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')}{floor})."
+    others = _against(run, row, row.set, row.metric)
+    if not others:
+        return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')}{floor})."
+    best = others[0]
+    difference, word = score_text(best.difference, best.metric, signed=True), "clear" if best.clear else "not clear"
+    of = f", the best of {len(others)} others" if len(others) > 1 else ""
+    return " ".join([f"{text} ({difference} against {best.b}{of}, {word}{floor}).", *_elsewhere(run, row)])
+
+
+def _against(run: RunRecords, row: ScoreRow, name: str, metric: str) -> list[DifferenceRow]:
+    """Return a variant's comparisons with the others on a set, the best of these first."""
+    found = [one for one in difference_rows(run) if one.difference is not None]
+    own = (row.task, name, metric, row.variant)
+    return sorted((o for o in found if (o.task, o.set, o.metric, o.a) == own), key=lambda one: one.difference or 0.0)
+
+
+def _elsewhere(run: RunRecords, row: ScoreRow) -> Iterator[str]:
+    """Say of each set out of distribution who answers it clearly better than the main variant, where some run learnt
+    against a shortcut: that is what it was for."""
+    if not any("against" in one["results"] for one in run.of_kind("finetune") if one["results"]["task"] == row.task):
+        return
+    for name, (metric, score) in robustness(run, row).items():
+        others = _against(run, row, name, metric)
+        if not others:
+            continue
+        best = next((one for one in others if one.clear and (one.difference or 0.0) < 0), None)
+        more = "no other clearly more"
+        if best is not None:
+            more = f"{best.b} {score_text(-(best.difference or 0.0), metric, signed=True)}, clear"
+        yield f"On {name} {row.variant} has {score_text(score, metric)}, and {more}."
 
 
 def _at_floor(row: ScoreRow) -> bool:

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bertwright.stages.work import LEARNT_FROM
+
+# Sets that come from where the training rows come from; all others count as out of distribution.
+_USUAL = ("train", "dev", "test", "dev_matched", "test_matched", "validation", LEARNT_FROM)
+
 
 @dataclass(frozen=True)
 class RunRecords:
@@ -117,6 +122,15 @@ class StageRow:
 def score_rows(run: RunRecords) -> list[ScoreRow]:
     """Return every score of every task."""
     return [row for record in run.of_kind("evaluate") for row in _scores_of(record["results"])]
+
+
+def robustness(run: RunRecords, row: ScoreRow) -> dict[str, tuple[str, float | None]]:
+    """Return first metric and score, of a row's variant, on each set that is out of distribution."""
+    found: dict[str, tuple[str, float | None]] = {}
+    for other in score_rows(run):
+        if (other.task, other.variant) == (row.task, row.variant) and other.set not in (row.set, *_USUAL):
+            found.setdefault(other.set, (other.metric, other.mean))
+    return found
 
 
 def variant_places(run: RunRecords) -> dict[str, int]:

@@ -8,13 +8,10 @@ from typing import Any
 
 from bertwright.reports.exits_tables import mean, ramps_by_label
 from bertwright.reports.methods_tables import runs_by_label
-from bertwright.reports.records import RunRecords, ScoreRow, score_rows
+from bertwright.reports.records import RunRecords, ScoreRow, robustness, score_rows
 from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, bytes_text, count_text, metric_text, score_text, spread_text
-from bertwright.stages.work import LEARNT_FROM
 
-# Sets that come from where the training rows come from; all others count as out of distribution.
-_USUAL = ("train", "dev", "test", "dev_matched", "test_matched", "validation", LEARNT_FROM)
 _WEIGHTS = "model/model.safetensors"
 
 
@@ -63,7 +60,7 @@ def _of_variant(run: RunRecords, row: ScoreRow) -> Iterator[Model]:
         quality=row.mean,
         deviation=row.deviation,
         interval=row.interval,
-        robustness=_robustness(run, row),
+        robustness=robustness(run, row),
         layers=1.0,
         milliseconds=_clock(ramps, None),
         trained_parameters=runs[0]["trained_parameters"] if runs else None,
@@ -100,15 +97,6 @@ def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promi
         file_bytes=whole.file_bytes,
         file=whole.file,
     )
-
-
-def _robustness(run: RunRecords, row: ScoreRow) -> dict[str, tuple[str, float | None]]:
-    """Return the first metric of each set that is out of distribution."""
-    found: dict[str, tuple[str, float | None]] = {}
-    for other in score_rows(run):
-        if (other.task, other.variant) == (row.task, row.variant) and other.set not in (row.set, *_USUAL):
-            found.setdefault(other.set, (other.metric, other.mean))
-    return found
 
 
 def _clock(ramps: Sequence[Mapping[str, Any]], policy: str | None) -> dict[int, float]:
