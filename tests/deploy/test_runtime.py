@@ -108,14 +108,17 @@ def test_several_labels_and_numbers(make_toy: MakeToy) -> None:
         ("learned:0.5", "pooler", True),
     ],
 )
-@pytest.mark.parametrize(("family", "pooling"), [("bert", "cls"), ("modern", "mean")])
+@pytest.mark.parametrize(
+    ("family", "pooling", "seen"),
+    [("bert", "cls", "head"), ("bert", "cls", "mean"), ("bert-preln", "cls", "mean"), ("modern", "mean", "head")],
+)
 def test_rows_leave_where_torch_lets_them(
-    make_toy: MakeToy, family: str, pooling: str, policy: str, form: str, scored: bool
+    make_toy: MakeToy, family: str, pooling: str, seen: str, policy: str, form: str, scored: bool
 ) -> None:
     """Logits and layers are torch's, beside rows of other packs that never leave; both ways are taken."""
     own = make_toy(family, pooling=pooling)
     here, probe = own.runtime(), Probe("leaving", "texts", tuple((text,) for text in TEXTS))
-    pack = ramped(own, "c", policy, form=form, scored=scored)
+    pack = ramped(own, "c", policy, form=form, pooling=seen, scored=scored)
     want = expected(own.loaded, pack, own.tokenizer, probe)
     here.add(pack, "leaving")
     found = here.predict_rows([row for text in TEXTS for row in (Row((text,), "leaving"), Row((text,), "c"))])

@@ -72,11 +72,13 @@ def toy(folder: Path, family: str = "bert", *, pooling: str = "cls", form: Form 
     return Toy(folder, before, tokenizer, packs)
 
 
-def ramped(toy: Toy, name: str, policy: str, *, form: str = "pooler", scored: bool = False) -> Pack:
+def ramped(
+    toy: Toy, name: str, policy: str, *, form: str = "pooler", pooling: str = "head", scored: bool = False
+) -> Pack:
     """Return a pack of a toy with ramps after layers 1 and 2, all numbers drawn, that tell the toy's texts apart."""
     pack = toy.packs[name]
     model = fold(toy.loaded, pack, tokenizer=toy.tokenizer.identity())
-    ramps, generator = build_ramps(model, form=form, scored=scored), torch.Generator().manual_seed(3)
+    ramps, generator = build_ramps(model, form=form, pooling=pooling, scored=scored), torch.Generator().manual_seed(3)
     texts = [(text,) for text in TEXTS]
     rows = encode(texts, np.zeros(len(TEXTS)), toy.tokenizer, max_length=24, separators=toy.loaded.config.separators)
     with torch.no_grad():

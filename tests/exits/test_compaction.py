@@ -23,10 +23,10 @@ from bertwright.tasks.batches import Encoded
 POLICIES = ("entropy", "confidence", "patience", "learned", "one threshold a ramp")
 
 
-def toys(family: str, classes: int = 3, **changes: Any) -> tuple[Classifier, Ramps]:
+def toys(family: str, classes: int = 3, pooling: str = "head", **changes: Any) -> tuple[Classifier, Ramps]:
     """Return a toy classifier with ramps after each inner layer, all weights moved from their start."""
     model = shaken(build_classifier(config(family, **changes), classes, seed=0))
-    ramps = shaken(build_ramps(model, scored=True))
+    ramps = shaken(build_ramps(model, pooling=pooling, scored=True))
     with torch.no_grad():
         ramps.output_weight.mul_(3)  # so that rows are of all degrees of sureness
     return model, ramps
@@ -89,11 +89,14 @@ def test_never_is_the_plain_model_to_the_last_bit(family: str, dtype: torch.dtyp
     assert [4] * 4 == found.layers.tolist()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "pooling"),
+    [*((one, "head") for one in FAMILIES), ("bert", "mean"), ("roberta", "mean"), ("modern", "mean")],
+)
 @pytest.mark.parametrize("name", POLICIES)
-def test_rows_together_are_answered_as_alone(family: str, name: str) -> None:
+def test_rows_together_are_answered_as_alone(family: str, name: str, pooling: str) -> None:
     """Of 60 rows: logits within 1e-5, and the same exits but for rows that came within 1e-5 of a threshold."""
-    model, ramps = toys(family)
+    model, ramps = toys(family, pooling=pooling)
     data = encoded(family, 60)
     policy = splitting(name, answer_everywhere(model, ramps, data, "classification"))
     exiting = ExitingClassifier(model, ramps, policy)

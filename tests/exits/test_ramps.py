@@ -18,7 +18,7 @@ from bertwright.encoder.models import build_classifier
 from bertwright.errors import DataError, InputError, RunError
 from bertwright.exits.losses import ROUTINES, Numbered, exit_sums, exits_loss, score_sum
 from bertwright.exits.policies import parse
-from bertwright.exits.ramps import RampedClassifier, build_ramps, from_tensors, seen
+from bertwright.exits.ramps import RampedClassifier, build_ramps, from_tensors, seeing
 from bertwright.exits.two_stage import learn_ramps, pooled_states
 from bertwright.recipe.exits_settings import SETTINGS
 from bertwright.tasks.batches import Encoded, TrainBatches
@@ -47,7 +47,7 @@ def test_a_ramp_with_the_head_s_numbers_is_the_head(family: str) -> None:
             model.encoder.embed(batch["ids"], batch["segments"]),
             model.encoder.context(24, batch["mask"], torch.float32, torch.device("cpu")),
         )
-        pooled = seen(model.encoder, last, batch["mask"])
+        pooled = seeing(model.encoder, "head")(last, batch["mask"])
         expected = model(**batch)
         torch.testing.assert_close(expected, ramps.parts()[0](pooled).logits, atol=1e-5, rtol=0)
         torch.testing.assert_close(expected, ramps.eval()(pooled[None]).logits[0], atol=1e-5, rtol=0)
@@ -87,6 +87,7 @@ def test_ramps_say_what_they_start_from() -> None:
         ({"layers": []}, "ramps after no layer of 4"),
         ({"form": "deep"}, "the forms are pooler, linear"),
         ({"start": "warm"}, "choose one of tuned, fresh"),
+        ({"pooling": "max"}, "ramps cannot see 'max' of a row; choose one of head, mean"),
     ],
 )
 def test_ramps_that_cannot_be_are_refused(arguments: dict[str, Any], said: str) -> None:
@@ -104,7 +105,8 @@ def test_tensors_of_a_pack_give_the_ramps_back(family: str, form: str) -> None:
     tensors = ramps.tensors()
     assert {"ramps/1/output.weight", "ramps/3/output.bias", "ramps/score.weight"} <= set(tensors)
     again = from_tensors(config(family), {**tensors, "head.output.bias": torch.zeros(3)})
-    assert (ramps.layers, ramps.form) == (again.layers, again.form)
+    assert (ramps.layers, ramps.form, "head") == (again.layers, again.form, again.pooling)
+    assert "mean" == from_tensors(config(family), build_ramps(model, pooling="mean").tensors()).pooling
     for one, other in zip(ramps.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
     with pytest.raises(DataError, match="ramps/3/output.weight has the shape nothing, expected \\(3, 32\\)"):
@@ -118,9 +120,11 @@ def test_pre_norm_families_are_normalised_before_a_ramp() -> None:
     for family in ("bert-preln", "modern"):
         model = build_classifier(config(family), 3, seed=0)
         states = 40 * torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
-        assert 1 == pytest.approx(float(seen(model.encoder, states, None).detach().std(correction=0)), abs=0.01)
+        assert 1 == pytest.approx(
+            float(seeing(model.encoder, "head")(states, None).detach().std(correction=0)), abs=0.01
+        )
     states = torch.ones(2, 5, 32)
-    assert torch.equal(states[:, 0], seen(build_classifier(config("bert"), 3, seed=0).encoder, states, None))
+    assert torch.equal(states[:, 0], seeing(build_classifier(config("bert"), 3, seed=0).encoder, "head")(states, None))
 
 
 def test_losses_of_exits_are_those_of_each_kind() -> None:
@@ -187,11 +191,12 @@ def test_a_loss_over_all_exits_reaches_what_it_says(routine: str, kind: str) -> 
     assert (routine == "two-stage") == (gradient is None or not bool(gradient.any()))
 
 
+@pytest.mark.parametrize("pooling", ["head", "mean"])
 @pytest.mark.parametrize("family", ["bert", "modern"])
-def test_kept_states_are_what_ramps_see_in_inference(family: str, tmp_path: Path) -> None:
+def test_kept_states_are_what_ramps_see_in_inference(family: str, pooling: str, tmp_path: Path) -> None:
     """Each row's states are those of the row alone, in the rows' order, without dropout; in memory or in a file."""
     model, data = shaken(build_classifier(config(family), 3, seed=0)).train(), encoded(9, family)
-    found = pooled_states(model, data, [1, 3])
+    found = pooled_states(model, data, [1, 3], pooling)
     assert model.training
     model.eval()
     for row in range(9):
@@ -199,9 +204,10 @@ def test_kept_states_are_what_ramps_see_in_inference(family: str, tmp_path: Path
         with torch.no_grad():
             context = model.encoder.context(ids.shape[1], None, torch.float32, ids.device)
             layers = list(model.encoder.layers(model.encoder.embed(ids), context))
-            expected = torch.stack([seen(model.encoder, layers[n], None)[0] for n in (0, 2)])
+            states = [model.encoder.final_norm(layers[n])[0] for n in (0, 2)]
+            expected = torch.stack([one[0] if pooling == "head" else one.mean(dim=0) for one in states])
         torch.testing.assert_close(expected, found[row], atol=1e-5, rtol=0)
-    assert torch.equal(found, pooled_states(model, data, [1, 3], path=tmp_path / "states"))
+    assert torch.equal(found, pooled_states(model, data, [1, 3], pooling, path=tmp_path / "states"))
     with pytest.raises(InputError, match="there are 0 rows"):
         pooled_states(model, Encoded((), (), np.zeros(0), 0, 0), [1])
 

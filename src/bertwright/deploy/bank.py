@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,8 @@ class Bank:
                     f"pack {name} has a ramp after layer {layer}, and rows can leave this export after layers "
                     f"{', '.join(map(str, sorted(self._cuts)))}; export the encoder with --segment 1"
                 )
-        return {layer: head_of(parts[layer], self.backbone.family, self._eps, score) for layer in sorted(parts)}
+        made = {layer: head_of(parts[layer], self.backbone.family, self._eps, score) for layer in sorted(parts)}
+        return {layer: replace(one, mean="mean" in pack.ramps) for layer, one in made.items()}
 
 
 def _policy(name: str, pack: Pack, ramps: Mapping[int, Head]) -> Policy:

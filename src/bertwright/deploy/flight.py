@@ -136,11 +136,15 @@ class Flight:
         places = np.full(len(self._lengths), -1)
         places[self._windows] = np.arange(len(self._windows))
         looking = [group for group in self._groups if last or self.layer in group.ramps]
-        whole = np.concatenate([lane.pooled(self._final_norm is not None) for lane in self._lanes])
-        pooled = [self._seen(whole[places[group.windows]], group) for group in looking]
+        heads = [group.entry.head if last else group.entry.ramps[self.layer] for group in looking]
+        normed = self._final_norm is not None
+        whole = {
+            mean: np.concatenate([lane.pooled(normed, mean) for lane in self._lanes])
+            for mean in {head.mean for head in heads}
+        }
         gone = np.zeros(len(self._windows), dtype=bool)
-        for group, own in zip(looking, pooled, strict=True):
-            head = group.entry.head if last else group.entry.ramps[self.layer]
+        for group, head in zip(looking, heads, strict=True):
+            own = self._seen(whole[head.mean][places[group.windows]], group)
             logits, scores = head.logits(own, self._engine.product)
             leave = np.ones(len(own), dtype=bool)
             if not last:

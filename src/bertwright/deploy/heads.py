@@ -1,4 +1,4 @@
-"""Heads and ramps on numpy: what turns a row's first token into logits. Shapes: B rows, H width, C classes."""
+"""Heads and ramps on numpy: what turns pooled states into logits. Shapes: B rows, H width, C classes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def standardised(x: np.ndarray, eps: float) -> np.ndarray:
 class Head:
     """A dense layer (absent in ramps that are linear), a norm in the modern family, and the layer of answers.
 
-    Packs that left a dense layer as it came with the encoder share its matrix. ``score`` is a ramp's learned score.
+    Packs that left a dense layer as it came with the encoder share its matrix. ``score`` is a ramp's learned score,
+    ``mean`` tells that it sees the mean of all tokens where the family's own head sees the first.
     """
 
     family: str
@@ -46,6 +47,7 @@ class Head:
     norm: tuple[np.ndarray, np.ndarray] | None
     output: tuple[np.ndarray, np.ndarray]
     score: tuple[np.ndarray, np.ndarray] | None = None
+    mean: bool = False
 
     def logits(self, pooled: np.ndarray, product: Product) -> tuple[np.ndarray, np.ndarray | None]:
         """Return logits (B, C) of pooled states (B, H), and how sure a scored ramp is to be right, (B,).

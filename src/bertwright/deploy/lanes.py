@@ -42,12 +42,14 @@ class Lane:
         done = part.run({"mask": self.mask, **self._turns, **self._biases(part)}, self.states, look=look)
         self.states, self._first = done.states, done.first
 
-    def pooled(self, normed: bool) -> np.ndarray:
-        """Return what heads see, (B, H): the first token, or the mean of all; ``normed``: without a norm's own gain."""
-        x = self._first if self._first is not None else array(self.states)
+    def pooled(self, normed: bool, mean: bool) -> np.ndarray:
+        """Return what heads see, (B, H): the first token or, with ``mean`` or where the family's own head does, the
+        mean of all; ``normed``: without a norm's own gain."""
+        first = None if mean else self._first
+        x = array(self.states) if first is None else first
         if normed:
             x = standardised(x, self._config.norm_eps)
-        if self._first is None:
+        if first is None:
             weights = self.mask.astype(np.float32)[:, :, None]
             x = (x * weights).sum(axis=1) / weights.sum(axis=1)
         return x

@@ -20,7 +20,7 @@ from bertwright.errors import InputError
 from bertwright.exits.answers import EveryExit
 from bertwright.exits.costs import Costs, measure
 from bertwright.exits.policies import Policy, State
-from bertwright.exits.ramps import RampAnswers, Ramps, seeing, seen
+from bertwright.exits.ramps import RampAnswers, Ramps, seeing
 from bertwright.tasks.batches import Encoded, in_order_of_length
 
 _BATCH = 64
@@ -77,7 +77,7 @@ class ExitingClassifier:
         if isinstance(policy, Policy):
             policy.check(len(ramps.layers), ramps.classes, scored=ramps.scored)
         self.classifier, self.ramps, self.policy = classifier.eval(), ramps.eval(), policy
-        self._pays, self._see = pays, seeing(classifier.encoder)
+        self._pays, self._see = pays, seeing(classifier.encoder, ramps.pooling)
         # The ramps that the policy looks at, by the number of layers before them.
         self._ramps = {ramp.layer: (place, ramp) for place, ramp in enumerate(ramps.parts()) if policy.looks_at(place)}
 
@@ -196,6 +196,7 @@ def answer_everywhere(
     ramps.eval()
     encoder, device = classifier.encoder, classifier.head.output.weight.device
     layers, parts = (*ramps.layers, encoder.config.layers), {ramp.layer: ramp for ramp in ramps.parts()}
+    see = seeing(encoder, ramps.pooling)
     logits = np.empty((len(layers), len(rows.ids), ramps.classes), dtype=np.float32)
     scores = np.empty((len(layers) - 1, len(rows.ids)), dtype=np.float32) if ramps.scored else None
     for chosen, batch in in_order_of_length(rows, _BATCH):
@@ -205,7 +206,7 @@ def answer_everywhere(
         for number, block in enumerate(encoder.blocks, 1):
             x = block(x, context)
             if number in parts:
-                found = parts[number](seen(encoder, x, mask))
+                found = parts[number](see(x, mask))
                 logits[place, chosen], own = on_host(found)
                 if scores is not None and own is not None:
                     scores[place, chosen] = own

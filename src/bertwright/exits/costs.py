@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from bertwright.encoder.models import Classifier
-from bertwright.exits.ramps import Ramps, seen
+from bertwright.exits.ramps import Ramps, seeing
 
 _TURNS = 5
 
@@ -47,6 +47,7 @@ def measure(classifier: Classifier, ramps: Ramps, length: int, *, rows: int = 32
     length = min(length, encoder.config.positions)
     ids = torch.randint(0, encoder.config.vocabulary, (rows, length), device=device)
     block, ramp = encoder.blocks[len(encoder.blocks) // 2], ramps.parts()[0]
+    see = seeing(encoder, ramps.pooling)
     with torch.inference_mode():
         many, one = encoder.embed(ids), encoder.embed(ids[:1])
         context = encoder.context(length, None, one.dtype, device)
@@ -58,7 +59,7 @@ def measure(classifier: Classifier, ramps: Ramps, length: int, *, rows: int = 32
             block=_line(1, blocks[0], rows, blocks[1]),
             gather=_line(1, gathers[0], len(half), gathers[1]),
             embeddings=_median(lambda: encoder.embed(ids[:1]), device),
-            ramp=_median(lambda: ramp(seen(encoder, one, None)).logits.float().cpu().numpy(), device),
+            ramp=_median(lambda: ramp(see(one, None)).logits.float().cpu().numpy(), device),
             head=_median(lambda: classifier.head(encoder.final_norm(one)), device),
         )
 

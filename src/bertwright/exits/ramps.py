@@ -29,7 +29,12 @@ STARTS = {
     "tuned": "the dense layers start from the tuned classifier's",
     "fresh": "the dense layers are drawn",
 }
+POOLINGS = {
+    "head": "what the family's own head sees: the first token, but where a family pools otherwise (as published)",
+    "mean": "the mean of all tokens: inner layers have not yet gathered a row's meaning in its first one",
+}
 _DEVIATION = 0.02
+_MEAN = "ramps/mean"  # a tensor that is there where the ramps see the mean
 _NAME = re.compile(r"ramps/(\d+)/(\w+)\.(weight|bias)")
 
 
@@ -49,13 +54,22 @@ class Ramps(nn.Module):
     """
 
     def __init__(
-        self, config: EncoderConfig, classes: int, layers: Sequence[int], *, form: str = "pooler", scored: bool = False
+        self,
+        config: EncoderConfig,
+        classes: int,
+        layers: Sequence[int],
+        *,
+        form: str = "pooler",
+        pooling: str = "head",
+        scored: bool = False,
     ) -> None:
         super().__init__()
         self.layers = checked_layers(layers, config.layers)
         if form not in FORMS:
             raise InputError(f"ramps of the form {form!r} are not known; the forms are {', '.join(FORMS)}")
-        self.config, self.classes, self.form = config, classes, form
+        if pooling not in POOLINGS:
+            raise InputError(f"ramps cannot see {pooling!r} of a row; choose one of {', '.join(POOLINGS)}")
+        self.config, self.classes, self.form, self.pooling = config, classes, form, pooling
         self.start = "fresh"
         count, width = len(self.layers), config.width
         dense, normed = form == "pooler", form == "pooler" and config.family == "modern"
@@ -99,7 +113,10 @@ class Ramps(nn.Module):
         return [Ramp(self, place) for place in range(len(self.layers))]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all numbers, fp32, by a pack's names: ``ramps/3/dense.weight`` (H, H), ``ramps/3/output.bias``."""
+        """Return all numbers, fp32, by a pack's names: ``ramps/3/dense.weight`` (H, H), ``ramps/3/output.bias``.
+
+        ``ramps/mean`` (1,) is there where they see the mean of all tokens.
+        """
         found: dict[str, Tensor] = {}
         for place, layer in enumerate(self.layers):
             for name, value in self._values(place):
@@ -107,6 +124,8 @@ class Ramps(nn.Module):
         if self.score_weight is not None and self.score_bias is not None:
             found["ramps/score.weight"] = self.score_weight.detach().float().cpu().clone()
             found["ramps/score.bias"] = self.score_bias.detach().float().cpu().clone()
+        if self.pooling == "mean":
+            found[_MEAN] = torch.ones(1)
         return found
 
     def _values(self, place: int) -> Iterator[tuple[str, Tensor]]:
@@ -158,32 +177,27 @@ class RampedClassifier(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> RampAnswers:
         """Answer token ids (B, T) at every exit: logits (E, B, C), and the ramps' scores (R, B)."""
         pooled, last = [], self.encoder.embed(ids, segments)
-        wanted = set(self.ramps.layers)
+        wanted, see = set(self.ramps.layers), seeing(self.encoder, self.ramps.pooling)
         context = self.encoder.context(ids.shape[1], mask, last.dtype, last.device)
         for number, states in enumerate(self.encoder.layers(last, context), 1):
             last = states
             if number in wanted:
-                pooled.append(seen(self.encoder, states, mask))
+                pooled.append(see(states, mask))
         answers = self.ramps(torch.stack(pooled))
         final = self.head(self.encoder.final_norm(last), mask)
         return RampAnswers(torch.cat([answers.logits, final[None]]), answers.score)
 
 
-def seen(encoder: Encoder, states: Tensor, mask: Tensor | None) -> Tensor:
-    """Return what a ramp sees of an inner layer's states (B, T, H): (B, H)."""
-    return seeing(encoder)(states, mask)
+def seeing(encoder: Encoder, pooling: str) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Return what makes of an inner layer's states (B, T, H) and their mask what a ramp sees of them, (B, H).
 
-
-def seeing(encoder: Encoder) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """Return ``seen`` of an encoder, with nothing left to ask but states and mask.
-
-    Pre-norm families get their final norm first: the stream of residuals grows from layer to layer and is normalised
-    nowhere but there, so without it a ramp would see numbers of another size than the tuned head ever did. The norm
-    works on each token alone, so the first token's is all that is computed.
+    ``pooling`` is one of ``POOLINGS``. Pre-norm families get their final norm first: the stream of residuals grows from
+    layer to layer and is normalised nowhere but there, so without it a ramp would see numbers of another size than the
+    tuned head ever did. The norm works on each token alone: of a first token that is seen, its own is all there is.
     """
-    pooling, norm = encoder.config.pooling, encoder.final_norm
-    if pooling != "cls":
-        return lambda states, mask: pooled_rows(norm(states), mask, pooling)
+    own, norm = encoder.config.pooling if pooling == "head" else pooling, encoder.final_norm
+    if own != "cls":
+        return lambda states, mask: pooled_rows(norm(states), mask, own)
     if encoder.config.pre_norm:
         return lambda states, _: norm(states.select(1, 0))
     return lambda states, _: states.select(1, 0)
@@ -194,6 +208,7 @@ def build_ramps(
     layers: Sequence[int] | None = None,
     *,
     form: str = "pooler",
+    pooling: str = "head",
     start: str = "tuned",
     scored: bool = False,
     seed: int = 0,
@@ -209,7 +224,7 @@ def build_ramps(
         raise InputError(f"ramps cannot start from {start!r}; choose one of {', '.join(STARTS)}")
     chosen = range(1, config.layers) if layers is None else layers
     head = classifier.head
-    ramps = Ramps(config, head.output.out_features, chosen, form=form, scored=scored)
+    ramps = Ramps(config, head.output.out_features, chosen, form=form, pooling=pooling, scored=scored)
     ramps.start = start if form == "pooler" else "fresh"
     with torch.no_grad():
         for place, layer in enumerate(ramps.layers):
@@ -233,7 +248,8 @@ def from_tensors(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> Ramps:
         raise DataError("there are no ramps in it: expected tensors such as ramps/3/output.weight")
     form = "pooler" if any(match[2] == "dense" for match in matches) else "linear"
     classes = next((len(value) for name, value in found.items() if name.endswith("output.bias")), 0)
-    ramps = Ramps(config, classes, layers, form=form, scored="ramps/score.weight" in found)
+    pooling = "mean" if _MEAN in found else "head"
+    ramps = Ramps(config, classes, layers, form=form, pooling=pooling, scored="ramps/score.weight" in found)
     expected = {name: tuple(value.shape) for name, value in ramps.tensors().items()}
     there = {name: tuple(value.shape) for name, value in found.items()}
     if expected != there:

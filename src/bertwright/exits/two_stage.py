@@ -20,7 +20,7 @@ from bertwright import files
 from bertwright.encoder.models import Classifier
 from bertwright.errors import InputError
 from bertwright.exits.losses import ramps_loss
-from bertwright.exits.ramps import Ramps, checked_layers, seen
+from bertwright.exits.ramps import Ramps, checked_layers, seeing
 from bertwright.recipe.exits_settings import RampSettings
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.training.budget import Budget
@@ -39,11 +39,13 @@ def pooled_states(
     classifier: Classifier,
     rows: Encoded,
     layers: Sequence[int],
+    pooling: str = "head",
     *,
     path: Path | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """Return what the ramps after ``layers`` see of each row, (n, R, H), in the classifier's format, on the CPU.
+    """Return what ramps of a ``pooling`` after ``layers`` see of each row, (n, R, H), in the classifier's format, on
+    the CPU.
 
     The classifier is frozen in earnest: evaluated, in inference mode, no layer above the highest ramp run. The states
     take n x R x H numbers of memory; with a ``path`` they lie in that new file instead, mapped. ``progress`` is told
@@ -56,6 +58,7 @@ def pooled_states(
     found = _room((len(rows.ids), len(chosen), encoder.config.width), weight.dtype, path)
     was_training = classifier.training
     classifier.eval()
+    see = seeing(encoder, pooling)
     with torch.inference_mode():
         for numbers, batch in in_order_of_length(rows, _BATCH.get(weight.device.type, _USUAL_BATCH)):
             mask = batch["mask"].to(weight.device) if batch["mask"] is not None else None
@@ -64,7 +67,7 @@ def pooled_states(
             place, there = 0, torch.from_numpy(numbers)
             for number, states in enumerate(encoder.layers(x, context), 1):
                 if number == chosen[place]:
-                    found[there, place] = seen(encoder, states, mask).cpu()
+                    found[there, place] = see(states, mask).cpu()
                     place += 1
                     if place == len(chosen):
                         break

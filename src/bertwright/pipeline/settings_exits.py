@@ -13,7 +13,7 @@ from bertwright.tasks.task import Task
 
 # What a published system says of its whole training, where ramps learn in it.
 _OF_THE_RUN = ("learning_rate", "batch", "epochs", "weight_decay", "warmup", "schedule", "clip")
-_OF_RAMPS = ("routine", "form", "start", "scored", "layers")
+_OF_RAMPS = ("routine", "form", "pooling", "start", "scored", "layers")
 
 
 def check_exits(task: Task, method: Method, exits: Exits) -> None:

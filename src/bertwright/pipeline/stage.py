@@ -136,7 +136,7 @@ def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
     entry = before.get(stage.name)
     if entry is None:
         return Due("due", "has not run yet")
-    return Due("due", difference(entry["parts"], stage.parts) or "its earlier result is no longer in the store")
+    return Due("due", difference(entry["parts"], stage.parts) or "has not run yet, or was removed from the store")
 
 
 def standings(

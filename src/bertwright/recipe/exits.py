@@ -32,6 +32,9 @@ class Exits(Section):
     form: Literal["pooler", "linear"] | None = None
     """A dense layer, an activation and a linear layer (`pooler`, as published) or a linear layer alone; off: as in
     `settings`."""
+    pooling: Literal["head", "mean"] | None = None
+    """What a ramp sees of a row: what the family's own head sees, mostly the first token (`head`, as published), or the
+    mean of all tokens (`mean`); off: as in `settings`."""
     start: Literal["tuned", "fresh"] | None = None
     """Where dense layers start: from the tuned classifier's, or drawn; off: as in `settings`."""
     training: Literal["two-stage", "joint", "alternate", "weighted"] | None = None
@@ -99,6 +102,7 @@ class Exits(Section):
         given: dict[str, Any] = {
             "routine": self.training,
             "form": self.form,
+            "pooling": self.pooling,
             "start": self.start,
             "policy": self.policy,
         }

@@ -34,6 +34,7 @@ def ramped(
         model,
         exits["layers"] or None,
         form=exits["form"],
+        pooling=exits["pooling"],
         start=exits["start"],
         scored=exits["scored"],
         seed=options["seed"],

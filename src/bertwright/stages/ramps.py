@@ -142,6 +142,7 @@ def _learnt(run: _Run) -> tuple[Ramps, dict[str, Any]]:
         model,
         exits["layers"] or None,
         form=exits["form"],
+        pooling=exits["pooling"],
         start=exits["start"],
         scored=exits["scored"],
         seed=work.options["seed"],
@@ -154,7 +155,7 @@ def _learnt(run: _Run) -> tuple[Ramps, dict[str, Any]]:
         work.tell({"share": 0.5 * done / len(encoded.ids)})
 
     states_file = work.scratch / "states"
-    states = pooled_states(model, encoded, made.layers, path=states_file, progress=tell)
+    states = pooled_states(model, encoded, made.layers, made.pooling, path=states_file, progress=tell)
     seconds = time.perf_counter() - begun
     weights = None
     if run.task.class_weights is not None:
