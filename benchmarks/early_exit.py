@@ -1,8 +1,10 @@
 """Early exit: what it saves against what is expected, what ramps cost, and how long they take to train.
 
-    python benchmarks/early_exit.py [--quick] [--shapes 12x768,trial] [--length L] [--threads N] [--save NAME]
+    python benchmarks/early_exit.py [--quick] [--shapes 12x768,trial] [--length L] [--threads N] [--ramps deebert]
+        [--save NAME]
 
-Drawn tokens of one length. *Savings*: rows are told to leave at drawn layers, so that 20, 40 and 60 % of the layers are
+Drawn tokens of one length, ramps as the settings `bertwright` have them or, with `--ramps deebert`, as published.
+*Savings*: rows are told to leave at drawn layers, so that 20, 40 and 60 % of the layers are
 expected to be saved (1 - sum i N_i / (n sum N_i)); every ramp on the way is computed. *Overhead*: all ramps computed
 and none taken, against the plain classifier. Both at batch 1 and 32, in turns, medians; the figures are the worst over
 the shapes of the median over the savings, or of the overhead. *Training*: all ramps of the trial model, rows of 20 to
@@ -102,7 +104,8 @@ def drawn_layers(depth: int, saving: float, rows: int) -> np.ndarray:
 def inference(name: str, own: argparse.Namespace, clock: Clock, dtype: torch.dtype) -> dict[str, Any]:
     """Return measured over expected savings, and overheads, by batch."""
     model = model_of(name, dtype)
-    depth, ramps = model.encoder.config.layers, build_ramps(model)
+    look = SETTINGS[own.ramps]
+    depth, ramps = model.encoder.config.layers, build_ramps(model, form=look.form, pooling=look.pooling)
     forced, all_ramps = Forced(ramps), ExitingClassifier(model, ramps, parse("entropy:0.000001"))
     leaving = ExitingClassifier(model, ramps, forced)
     found: dict[str, Any] = {}
@@ -230,6 +233,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=DTYPES, default="fp32", help="of inference; training takes the usual")
+    parser.add_argument("--ramps", choices=("bertwright", "deebert"), default="bertwright", help="of inference")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--parts", default="inference,training")
     parser.add_argument("--save")
@@ -239,6 +243,7 @@ def main() -> None:
     own.training_rounds, own.rows, own.steps = (1, 256, 12) if own.quick else (3, 1024, 24)
     torch.set_num_threads(own.threads)
     clock, figures = Clock(own.threads), {"length": own.length, "threads": own.threads, "precision": own.precision}
+    figures["ramps"] = own.ramps
     if "inference" in own.parts:
         shapes = {name: inference(name, own, clock, DTYPES[own.precision]) for name in own.shapes.split(",")}
         figures["shapes"] = shapes

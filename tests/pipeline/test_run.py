@@ -72,6 +72,13 @@ def test_a_change_runs_again_what_is_downstream_and_plan_says_why(toy: Toy, tmp_
 
     assert set() == due(states(path, "pretrain.micro_batch=4", "system.threads=2", "pretrain.checkpoint_every=1 min"))
 
+    scored = run_folder(bertwright.load_recipe(path)) / "scores" / "height"
+    shutil.move(scored.resolve(), tmp_path / "elsewhere")
+    assert {"evaluate/height": ("due", "has not run yet, or was removed from the store")} == {
+        name: found for name, found in states(path).items() if found[0] != "done"
+    }
+    shutil.move(tmp_path / "elsewhere", scored.resolve())
+
     changed = states(path, "finetune.learning_rate=1e-3")
     assert {run, "evaluate/height"} == due(changed)
     assert "learning_rate was 5e-05, is 0.001" == changed[run][1]
