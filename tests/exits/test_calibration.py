@@ -239,6 +239,21 @@ def test_the_curve_goes_from_the_full_model_to_the_first_exit() -> None:
     assert 500 == sum(some["counts"])
 
 
+def test_what_a_chosen_policy_loses_has_an_interval_over_the_same_rows() -> None:
+    """The difference is that of the scores; `never` loses nothing, on no drawn rows either."""
+    every, gold = population(500, seed=9)
+    rows, form = Rows(Path("dev"), (), (), ()), SetForm(("text",), "label", ("accuracy",))
+    one = ScoredSet("dev", rows, gold, "classification", form, None, None, None)
+    kept = [calibrate(every, gold, [parse(policy)], max_drop=0.2) for policy in ("never", "entropy:1.2")]
+    told = scores_of(ExitScores(one, every), [parse("never")], kept)
+    never, early = told["chosen"]
+    assert (0.0, [0.0, 0.0]) == (never["difference"], never["interval"])
+    assert early["score"] - told["scores"][-1] == pytest.approx(early["difference"])
+    low, high = early["interval"]
+    assert low < early["difference"] < high
+    assert 0.1 > high - low
+
+
 def test_drift_compares_the_exits_of_two_texts() -> None:
     """The same shares are no drift; others are, in words; the statistic is the textbook's G."""
     calm = drift([100, 300, 600], [52, 148, 300])

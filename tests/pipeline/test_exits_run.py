@@ -17,7 +17,7 @@ from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.recipe.reading import to_yaml
 from bertwright.reports.exits_tables import exits_tables
-from bertwright.reports.words import ABSENT, score_text
+from bertwright.reports.words import ABSENT, interval_text, score_text
 from bertwright.stages.exiting import read_calibration
 from bertwright.tasks.readers import read_kept_back, read_rows
 from bertwright.tasks.task import Task
@@ -69,6 +69,9 @@ def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
     whole, early = (score_text(value, "accuracy") for value in (dev["scores"][-1], dev["chosen"][0]["score"]))
     assert ("given-full-two-stage", "dev (accuracy)", "0.50%") == chosen[0][:3]
     assert (one["promises"][0]["policy"], "uncertified", whole, early) == chosen[0][3:7]
+    difference, interval = dev["chosen"][0]["difference"], dev["chosen"][0]["interval"]
+    lost = f"{score_text(difference, 'accuracy', signed=True)} {interval_text(interval, 'accuracy', signed=True)}"
+    assert lost == chosen[0][7]
     layers = {row[0]: row for row in tables["Score of each layer: height"].rows}
     assert ABSENT == layers["given-bitfit-two-stage"][3]  # it has no ramp after the second layer
     for picture in ("exits", "exit_layers", "exit_shares", "exit_times"):

@@ -16,6 +16,7 @@ from bertwright.exits.policies import Policy
 from bertwright.exits.savings import exit_counts, expected_saving
 from bertwright.tasks.metrics import Score
 from bertwright.tasks.scoring import ScoredSet
+from bertwright.tasks.statistics import Comparison, compare
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class ExitScores:
         """Return the score where row i leaves at ``exits[i]``, (n,)."""
         return self.one.score(self.metric, taken(answers, exits))
 
+    def against_whole(self, answers: np.ndarray, exits: np.ndarray) -> Comparison | None:
+        """Return the score with these exits less the whole model's, with its interval over rows, the same for both."""
+        gold, early, whole = (
+            self.one.compared(self.metric, own) for own in (self.one.gold, taken(answers, exits), answers[-1])
+        )
+        return compare(gold, [early], [whole], metric=self.metric, positive=self.one.positive)
+
 
 def scores_of(found: ExitScores, policies: Sequence[Policy], promises: Sequence[Promise]) -> dict[str, Any]:
     """Return all that is told of a set: each exit alone, the curve of the candidates, and what was chosen."""
@@ -49,7 +57,16 @@ def scores_of(found: ExitScores, policies: Sequence[Policy], promises: Sequence[
     for promise, (policy, exits) in zip(promises, _leaving(every, [one.policy for one in promises]), strict=True):
         point = _point(found, answers, policy.text, exits)
         moved = drift(promise.counts, point["counts"])
-        chosen.append({**point, "drifted": moved.drifted, "drift": moved.sentence})
+        apart = found.against_whole(answers, exits)
+        chosen.append(
+            {
+                **point,
+                "difference": None if apart is None else apart.difference,
+                "interval": None if apart is None else list(apart.interval),
+                "drifted": moved.drifted,
+                "drift": moved.sentence,
+            }
+        )
     told = {
         "metric": found.metric,
         "rows": every.rows,

@@ -9,7 +9,8 @@ import numpy as np
 
 from bertwright.reports.records import RunRecords
 from bertwright.reports.table import Table
-from bertwright.reports.words import ABSENT, count_text, metric_text, score_text
+from bertwright.reports.words import ABSENT, count_text, interval_text, metric_text, score_text
+from bertwright.tasks.statistics import summarise
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -51,17 +52,31 @@ def _chosen(task: str, found: Records) -> Table:
                 whole = mean([one["sets"][name]["scores"][-1] for one in seeds])
                 early = mean([one["sets"][name]["chosen"][place]["score"] for one in seeds])
                 saving = mean([one["sets"][name]["chosen"][place]["saving"] for one in seeds])
-                lost = None if whole is None or early is None else early - whole
-                scores = (score_text(whole, metric), score_text(early, metric), score_text(lost, metric, signed=True))
+                lost = _lost([one["sets"][name] for one in seeds], place)
+                scores = (score_text(whole, metric), score_text(early, metric), lost)
                 about = (label, f"{name} ({metric_text(metric)})", f"{promise['max_drop']:.2%}")
                 rows.append((*about, ", ".join(policies), ", ".join(bases), *scores, _percent(saving)))
     caption = (
         "Means over seeds, each with its own threshold. Certified: tested on rows that took part in nothing else, with "
         "the chance of error that the recipe allows; uncertified: too few rows, or nothing passed; by-score: chosen as "
         "papers do, with no promise. Saving is 1 - (layers run) / (layers of the whole model), over all rows (Xin et "
-        "al. 2020); ramps, embeddings and head are not in it."
+        "al. 2020); ramps, embeddings and head are not in it. Differences have their 95 % interval: over the rows, the "
+        "same for both, where there is one seed, else over seeds by Student's t."
     )
     return Table(f"Early exits: {task}", columns, tuple(rows), caption, frozenset(columns[5:]))
+
+
+def _lost(seeds: Sequence[Mapping[str, Any]], place: int) -> str:
+    """Return what a chosen policy's score is above the whole model's on a set, with its interval."""
+    metric, chosen = str(seeds[0]["metric"]), [one["chosen"][place] for one in seeds]
+    each = [(found["score"], one["scores"][-1]) for found, one in zip(chosen, seeds, strict=True)]
+    if any(None in pair for pair in each):
+        return ABSENT
+    found = summarise([early - whole for early, whole in each])
+    # Runs that were sealed before it was computed have no interval of their own.
+    interval = chosen[0].get("interval") if len(seeds) == 1 else found.interval
+    said = "" if interval is None else f" {interval_text(interval, metric, signed=True)}"
+    return f"{score_text(found.mean, metric, signed=True)}{said}"
 
 
 def _layers(task: str, found: Records) -> Table:
