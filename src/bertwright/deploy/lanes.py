@@ -50,8 +50,8 @@ class Lane:
         if normed:
             x = standardised(x, self._config.norm_eps)
         if first is None:
-            weights = self.mask.astype(np.float32)[:, :, None]
-            x = (x * weights).sum(axis=1) / weights.sum(axis=1)
+            weights = self.mask.astype(np.float32)
+            x = np.einsum("bth,bt->bh", x, weights) / weights.sum(axis=1, keepdims=True)
         return x
 
     def take(self, others: Sequence[Lane], places: Sequence[np.ndarray]) -> None:
