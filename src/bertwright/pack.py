@@ -28,7 +28,9 @@ from bertwright.bias_terms import POOLER, Term, choose, terms_of
 from bertwright.errors import DataError, InputError
 from bertwright.pack_card import PackCard, Strict
 
-FORMAT = 1
+FORMAT = 2
+RAMPS_SEE_THE_MEAN = "mean"
+"""Name of the tensor among the ramps that says so; packs without it are in format 1, which older readers know."""
 SUFFIX = ".pack"
 DTYPES: Mapping[str, Any] = {"fp16": np.float16, "fp32": np.float32}
 Arrays = Mapping[str, np.ndarray]
@@ -105,7 +107,7 @@ class Score(Strict):
 
 @dataclass(frozen=True)
 class _Header(Strict):
-    format: Literal[1]
+    format: Literal[1, 2]
     backbone: Backbone
     task: PackTask
     method: Method
@@ -143,7 +145,7 @@ class Pack:
     def header(self) -> dict[str, Any]:
         """Return the header as plain values."""
         return {
-            "format": FORMAT,
+            "format": FORMAT if RAMPS_SEE_THE_MEAN in self.ramps else 1,
             "backbone": asdict(self.backbone),
             "task": asdict(self.task),
             "method": asdict(self.method),

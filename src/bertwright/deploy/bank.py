@@ -21,7 +21,7 @@ from bertwright.deploy.layout import Layout, Slice
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import DataError, InputError
 from bertwright.exits.policies import Policy, parse
-from bertwright.pack import Backbone, Pack, PackTask, to_bytes
+from bertwright.pack import RAMPS_SEE_THE_MEAN, Backbone, Pack, PackTask, to_bytes
 from bertwright.pack_pairs import check_fit
 from bertwright.tasks.readers import text_columns
 
@@ -186,7 +186,7 @@ class Bank:
                     f"{', '.join(map(str, sorted(self._cuts)))}; export the encoder with --segment 1"
                 )
         made = {layer: head_of(parts[layer], self.backbone.family, self._eps, score) for layer in sorted(parts)}
-        return {layer: replace(one, mean="mean" in pack.ramps) for layer, one in made.items()}
+        return {layer: replace(one, mean=RAMPS_SEE_THE_MEAN in pack.ramps) for layer, one in made.items()}
 
 
 def _policy(name: str, pack: Pack, ramps: Mapping[int, Head]) -> Policy:

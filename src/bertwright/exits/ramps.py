@@ -20,6 +20,7 @@ from bertwright.encoder.heads import ACTIVATIONS, pooled_rows
 from bertwright.encoder.models import Classifier
 from bertwright.encoder.stack import Encoder
 from bertwright.errors import DataError, InputError
+from bertwright.pack import RAMPS_SEE_THE_MEAN
 
 FORMS = {
     "pooler": "a dense layer and an activation, as the family's own head has them, then a linear layer (as published)",
@@ -34,7 +35,7 @@ POOLINGS = {
     "mean": "the mean of all tokens: inner layers have not yet gathered a row's meaning in its first one",
 }
 _DEVIATION = 0.02
-_MEAN = "ramps/mean"  # a tensor that is there where the ramps see the mean
+_MEAN = f"ramps/{RAMPS_SEE_THE_MEAN}"
 _NAME = re.compile(r"ramps/(\d+)/(\w+)\.(weight|bias)")
 
 
