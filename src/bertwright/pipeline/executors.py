@@ -29,6 +29,8 @@ from bertwright.store import Sealed, Store, now
 
 SIDE_BY_SIDE = ("shortcuts", "expert", "search", "finetune", "ramps", "evaluate")
 """Kinds of stages of which several may work at once."""
+IN_PASSING = ("choose",)
+"""Kinds that read a few records and are done, whoever works beside them."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import Interrupted, RunError
-from bertwright.pipeline.executors import SIDE_BY_SIDE, Job, carry_out, execute, machine
+from bertwright.pipeline.executors import IN_PASSING, SIDE_BY_SIDE, Job, carry_out, execute, machine
 from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
@@ -189,7 +189,8 @@ def pointers(folder: Path) -> dict[str, Any]:
 def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, Due]) -> None:
     """Do each stage after its inputs: in this process, or runs and scores side by side in several.
 
-    A run that fails takes only those along that need it.
+    Of the stages that are ready the first in the plan goes first, so that one task after the other is finished. A run
+    that fails takes only those along that need it.
     """
     beside = [s for s in stages if s.kind in SIDE_BY_SIDE and states[s.name].state != "done"]
     at_once = min(current.recipe.system.runs, len(beside))
@@ -201,18 +202,23 @@ def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, D
         return
     waiting, working = list(stages), dict[Future[dict[str, Any]], Stage]()
     with Processes(at_once, threads=machine(current.recipe, "finetune").threads) as processes:
-        while ready := [stage for stage in waiting if _ready(current, stage)] + list(working.values()):
-            alone = [stage for stage in ready if stage not in beside]
+        while (ready := [stage for stage in waiting if _ready(current, stage)]) or working:
+            small = [stage for stage in ready if stage.kind in IN_PASSING or states[stage.name].state == "done"]
             # A stage that goes alone has the machine to itself: it neither starts beside others nor they beside it.
-            for stage in alone if not working else ():
+            alone = [stage for stage in ready if stage not in beside and stage not in small]
+            for stage in small or (alone if not working else ()):
                 waiting.remove(stage)
                 with _failing_alone(current, stage):
                     _here(current, stage, states[stage.name].why)
-            for stage in [one for one in ready if one in waiting] if not alone else ():
-                if any(stage.identity == other.identity for other in working.values()):
-                    continue  # two names for one stage: the second finds it done
-                waiting.remove(stage)
-                working[_submit(processes, current, stage, states[stage.name].why)] = stage
+            if small:
+                continue  # what waited for them may be ready now, and earlier in the plan
+            at_work = {stage.identity for stage in working.values()}
+            for stage in ready if not alone else ():
+                # Of two names for one stage the second finds it done.
+                if len(working) < at_once and stage.identity not in at_work:
+                    at_work.add(stage.identity)
+                    waiting.remove(stage)
+                    working[_submit(processes, current, stage, states[stage.name].why)] = stage
             for future in wait(working, return_when=FIRST_COMPLETED).done:
                 stage = working.pop(future)
                 with _failing_alone(current, stage):
