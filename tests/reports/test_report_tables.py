@@ -56,6 +56,8 @@ def test_answer_names_the_best_rival_and_who_is_better_out_of_distribution(whole
     on_dev = [against("poe", "dev", 0.14, True), against("guided", "dev", 0.02, False)]
     stage = {**record, "results": {**record["results"], "comparisons": [*on_dev, *away]}}
     others = [one for one in whole_run.stages if one["kind"] == "finetune" and one["results"]["task"] == "triage"]
+    twin = {**against("the same", "dev", 0.0, False), "interval": [0.0, 0.0]}
+    stage["results"]["comparisons"].append(twin)
     learnt = [{**one, "results": {**one["results"], "against": {"method": "poe"}}} for one in others]
     text = answer(without(whole_run, stages=(stage, *learnt)))
     assert "on dev (+2.0 against guided, the best of 2 others, not clear). On night shift pretrained has" in text

@@ -60,6 +60,19 @@ def test_each_variant_and_policy_is_one_model(leaving: RunRecords) -> None:
     assert 7_465_000 == early.trained_parameters
 
 
+def test_a_model_that_was_cut_runs_fewer_layers(leaving: RunRecords) -> None:
+    """Beside exits its share is of the whole encoder's; where depths are not recorded, all are whole."""
+    depths = {"pretrained": 6, "untrained": 3}
+    stages = tuple(
+        {**one, "results": {**one["results"], "layers": depths[one["name"].split("/")[-2]]}}
+        if one["kind"] == "finetune"
+        else one
+        for one in leaving.stages
+    )
+    found = models(dataclasses.replace(leaving, stages=stages))
+    assert [1.0, 0.8, 0.5] == pytest.approx([one.layers for one in found if one.task == "triage"])
+
+
 def test_trade_offs_stand_in_one_table(leaving: RunRecords) -> None:
     """The table has a line a model; columns that nobody fills are left out."""
     table = trade_off_table(leaving)

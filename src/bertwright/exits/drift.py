@@ -53,7 +53,7 @@ def drift(calibrated: Sequence[int], found: Sequence[int]) -> Drift:
     seen = (
         f"{moved:.1%} of {int(table[1].sum()):,} new rows leave elsewhere than the {int(table[0].sum()):,} calibration "
         f"rows did (mean exit {means[1]:.2f} of {table.shape[1]}, then {means[0]:.2f}; G = {statistic:.1f}, "
-        f"{freedom} degrees of freedom, p = {p_value:.2g})"
+        f"{freedom} degrees of freedom, p {f'= {p_value:.2g}' if p_value else '< 1e-300'})"
     )
     said = (
         f"{seen}: this text is not like the calibration's, and what was promised of its loss may not hold; calibrate "

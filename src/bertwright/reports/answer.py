@@ -95,8 +95,9 @@ def _headline(run: RunRecords, row: ScoreRow) -> str:
 
 
 def _against(run: RunRecords, row: ScoreRow, name: str, metric: str) -> list[DifferenceRow]:
-    """Return a variant's comparisons with the others on a set, the best of these first."""
-    found = [one for one in difference_rows(run) if one.difference is not None]
+    """Return a variant's comparisons with the others on a set, the best of these first; one that answers every row
+    alike is no other."""
+    found = [one for one in difference_rows(run) if one.difference is not None and one.interval != (0.0, 0.0)]
     own = (row.task, name, metric, row.variant)
     return sorted((o for o in found if (o.task, o.set, o.metric, o.a) == own), key=lambda one: one.difference or 0.0)
 

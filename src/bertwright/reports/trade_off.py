@@ -21,8 +21,8 @@ class Model:
 
     ``quality`` is the headline's score, with its deviation and 95 % interval where the model is whole; ``robustness``
     holds metric and score of each set that is out of distribution. ``layers`` is the share of layers run over the
-    headline's rows (1 for a whole model), ``milliseconds`` the measured time of a row by the number of rows at once.
-    What is not known is ``None``, or not there.
+    headline's rows, of those that the task's deepest model has (1 for that one whole), ``milliseconds`` the measured
+    time of a row by the number of rows at once. What is not known is ``None``, or not there.
     """
 
     task: str
@@ -51,6 +51,7 @@ def _of_variant(run: RunRecords, row: ScoreRow) -> Iterator[Model]:
     runs = runs_by_label(run, row.task).get(row.variant, [])
     ramps = ramps_by_label(run, row.task).get(row.variant, [])
     size, file = _file(run, row, runs)
+    depths = _depths(run, row.task)
     whole = Model(
         task=row.task,
         variant=row.variant,
@@ -61,7 +62,7 @@ def _of_variant(run: RunRecords, row: ScoreRow) -> Iterator[Model]:
         deviation=row.deviation,
         interval=row.interval,
         robustness=robustness(run, row),
-        layers=1.0,
+        layers=depths[row.variant] / max(depths.values()) if row.variant in depths else 1.0,
         milliseconds=_clock(ramps, None),
         trained_parameters=runs[0]["trained_parameters"] if runs else None,
         file_bytes=size,
@@ -91,12 +92,18 @@ def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promi
         deviation=None,
         interval=None,
         robustness={name: (metric, scores[name]) for name, (metric, _) in whole.robustness.items() if name in scores},
-        layers=1.0 - (saving or 0.0),
+        layers=whole.layers * (1.0 - (saving or 0.0)),
         milliseconds=_clock(ramps[:1], promise["policy"]),
         trained_parameters=whole.trained_parameters,
         file_bytes=whole.file_bytes,
         file=whole.file,
     )
+
+
+def _depths(run: RunRecords, task: str) -> dict[str, int]:
+    """Return the layers of a task's models by variant, where they are known: some are cut, to be held against exits."""
+    found = {label: runs[0].get("layers") for label, runs in runs_by_label(run, task).items()}
+    return {label: int(layers) for label, layers in found.items() if layers}
 
 
 def _clock(ramps: Sequence[Mapping[str, Any]], policy: str | None) -> dict[int, float]:

@@ -67,6 +67,7 @@ def finetune(work: Work) -> dict[str, Any]:
         "counts": learnt.counts.as_dict(),
         "changes": learnt.changes,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "layers": model.encoder.config.layers,
         "labels": list(names),
         "notes": [*labels.notes, *rows.notes, *_low_rate(options), *_not_compared(against)],
         **against,
