@@ -6,7 +6,8 @@ BERT-base's shape, drawn weights, a head of 6 labels; every engine is given the 
 32 x 64 tokens. Rivals: the ordinary class on torch in fp32 and bf16; ONNX Runtime on the graph that torch exports, in
 fp32 and dynamic int8 per channel, plain and after ONNX Runtime's own transformer optimizer; OpenVINO where it is
 installed. Ours: int8 segments with every bias as a row's input, one pack; twelve packs mixed; rows that leave at layers
-spread so that 40 % is expected to be saved, with a ramp after each layer computed, as published or linear. The
+spread so that 40 % is expected to be saved, with a ramp after each layer computed: as published, linear on the first
+token, linear on the mean. The
 `transformers` pipeline gets texts, and so do we beside it. Times are medians of rounds, each of all ways in an order
 drawn anew (what ran before may leave its threads awake); ratios are medians of each round's. Memory is PSS in fresh
 processes above what imports take: a folder with 100 packs, twelve int8 sessions.
@@ -15,6 +16,7 @@ The last line is one JSON object: `int8_vs_ort_b1` and `int8_vs_ort_b32` (the fa
 ours, 1 x 32 and 32 x 64), `vs_pipeline` (a list of texts, as a pipeline takes it when nothing is said: one by one) and
 `vs_pipeline_batched` (in batches of 32), `mixed_overhead` (a share), `memory_100_packs_gb`,
 `exit_gain` (the lesser of 1 x 32 and 32 x 64, against ONNX Runtime int8), `exit_gain_linear_SHAPE` (with linear ramps),
+`exit_gain_mean_SHAPE` (with linear ramps on the mean of all tokens),
 `add_ms`, and of the server's load test `p99_ms` and `lost`.
 """
 
@@ -42,7 +44,11 @@ import scipy.stats
 
 SHAPES = ((1, 32), (32, 32), (32, 64))
 PACKS, RESIDENT, LABELS, SAVING, SINGLE = 12, 100, 6, 0.4, 16
-EXITS = {"pooler": "ours, exits", "linear": "ours, exits, linear ramps"}
+EXITS = {
+    "pooler": "ours, exits",
+    "linear": "ours, exits, linear ramps",
+    "mean": "ours, exits, linear ramps on the mean",
+}
 RESULTS = Path(__file__).parent / "results"
 TRIAL = Path(__file__).resolve().parents[1] / "build" / "trial-model"
 Run = Callable[[], object]
@@ -103,14 +109,14 @@ def build(folder: Path, quick: bool) -> None:
     pack_serving.TOKENIZER, pack_serving.PACKS = tokenizer.identity(), PACKS
     packs = {name.replace(" ", "-"): pack for name, pack in pack_serving.packs_for(loaded).items()}
     packs = {name: replace(pack, task=replace(pack.task, max_length=128)) for name, pack in packs.items()}
-    packs |= {f"leaving-{form}": with_ramps(packs["task-0"], form) for form in ("pooler", "linear")}
+    packs |= {f"leaving-{form}": with_ramps(packs["task-0"], form) for form in EXITS}
     (folder / "ours").mkdir()
     made = deployable(loaded, tokenizer.identity())
     write_export(folder / "ours", made, tokenizer, Form("int8", bits=bits_here()), packs)
 
 
 def with_ramps(pack: Any, form: str) -> Any:
-    """Return a pack with a drawn ramp after each layer but the last: "pooler", as published, or "linear"."""
+    """Return a pack with a drawn ramp after each layer but the last, of a form in ``EXITS``."""
     draw, width = np.random.default_rng(1), pack.backbone.shape["width"]
     arrays = {}
     for layer in range(1, pack.backbone.shape["layers"]):
@@ -119,7 +125,7 @@ def with_ramps(pack: Any, form: str) -> Any:
             arrays[f"{layer}/dense.bias"] = np.zeros(width, dtype=np.float16)
         arrays[f"{layer}/output.weight"] = draw.normal(0, 0.02, (LABELS, width)).astype(np.float16)
         arrays[f"{layer}/output.bias"] = np.zeros(LABELS, dtype=np.float16)
-    return replace(pack, ramps=arrays)
+    return replace(pack, ramps=arrays | ({"mean": np.ones(1, dtype=np.float16)} if form == "mean" else {}))
 
 
 class Forced:
@@ -370,7 +376,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             result["int8_vs_ort_b32"] = gain
         if (rows, length) != (32, 32):
             gains.append(ratio(times, best, EXITS["pooler"]))
-            result[f"exit_gain_linear_{shape}"] = ratio(times, best, EXITS["linear"])
+            for form in ("linear", "mean"):
+                result[f"exit_gain_{form}_{shape}"] = ratio(times, best, EXITS[form])
         if rows > 1:
             overheads.append(ratio(times, "ours, 12 packs", "ours, one pack") - 1)
     table(medians)
