@@ -62,6 +62,7 @@ def test_answer_names_the_best_rival_and_who_is_better_out_of_distribution(whole
     text = answer(without(whole_run, stages=(stage, *learnt)))
     assert "on dev (+2.0 against guided, the best of 2 others, not clear). On night shift pretrained has" in text
     assert "and poe +3.1, clear." in text
+    assert "the same" not in text + "".join(notes(without(whole_run, stages=(stage, *learnt))))
     none = {
         **record,
         "results": {**record["results"], "comparisons": [*on_dev, against("poe", "night shift", 0.1, True)]},

@@ -33,6 +33,8 @@ _NAMED_TASKS = 3
 _FAR_FROM_FORECAST = 1.5
 # Unless the stage took no longer than so many seconds more: nobody plans with those.
 _SMALL_EXCESS = 10.0
+# The interval of two that answer every row alike, such as one model with ramps of two kinds.
+_ALIKE = (0.0, 0.0)
 # Two scores that differ by less are one.
 _SAME = 1e-9
 
@@ -97,7 +99,7 @@ def _headline(run: RunRecords, row: ScoreRow) -> str:
 def _against(run: RunRecords, row: ScoreRow, name: str, metric: str) -> list[DifferenceRow]:
     """Return a variant's comparisons with the others on a set, the best of these first; one that answers every row
     alike is no other."""
-    found = [one for one in difference_rows(run) if one.difference is not None and one.interval != (0.0, 0.0)]
+    found = [one for one in difference_rows(run) if one.difference is not None and one.interval != _ALIKE]
     own = (row.task, name, metric, row.variant)
     return sorted((o for o in found if (o.task, o.set, o.metric, o.a) == own), key=lambda one: one.difference or 0.0)
 
@@ -219,7 +221,7 @@ def _score_notes(run: RunRecords) -> Iterator[str]:
         if row.headline and len(row.seeds) == 1:
             yield f"{row.task}: one seed of {row.variant}, so there is no deviation and no interval over seeds."
     for one in difference_rows(run):
-        if not one.clear and one.interval is not None:
+        if not one.clear and one.interval not in (None, _ALIKE):
             yield (
                 f"{one.task}: {metric_text(one.metric)} on {one.set} shows no clear difference of {one.a} and {one.b}: "
                 f"the interval {interval_text(one.interval, one.metric, signed=True)} holds 0."
