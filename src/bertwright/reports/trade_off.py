@@ -101,9 +101,10 @@ def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promi
 
 
 def _depths(run: RunRecords, task: str) -> dict[str, int]:
-    """Return the layers of a task's models by variant, where they are known: some are cut, to be held against exits."""
+    """Return the layers of a task's models by variant: some are cut, to be held against exits. Nothing where a run was
+    sealed before they were recorded, since the deepest may then be that one."""
     found = {label: runs[0].get("layers") for label, runs in runs_by_label(run, task).items()}
-    return {label: int(layers) for label, layers in found.items() if layers}
+    return {} if None in found.values() else {label: int(layers) for label, layers in found.items() if layers}
 
 
 def _clock(ramps: Sequence[Mapping[str, Any]], policy: str | None) -> dict[int, float]:
