@@ -27,11 +27,14 @@ def ramps(seed: int, saving: float) -> dict[str, Any]:
         "task": "triage",
         "label": "pretrained",
         "seed": seed,
+        "parameters": 1_000,
         "promises": [{"max_drop": 0.02, "policy": policy}],
         "sets": {"dev": on(0.8 + 0.02 * seed), "night shift": on(0.7)},
         "measured": [timed, {**timed, "policy": "entropy:9", "seconds": 1.0}],
     }
-    return {"kind": "ramps", "name": f"ramps/triage/pretrained/seed-{seed}", "results": results, "seconds": 5.0}
+    files = {"model/model.safetensors": {"bytes": 30_000}, "model/ramps.safetensors": {"bytes": 4_000}}
+    name = f"ramps/triage/pretrained/seed-{seed}"
+    return {"kind": "ramps", "name": name, "results": results, "seconds": 5.0, "files": files}
 
 
 @pytest.fixture
@@ -57,7 +60,20 @@ def test_each_variant_and_policy_is_one_model(leaving: RunRecords) -> None:
     assert {"night shift"} == set(whole.robustness) == set(early.robustness)
     assert 0.7 == pytest.approx(early.robustness["night shift"][1])
     assert ({1: 5.0}, {1: 2.0}) == (whole.milliseconds, early.milliseconds)
-    assert 7_465_000 == early.trained_parameters
+    assert (7_465_000, 7_466_000) == (whole.trained_parameters, early.trained_parameters)
+    assert ((45_000_000, "model"), (34_000, "model")) == (whole.file, early.file)
+
+
+def test_a_pack_with_ramps_is_its_own_file(leaving: RunRecords) -> None:
+    """A policy's file is the pack that holds its ramps."""
+    packs = tuple(
+        {**one, "files": {"task.pack": {"bytes": 7_000 if one["kind"] == "ramps" else 5_000}}}
+        if one["kind"] in ("finetune", "ramps")
+        else one
+        for one in leaving.stages
+    )
+    whole, early, *_ = models(dataclasses.replace(leaving, stages=packs))
+    assert [(5_000, "pack"), (7_000, "pack")] == [whole.file, early.file]
 
 
 def test_a_model_that_was_cut_runs_fewer_layers(leaving: RunRecords) -> None:

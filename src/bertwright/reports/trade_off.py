@@ -11,8 +11,9 @@ from bertwright.reports.methods_tables import runs_by_label
 from bertwright.reports.records import RunRecords, ScoreRow, robustness, score_rows
 from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, bytes_text, count_text, metric_text, score_text, spread_text
+from bertwright.stages.work import MODEL, PACK, RAMPS
 
-_WEIGHTS = "model/model.safetensors"
+_WEIGHTS = f"{MODEL}/model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Model:
     ``quality`` is the headline's score, with its deviation and 95 % interval where the model is whole; ``robustness``
     holds metric and score of each set that is out of distribution. ``layers`` is the share of layers run over the
     headline's rows, of those that the task's deepest model has (1 for that one whole), ``milliseconds`` the measured
-    time of a row by the number of rows at once. What is not known is ``None``, or not there.
+    time of a row by the number of rows at once. A policy's trained parameters and file are with its ramps. What is not
+    known is ``None``, or not there.
     """
 
     task: str
@@ -37,8 +39,7 @@ class Model:
     layers: float
     milliseconds: Mapping[int, float]
     trained_parameters: int | None
-    file_bytes: int | None
-    file: str
+    file: tuple[int, str] | None
 
 
 def models(run: RunRecords) -> list[Model]:
@@ -50,7 +51,6 @@ def models(run: RunRecords) -> list[Model]:
 def _of_variant(run: RunRecords, row: ScoreRow) -> Iterator[Model]:
     runs = runs_by_label(run, row.task).get(row.variant, [])
     ramps = ramps_by_label(run, row.task).get(row.variant, [])
-    size, file = _file(run, row, runs)
     depths = _depths(run, row.task)
     whole = Model(
         task=row.task,
@@ -65,15 +65,20 @@ def _of_variant(run: RunRecords, row: ScoreRow) -> Iterator[Model]:
         layers=depths[row.variant] / max(depths.values()) if row.variant in depths else 1.0,
         milliseconds=_clock(ramps, None),
         trained_parameters=runs[0]["trained_parameters"] if runs else None,
-        file_bytes=size,
-        file=file,
+        file=_file(run, "finetune", row),
     )
     yield whole
     for place, promise in enumerate(ramps[0]["promises"] if ramps else ()):
-        yield _leaving(whole, ramps, place, promise)
+        yield _leaving(whole, ramps, place, promise, _file(run, "ramps", row))
 
 
-def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promise: Mapping[str, Any]) -> Model:
+def _leaving(
+    whole: Model,
+    ramps: Sequence[Mapping[str, Any]],
+    place: int,
+    promise: Mapping[str, Any],
+    file: tuple[int, str] | None,
+) -> Model:
     """Return the same model as it leaves early by one of its policies, each seed by its own threshold."""
     chosen = {
         name: [one["sets"][name]["chosen"][place] for one in ramps]
@@ -82,6 +87,7 @@ def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promi
     }
     scores = {name: mean([one["score"] for one in told]) for name, told in chosen.items()}
     saving = mean([one["saving"] for one in chosen.get(whole.set, ())]) if whole.set in chosen else None
+    trained = whole.trained_parameters
     return Model(
         task=whole.task,
         variant=whole.variant,
@@ -94,9 +100,8 @@ def _leaving(whole: Model, ramps: Sequence[Mapping[str, Any]], place: int, promi
         robustness={name: (metric, scores[name]) for name, (metric, _) in whole.robustness.items() if name in scores},
         layers=whole.layers * (1.0 - (saving or 0.0)),
         milliseconds=_clock(ramps[:1], promise["policy"]),
-        trained_parameters=whole.trained_parameters,
-        file_bytes=whole.file_bytes,
-        file=whole.file,
+        trained_parameters=None if trained is None else trained + int(ramps[0]["parameters"]),
+        file=file,
     )
 
 
@@ -117,15 +122,17 @@ def _clock(ramps: Sequence[Mapping[str, Any]], policy: str | None) -> dict[int, 
     return found
 
 
-def _file(run: RunRecords, row: ScoreRow, runs: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
-    """Return the bytes that a task needs for itself: its pack's, else its own model's."""
-    if runs and "pack_bytes" in runs[0]:
-        return int(runs[0]["pack_bytes"]), "pack"
-    start = f"finetune/{row.task}/{row.variant}/seed-"
-    for record in run.of_kind("finetune"):
-        if record["name"].startswith(start) and _WEIGHTS in record.get("files", {}):
-            return int(record["files"][_WEIGHTS]["bytes"]), "model"
-    return None, "model"
+def _file(run: RunRecords, kind: str, row: ScoreRow) -> tuple[int, str] | None:
+    """Return the bytes that a task needs for itself, by its first seed's stage of a kind: its pack's, else its model's
+    with its ramps; and which of the two."""
+    start = f"{kind}/{row.task}/{row.variant}/seed-"
+    for record in run.of_kind(kind):
+        sizes = {name: int(about["bytes"]) for name, about in record.get("files", {}).items()}
+        if record["name"].startswith(start) and PACK in sizes:
+            return sizes[PACK], "pack"
+        if record["name"].startswith(start) and _WEIGHTS in sizes:
+            return sizes[_WEIGHTS] + sizes.get(f"{MODEL}/{RAMPS}", 0), "model"
+    return None
 
 
 def trade_off_table(run: RunRecords) -> Table:
@@ -146,7 +153,7 @@ def trade_off_table(run: RunRecords) -> Table:
             f"{100 * one.layers:.0f} %",
             *(f"{one.milliseconds[size]:.2f}" if size in one.milliseconds else ABSENT for size in (1, 32)),
             count_text(one.trained_parameters),
-            ABSENT if one.file_bytes is None else f"{bytes_text(one.file_bytes)} {one.file}",
+            ABSENT if one.file is None else f"{bytes_text(one.file[0])} {one.file[1]}",
         )
         for one in found
     )
