@@ -311,13 +311,18 @@ def test_packs_of_other_encoders_are_refused(make_toy: MakeToy) -> None:
 
 
 def test_numbers_that_are_none_are_told(make_toy: MakeToy) -> None:
-    """A logit that is not finite is an error that names the pack, and no answer."""
+    """A logit that is not finite is an error that names the pack, and no answer; others of its batch have theirs."""
     own = make_toy()
     here = own.runtime()
     entry = here._entries["a"]
     here._entries["a"] = replace(entry, head=replace(entry.head, output=(entry.head.output[0], np.full(2, np.nan))))
     with pytest.raises(Diverged, match="pack a answers with"):
         here.predict(TEXTS[:1], "a")
+    flight, mixed = here.begin([here.encode(Row((TEXTS[0],), name)) for name in ("b", "a", "c")]), {}
+    while flight.rows_left:
+        mixed.update(flight.step())
+    assert isinstance(mixed[1], Diverged)
+    assert [here.predict(TEXTS[:1], name)[0].label for name in "bc"] == [mixed[0].label, mixed[2].label]
 
 
 def test_wrong_threads_are_refused(make_toy: MakeToy) -> None:

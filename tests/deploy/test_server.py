@@ -8,13 +8,17 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import pytest
-from toy_runtime import ToyRuntime, toy_pack
+from toy_runtime import LAYERS, ToyRuntime, toy_pack
 from toy_server import Served, Start
 
-from bertwright.errors import InputError
+from bertwright.deploy.server import ServeSettings, Service
+from bertwright.errors import Diverged, InputError
 
 
 def alone(server: Served, text: str, pack: str = "mood") -> dict[str, object]:
@@ -244,6 +248,44 @@ def test_a_fault_is_500_and_its_log_holds_no_text(start: Start, caplog: pytest.L
     assert 500 == reply.status
     assert "fault: ValueError at" in caplog.text
     assert "secret" not in caplog.text + reply.body.decode()
+
+
+def test_a_row_without_an_answer_fails_its_own_request_alone(start: Start) -> None:
+    """Two requests in one batch: numbers of one row that are none are told to its client, and the other is answered."""
+    server = start(wait=0.5)
+    begin = server.service.runtime.begin
+
+    class Overflowing:
+        """A flight in which rows of the pack `pair` have no answer."""
+
+        def __init__(self, rows: Sequence[Any]) -> None:
+            self.rows, self.flight = rows, begin(rows)
+
+        def step(self) -> None:
+            self.flight.step()
+
+        @property
+        def finished(self) -> list[tuple[int, Any]]:
+            bad = Diverged("pack pair answers with no numbers")
+            return [(place, bad if self.rows[place].name == "pair" else one) for place, one in self.flight.finished]
+
+    server.service.batcher._begin_flight = Overflowing
+    with ThreadPoolExecutor(2) as clients:
+        asked = [{"pack": "mood", "texts": ["a"]}, {"pack": "pair", "texts": [["a", "b"]]}]
+        mood, pair = clients.map(server.classify, asked)
+    assert (200, 500) == (mood.status, pair.status)
+    assert [2] == [len(lengths) for lengths in server.service.runtime.begun]  # type: ignore[attr-defined]
+
+
+def test_packs_of_the_export_itself_are_watched(start: Start) -> None:
+    """Where their rows leave is held against their calibration, as with packs of a folder."""
+    runtime = ToyRuntime()
+    ramps = {"1/output.weight": np.zeros((2, 4)), "1/output.bias": np.zeros(2)}
+    runtime.add(toy_pack(1, ramps=ramps, policy={"policy": "entropy:0.2", "counts": [900, 100]}), "mood")
+    watch = Service(runtime, ServeSettings()).exits
+    for _ in range(100):
+        watch.left("mood", LAYERS)
+    assert watch.drifts()["mood"].drifted
 
 
 def test_a_pack_that_goes_between_look_and_work_is_422(start: Start) -> None:

@@ -11,7 +11,7 @@ import pytest
 from toy_runtime import BACKBONE, ToyRuntime, toy_pack, write_pack
 from toy_server import Start
 
-from bertwright.deploy.exit_watch import ExitWatch
+from bertwright.deploy.exit_watch import ExitWatch, calibration_exits
 from bertwright.deploy.watch import PackFolder
 from bertwright.pack import to_bytes
 
@@ -142,17 +142,17 @@ def test_a_server_takes_up_a_new_pack_while_it_answers(tmp_path: Path, start: St
     }
 
 
-def calibrated() -> object:
-    """A pack with ramps after layers 1 and 3, of whose calibration rows most left early."""
+def calibrated() -> dict[int, int]:
+    """What is known of a pack with ramps after layers 1 and 3, of whose calibration rows most left early."""
     ramps = {f"{layer}/output.{part}": [0.0] for layer in (1, 3) for part in ("weight", "bias")}
-    return toy_pack(1, ramps=ramps, policy={"policy": "entropy:0.2", "counts": [800, 150, 50]})
+    return calibration_exits(toy_pack(1, ramps=ramps, policy={"policy": "entropy:0.2", "counts": [800, 150, 50]}))
 
 
 def test_rows_that_leave_elsewhere_are_a_warning() -> None:
     """Exits like the calibration's are none; later ones are; a new version begins anew."""
     watch = ExitWatch()
-    watch.begin("a", calibrated())  # type: ignore[arg-type]
-    watch.begin("plain", toy_pack(2))
+    watch.begin("a", calibrated())
+    watch.begin("plain", calibration_exits(toy_pack(2)))
     for layer, count in ((1, 80), (3, 14), (4, 5)):
         for _ in range(count):
             watch.left("a", layer)
@@ -163,5 +163,5 @@ def test_rows_that_leave_elsewhere_are_a_warning() -> None:
     for _ in range(150):
         watch.left("a", 4)
     assert watch.drifts()["a"].drifted
-    watch.begin("a", calibrated())  # type: ignore[arg-type]
+    watch.begin("a", calibrated())
     assert {} == watch.drifts()

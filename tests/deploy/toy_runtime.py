@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bertwright.deploy.exit_watch import calibration_exits
 from bertwright.deploy.rows import Row
 from bertwright.errors import DataError, InputError
 from bertwright.pack import Backbone, Pack, PackTask, make, read, write
@@ -81,6 +82,7 @@ class PackInfo:
     columns: tuple[str, ...]
     policy: str | None
     hash: str
+    calibrated: Mapping[int, int]
 
 
 class ToyFlight:
@@ -138,7 +140,8 @@ class ToyRuntime:
             raise DataError(f"{pack}: made for the encoder {content.backbone.hash[:12]}, and this is {'b' * 12}")
         digest = hashlib.sha256(content.head["output.weight"].tobytes()).hexdigest()
         task, policy = content.task, (content.policy or {}).get("policy")
-        self._packs = {**self._packs, name: (content, PackInfo(task.kind, task.labels, task.text, policy, digest))}
+        info = PackInfo(task.kind, task.labels, task.text, policy, digest, calibration_exits(content))
+        self._packs = {**self._packs, name: (content, info)}
         return name
 
     def remove(self, name: str) -> None:

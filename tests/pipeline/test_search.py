@@ -141,6 +141,20 @@ def test_a_setting_that_diverges_is_told_and_the_others_go_on(tuned: Toy, monkey
         bertwright.run(tuned(finetune={**ONE, "grid": {"learning_rate": RATES}}, seed=1))
 
 
+def test_a_setting_whose_answers_are_no_numbers_has_failed_too(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went wrong behind its last update, so that training itself did not see it."""
+    real = search._logits
+
+    def logits(learnt: Any, task: Any, labels: Any, rows: Any, options: Any) -> Any:
+        found = real(learnt, task, labels, rows, options)
+        return found * float("nan") if options["learning_rate"] == RATES[0] else found
+
+    monkeypatch.setattr(search, "_logits", logits)
+    (chosen,) = results(bertwright.run(tuned(finetune={**ONE, "grid": {"learning_rate": RATES}})), "choose").values()
+    assert 1 == chosen["failed"]
+    assert "not finite" in chosen["table"][-1]["failed"]
+
+
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_run_that_fails_takes_along_only_what_needs_it(
     tuned: Toy, monkeypatch: pytest.MonkeyPatch, at_once: int

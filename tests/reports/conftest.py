@@ -89,7 +89,7 @@ def pretrain_metrics() -> list[dict[str, Any]]:
         seen = {"step": 6 * step, "tokens": 48_800 * step, "seconds": 2.0 * step}
         loss = 4.8 + 4.9 * math.exp(-6 * share) + draw.gauss(0, 0.08)
         rate = 0.02 * min(share / 0.06, (1 - share) / 0.94)
-        rows.append({**seen, "loss": loss, "lr": rate, "norm": 1.0 + draw.random()})
+        rows.append({**seen, "loss": loss, "learning_rate": rate, "norm": 1.0 + draw.random()})
         if step % 30 == 0 or step == 1:
             rows.append({**seen, "held_out_loss": 4.85 + 4.9 * math.exp(-6 * share)})
     return rows

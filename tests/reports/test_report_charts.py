@@ -24,7 +24,7 @@ def test_drawings_take_the_colour_of_the_page(whole_run: RunRecords) -> None:
 
 def test_log_of_one_row_is_drawn() -> None:
     """A training that was stopped after one step has its curves."""
-    row = {"step": 1, "tokens": 128, "seconds": 0.5, "loss": 9.7, "lr": 0.01, "norm": 2.0}
+    row = {"step": 1, "tokens": 128, "seconds": 0.5, "loss": 9.7, "learning_rate": 0.01, "norm": 2.0}
     names = ["loss_over_tokens", "loss_over_time", "learning_rate", "gradient_norm"]
     assert names == [chart.name for chart in curves([row])]
 

@@ -22,7 +22,7 @@ from bertwright import files
 from bertwright.errors import InputError
 from bertwright.stages import predict as verb
 from bertwright.tasks import tables
-from bertwright.tasks.partial_rows import PartialRows
+from bertwright.tasks.partial_rows import PartialRows, working
 
 MakeModel = Callable[..., Path]
 FP32 = {"precision": "fp32"}
@@ -214,3 +214,13 @@ def test_memory_does_not_hang_on_the_number_of_rows(model: Path, tmp_path: Path)
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[-1]) / 1000)
     assert peaks[1] - peaks[0] < 20, peaks
+
+
+def test_what_was_asked_for_before_and_is_not_now_counts_too(tmp_path: Path) -> None:
+    """Rows that were answered under an exit policy are no begin of rows without one."""
+    with working(tmp_path / "out.csv") as first:
+        first.begin({"input": "a", "the exit policy": "entropy:0.2"}, b"text,exit_layer\n")
+    with working(tmp_path / "out.csv") as second:
+        again, why = second.resume({"input": "a"})
+    assert not again
+    assert str(why).endswith("was begun: the exit policy")

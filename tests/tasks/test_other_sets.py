@@ -98,6 +98,20 @@ def test_claims_are_scored_by_either_convention(tmp_path: Path) -> None:
     assert str(found[None][1]).endswith("counted wrong (wrong); without a counterpart: NOT ENOUGH INFO")
 
 
+def test_the_same_labels_in_another_order_are_the_models_own(tmp_path: Path) -> None:
+    """A model numbers its labels as they sort, MNLI as it was published: nothing is merged, and nothing is said."""
+    words = ("neutral", "contradiction", "entailment")
+    lines = [json.dumps({"premise": "a", "hypothesis": "b", "label": word}) for word in words]
+    (tmp_path / "more.jsonl").write_text("\n".join(lines))
+    task = replace(inference_task(tmp_path), sets={"more": tmp_path / "more.jsonl"})
+    task = replace(task, forms={"more": catalogue.form_of(task, "mnli")})
+    assert INFERENCE != task.form("more").layout.labels
+    one = scored_set(task, LabelMap("classification", INFERENCE), "more", read_set(task, "more"))
+    assert (None, None, INFERENCE) == (one.places, one.convention, one.names)
+    assert [2, 0, 1] == one.gold.tolist()
+    assert 1.0 == one.score("accuracy", one.answers(np.eye(3)[[2, 0, 1]])).value
+
+
 def test_answers_to_hans_are_scored_whole_in_six_cells_and_by_subcase(tmp_path: Path) -> None:
     """By hand: a model that always says entailment is right on every entailment row and wrong on all others."""
     labels = ["entailment", "non-entailment"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import safetensors
 import safetensors.numpy
 import xxhash
 
+from bertwright.deploy.exit_watch import calibration_exits
 from bertwright.deploy.heads import Head, head_of
 from bertwright.deploy.layout import Layout, Slice
 from bertwright.encoder.config import EncoderConfig
@@ -34,7 +35,10 @@ _RAMP = re.compile(r"(\d+)/(\w+\.(?:weight|bias))")
 
 @dataclass(frozen=True)
 class PackInfo:
-    """What a pack answers: labels, kind, the columns of text that a row has, when rows leave, and its file's hash."""
+    """What a pack answers: labels, kind, the columns of text that a row has, when rows leave, and its file's hash.
+
+    ``calibrated`` are the calibration rows that left after each layer, empty where there was no calibration.
+    """
 
     labels: tuple[str, ...]
     kind: str
@@ -43,6 +47,7 @@ class PackInfo:
     hash: str
     max_length: int
     ramps: tuple[int, ...] = ()
+    calibrated: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +141,9 @@ class Bank:
         columns = tuple(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
         digest = xxhash.xxh3_128(to_bytes(pack)).hexdigest()
         info = PackInfo(
-            pack.task.labels, pack.task.kind, columns, policy.text, digest, pack.task.max_length, tuple(ramps)
+            *(pack.task.labels, pack.task.kind, columns, policy.text, digest, pack.task.max_length),
+            ramps=tuple(ramps),
+            calibrated=calibration_exits(pack),
         )
         final = self.layout.of("final-norm") or Slice(0, 0)
         return Entry(name, pack.task, info, flat, flat[final.start : final.stop], self._head(pack, flat), ramps, policy)

@@ -35,7 +35,7 @@ class Flight(Protocol):
 
     @property
     def finished(self) -> Sequence[tuple[int, Any]]:
-        """The rows that left at the last step, by their place in the batch, with their answers."""
+        """The rows that left at the last step, by their place in the batch, with their answers, or errors."""
 
     def step(self) -> None:
         """Run the next segment."""
@@ -312,7 +312,10 @@ class Batcher:
             self._land(flight, [row for row, _ in finished])
         # Last, so that whoever is answered finds its places free.
         for row, answer in finished:
-            row.ticket.put(row.place, answer)
+            if isinstance(answer, Exception):
+                row.ticket.fail(answer)
+            else:
+                row.ticket.put(row.place, answer)
 
     def _land(self, flight: _Running, rows: Sequence[_Row]) -> None:
         with self._changed:

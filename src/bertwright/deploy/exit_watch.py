@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,9 @@ _LEAST_ROWS = 100  # fewer tell nothing, and would warn of a morning's chance
 
 @dataclass
 class _Exits:
-    """A pack's exits: the layers and how many calibration rows left at each; nothing where it was not calibrated."""
+    """A pack's exits: how many calibration rows left after each layer, and how many rows have since."""
 
-    layers: tuple[int, ...] = ()
-    calibrated: tuple[int, ...] = ()
+    calibrated: Mapping[int, int]
     found: Counter[int] = field(default_factory=Counter)
 
 
@@ -31,12 +31,10 @@ class ExitWatch:
         self._lock = threading.Lock()
         self._packs: dict[str, _Exits] = {}
 
-    def begin(self, name: str, pack: Pack) -> None:
-        """Count anew for a pack that was taken up; its header's policy brings the calibration's counts."""
-        layers, counts = exit_layers(pack), tuple((pack.policy or {}).get("counts") or ())
-        fits = len(layers) == len(counts) and sum(counts) > 0
+    def begin(self, name: str, calibrated: Mapping[int, int]) -> None:
+        """Count anew for a pack that was taken up; ``calibrated`` is ``calibration_exits`` of it."""
         with self._lock:
-            self._packs[name] = _Exits(layers, counts) if fits else _Exits()
+            self._packs[name] = _Exits(calibrated)
 
     def end(self, name: str) -> None:
         """Forget a pack."""
@@ -53,7 +51,8 @@ class ExitWatch:
         """Return the comparison of each pack that has a calibration and enough rows since it was taken up."""
         with self._lock:
             known = {
-                name: (one.calibrated, [one.found[layer] for layer in one.layers]) for name, one in self._packs.items()
+                name: (list(own.calibrated.values()), [own.found[layer] for layer in own.calibrated])
+                for name, own in self._packs.items()
             }
         telling = {name: both for name, both in known.items() if sum(both[1]) >= _LEAST_ROWS}
         if not telling:
@@ -64,7 +63,8 @@ class ExitWatch:
         return {name: drift(*both) for name, both in telling.items()}
 
 
-def exit_layers(pack: Pack) -> tuple[int, ...]:
-    """Return the layers after which rows of a pack may leave: those of its ramps, and the last."""
+def calibration_exits(pack: Pack) -> dict[int, int]:
+    """Return how many calibration rows left after each layer, rising, by a pack's header; empty where it tells not."""
     inner = {int(layer) for layer in (name.partition("/")[0] for name in pack.ramps) if layer.isdigit()}
-    return tuple(sorted(inner | {int(pack.backbone.shape["layers"])}))
+    layers, counts = sorted(inner | {int(pack.backbone.shape["layers"])}), (pack.policy or {}).get("counts") or ()
+    return dict(zip(layers, counts, strict=True)) if len(layers) == len(counts) and sum(counts) > 0 else {}

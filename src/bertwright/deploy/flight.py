@@ -15,6 +15,7 @@ from bertwright.deploy.engine import Engine
 from bertwright.deploy.lanes import Lane
 from bertwright.deploy.rows import Answer, Encoded, answered
 from bertwright.encoder.config import EncoderConfig
+from bertwright.errors import Diverged
 from bertwright.exits.policies import Policy, State
 
 # Tokens that may go through all layers in one step. A batch of more is no faster so, and others could not overtake it.
@@ -38,6 +39,7 @@ class _Group:
 class Flight:
     """Rows in flight. ``step`` runs the next segment; ``finished`` holds the rows that left at it.
 
+    A row whose numbers overflowed has its error for an answer, and harms no other.
     ``rows_left`` counts rows without an answer, ``layer`` the layers run so far. Packs that are exchanged meanwhile do
     not touch it.
     """
@@ -53,7 +55,7 @@ class Flight:
         self._config, self._engine, self._final_norm = config, engine, final_norm
         self._rows = rows
         self.layer = 0
-        self.finished: list[tuple[int, Answer]] = []
+        self.finished: list[tuple[int, Answer | Diverged]] = []
         self._next = 1
         owners = [(number, place) for number, row in enumerate(rows) for place in range(len(row.ids))]
         self._owner = np.array([number for number, _ in owners])
@@ -82,7 +84,7 @@ class Flight:
         """Return how many tokens the next segment computes, padding included."""
         return sum(lane.mask.size for lane in self._lanes)
 
-    def step(self) -> list[tuple[int, Answer]]:
+    def step(self) -> list[tuple[int, Answer | Diverged]]:
         """Run the next segment, or all of them where few tokens are at work and nobody leaves before the last.
 
         Return what ``finished`` then holds: row numbers with their answers.
@@ -102,11 +104,11 @@ class Flight:
         return self.finished
 
     def run(self) -> list[Answer]:
-        """Run all that is left, and return the answers in the order of the rows."""
-        found: dict[int, Answer] = dict(self.finished)
+        """Run all that is left, and return the answers in the order of the rows; a row's error is raised."""
+        found = dict(self.finished)
         while self.rows_left:
             found.update(self.step())
-        return [found[number] for number in range(len(self._rows))]
+        return [_whole(found[number]) for number in range(len(self._rows))]
 
     def _embed(self, owners: Sequence[tuple[int, int]], pad_id: int) -> None:
         cuts = self._cut()
@@ -169,7 +171,7 @@ class Flight:
             self._waiting[number] -= 1
             if not self._waiting[number]:
                 mean = np.asarray(np.mean(self._logits[number], axis=0, dtype=np.float32))
-                self.finished.append((number, answered(self._rows[number], mean, self.layer)))
+                self.finished.append((number, _answer(self._rows[number], mean, self.layer)))
 
     def _keep(self, staying: np.ndarray) -> None:
         """Pack the windows whose places are given into new lanes, and cut what is padding to all of a lane."""
@@ -189,3 +191,16 @@ class Flight:
             lane.take(before, [own[(own >= start) & (own < end)] - start for start, end in starts])
 
         self._engine.each(fill, cuts)
+
+
+def _answer(row: Encoded, logits: np.ndarray, layer: int) -> Answer | Diverged:
+    try:
+        return answered(row, logits, layer)
+    except Diverged as error:
+        return error
+
+
+def _whole(answer: Answer | Diverged) -> Answer:
+    if isinstance(answer, Diverged):
+        raise answer
+    return answer

@@ -76,6 +76,8 @@ class Service:
     ) -> None:
         self.runtime, self.settings, self.together = runtime, settings, together
         self.exits, self.counts, self.standing = ExitWatch(), metrics.Metrics(), Standing()
+        for name, info in runtime.packs.items():
+            self.exits.begin(name, info.calibrated)
         self.folder = None
         if packs is not None:
             self.folder = PackFolder(runtime, packs, metrics=self.counts, exits=self.exits, tell=tell)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from bertwright.deploy.exit_watch import ExitWatch
 from bertwright.deploy.metrics import Metrics
 from bertwright.errors import BertwrightError
-from bertwright.pack import SUFFIX, read
+from bertwright.pack import SUFFIX
 
 Signature = tuple[int, int, int]
 
@@ -119,7 +119,6 @@ class PackFolder:
             self._fault(file_name, f"the export has a pack {name!r} of its own; give the file another name")
             return
         try:
-            pack = read(path)
             self._runtime.add(path, name)
         except (BertwrightError, OSError) as error:
             kept = "; the pack that was there before is still served" if name in self._served else ""
@@ -127,7 +126,7 @@ class PackFolder:
             file.done = isinstance(error, BertwrightError)  # what the system refused now it may give later
             return
         change = "replaced" if name in self._served else "taken up"
-        self._exits.begin(name, pack)
+        self._exits.begin(name, self._runtime.packs[name].calibrated)
         self._served.add(name)
         self._faults.pop(file_name, None)
         self._say(change, name)

@@ -27,16 +27,20 @@ _POINTS = 60
 _DRAWS = 400
 
 
+class TooDear(InputError):
+    """No policy costs as little as was asked for."""
+
+
 @dataclass(frozen=True)
 class Promise:
     """A policy and what may be said of it, from calibration rows.
 
     ``basis`` is "certified" (exact tests), "bound" (chosen by cost, its risk bounded for all candidates at once),
-    "estimate" (bootstrap of a metric) or "uncertified". ``losses`` of ``rows`` were right in full and wrong at the
-    exit; ``bound`` is what the drop stays below with probability 1 - ``delta`` (nothing for "uncertified"; for
-    "certified" ``max_drop``, since a closer one would not hold for a policy that the same rows chose). ``needed`` are
-    the rows that would do. ``saving`` is expected, in the costs that were given; ``counts`` (E,) are the rows that left
-    at each exit, for the drift check.
+    "estimate" (bootstrap of a metric), "by-score" (the best on these rows) or "uncertified". ``losses`` of ``rows``
+    were right in full and wrong at the exit; ``bound`` is what the drop stays below with probability 1 - ``delta``
+    (nothing for "uncertified"; for "certified" ``max_drop``, since a closer one would not hold for a policy that the
+    same rows chose). ``needed`` are the rows that would do. ``saving`` is expected, in the costs that were given;
+    ``counts`` (E,) are the rows that left at each exit, for the drift check.
     """
 
     policy: Policy
@@ -165,7 +169,7 @@ def at_cost(
     """Choose the strictest policy whose mean cost a row is ``at_most``, in the unit of ``costs`` (layers by default).
 
     Its risk is bounded for all candidates at once (delta divided by their number), because the same rows chose it.
-    ``InputError`` where no policy is that cheap.
+    ``TooDear`` where no policy is that cheap.
     """
     _checked(every, gold, policies, delta)
     costs = every.layers if costs is None else costs
@@ -173,7 +177,7 @@ def at_cost(
     means = np.asarray(costs, dtype=np.float64)[exits].mean(axis=1)
     cheap = np.flatnonzero(means <= at_most)
     if not len(cheap):
-        raise InputError(
+        raise TooDear(
             f"no policy costs at most {at_most:g} a row: the cheapest, {policies[int(means.argmin())].text}, costs "
             f"{means.min():.4g} and the whole model {costs[-1]:g}; allow more"
         )

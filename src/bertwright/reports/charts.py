@@ -40,7 +40,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> list[Chart]:
     wanted = (
         ("loss_over_tokens", "tokens", ("loss", "held_out_loss"), "loss (nats)", "Loss over tokens seen."),
         ("loss_over_time", "seconds", ("loss", "held_out_loss"), "loss (nats)", "Loss over time."),
-        ("learning_rate", "tokens", ("lr",), "learning rate", "Learning rate over tokens seen."),
+        ("learning_rate", "tokens", ("learning_rate",), "learning rate", "Learning rate over tokens seen."),
         ("gradient_norm", "tokens", ("norm",), "gradient norm", "Gradient norm before clipping, over tokens seen."),
     )
     for name, across, keys, label, caption in wanted:

@@ -16,6 +16,7 @@ _OF_ROWS = {
     "down_weighted": [],  # finetune against a shortcut: examples
     "rescued": [],
     "repeated_lines": [],  # prepare: lines that come again
+    "added": [],  # tokenizer: words that a vocabulary was extended by
     "shortcuts": [],  # words that give a label away
     "advice": "What was found is left out of this report.",
 }

@@ -125,9 +125,10 @@ class _Export:
         try:
             exact = self._prove(fp32, want)
             if form.precision == "int8" and self._asked.most_changed is not None:
-                kept, scan = self._keep(fp32, folder)
-                form = replace(form, keep_fp32=kept)
-                manifest = self._again(folder, form) if kept else manifest
+                found, scan = self._keep(fp32, folder)
+                kept = tuple(sorted({*form.keep_fp32, *found}))
+                if found:
+                    manifest = self._again(folder, replace(form, keep_fp32=kept))
         finally:
             if fp32 != folder:
                 files.remove(fp32)

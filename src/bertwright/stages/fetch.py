@@ -5,8 +5,8 @@ This is the one stage that uses a network, and a recipe has it only where it nam
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def fetch(work: Work) -> dict[str, Any]:
         state = files.read_json(state_path)
     else:
         state["commit"] = _commit(options["hub"], options["revision"])
-    rows = _explained(_rows(options, state["commit"], skip=state["rows"]), options["hub"])
+    rows = _rows(options, state["commit"], skip=state["rows"])
     for texts, size in _batches(rows, options):
         with files.writing(work.folder / f"part-{state['files']:05d}.parquet") as stream:
             pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), stream, compression="zstd")
@@ -48,27 +48,29 @@ def fetch(work: Work) -> dict[str, Any]:
 
 
 def _rows(options: Any, commit: str | None, *, skip: int) -> Iterator[dict[str, Any]]:
-    # Before the library is loaded: it tells its makers of its use unless told not to.
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     datasets = _library()
     revision = {"revision": commit or options["revision"]} if commit or options["revision"] else {}
-    stream = datasets.load_dataset(
-        options["hub"], options["config"], split=options["split"], streaming=True, **revision
-    )
-    columns = stream.column_names
-    if columns is not None and options["column"] not in columns:
-        raise DataError(
-            f"hub dataset {options['hub']} has no column {options['column']!r}; found "
-            f"{', '.join(map(repr, columns))}. Name the text column with `column`."
+    with _explained(options["hub"]):
+        stream = datasets.load_dataset(
+            options["hub"], options["config"], split=options["split"], streaming=True, **revision
         )
-    yield from stream.skip(skip)
+        columns = stream.column_names
+        if columns is not None and options["column"] not in columns:
+            raise DataError(
+                f"hub dataset {options['hub']} has no column {options['column']!r}; found "
+                f"{', '.join(map(repr, columns))}. Name the text column with `column`."
+            )
+        yield from stream.skip(skip)
 
 
 def _library() -> Any:
     try:
         import datasets
+        import huggingface_hub.constants
     except ImportError:
         raise InputError('hub datasets need the package datasets: pip install "bertwright[hub]"') from None
+    # It tells its makers of its use unless told not to, by a variable that counts only before it is loaded.
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     return datasets
 
 
@@ -79,14 +81,15 @@ def _commit(name: str, revision: str | None) -> str | None:
     _library()
     import huggingface_hub
 
-    [found] = list(_explained((huggingface_hub.HfApi().dataset_info(n, revision=revision) for n in [name]), name))
-    return str(found.sha)
+    with _explained(name):
+        return str(huggingface_hub.HfApi().dataset_info(name, revision=revision).sha)
 
 
-def _explained(rows: Iterable[Any], name: str) -> Iterator[Any]:
-    """Give what comes, and turn the library's many errors into one kind that names the dataset."""
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn the library's many errors into one kind that names the dataset."""
     try:
-        yield from rows
+        yield
     except (DataError, InputError):
         raise
     except Exception as error:  # of the libraries for datasets, files and networks, which share no base

@@ -66,11 +66,11 @@ def search(work: Work) -> dict[str, Any]:
     try:
         learnt = learn(work, options, task, kept, labels, epochs=epochs)
         logits = _logits(learnt, task, labels, scored, options)
+        score, sides = _score(logits, task, labels, scored, options), {}
     except Diverged as error:
         return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
     if work.settings["keep_weights"]:
         save_run(work, options, task, labels, learnt, rows=len(kept))
-    score, sides = _score(logits, task, labels, scored, options), {}
     if "expert" in work.inputs and options["chosen_on"] != "dev":
         sides = _sides(work.inputs["expert"] / SIGNALS, logits, labels, scored)
         if options.get("select_by") == "both-sides":

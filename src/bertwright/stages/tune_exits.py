@@ -12,7 +12,7 @@ import numpy as np
 from bertwright import files, pack, store
 from bertwright.errors import InputError
 from bertwright.exits.answers import EveryExit
-from bertwright.exits.calibration import Promise, at_cost, calibrate, candidates
+from bertwright.exits.calibration import Promise, TooDear, at_cost, calibrate, candidates
 from bertwright.exits.compaction import answer_everywhere
 from bertwright.exits.costs import measure
 from bertwright.exits.policies import RULES
@@ -89,6 +89,11 @@ def tune_exits(
     if (wanted.max_drop is None) == (wanted.at_most is None):
         raise InputError("give one of --max-drop (what may be lost, such as 0.5%) and --latency (such as 20ms)")
     found, task = find(Path(model))
+    if task.kind == "regression" and wanted.at_most is not None:
+        raise InputError(
+            "--latency bounds the share of rows that are lost, and a regression's numbers are neither right nor wrong; "
+            "give --max-drop, which is of its metric"
+        )
     target = _target(found, None if out is None else Path(out)) if keep else None
     beside = found.parent if found.suffix == SUFFIX else found
     run = None
@@ -180,14 +185,19 @@ def _options(
     if wrong := [name for name in names if name not in fitting]:
         raise InputError(f"the policy {wrong[0]} does not go with these ramps; those that do are {', '.join(fitting)}")
     delta = wanted.delta / len(names)
-    found = []
+    found, dear = [], list[TooDear]()
     for name in names:
         tolerance = wanted.tolerance if name == "patience" and task.kind == "regression" else None
         given = candidates(name, task.kind, ramps=ramps, classes=classes, tolerance=tolerance)
         if wanted.at_most is not None:
-            found.append(at_cost(every, gold, given, at_most=wanted.at_most, costs=seconds, delta=delta))
+            try:
+                found.append(at_cost(every, gold, given, at_most=wanted.at_most, costs=seconds, delta=delta))
+            except TooDear as error:
+                dear.append(error)
             continue
         found.append(calibrate(every, gold, given, max_drop=wanted.max_drop or 0.0, delta=delta, metric=metric))
+    if not found:
+        raise dear[0]
     if wanted.at_most is not None:
         return sorted(found, key=lambda one: one.bound or 0.0)
     return sorted(found, key=lambda one: (-_RANK[one.basis], -one.saving))

@@ -53,7 +53,8 @@ class PartialRows:
         if not path.is_file():
             return False, None
         before = files.read_json(path)
-        different = [name for name, value in asked.items() if before["asked"].get(name) != value]
+        earlier = before["asked"]
+        different = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
         if different:
             return False, f"not the same as when the work in {self.folder} was begun: {', '.join(different)}"
         self._asked, self.done = asked, Done(**before["done"])
@@ -123,7 +124,7 @@ def working(out: Path) -> Iterator[PartialRows]:
             files.remove(left)
         yield PartialRows(folder)
     finally:
-        lock.release()
-        # A fault before the first row leaves nothing behind.
+        # A fault before the first row leaves nothing behind. Still locked: the folder may be another's a moment later.
         if folder.is_dir() and not (folder / _STATE).exists():
             files.remove(folder)
+        lock.release()

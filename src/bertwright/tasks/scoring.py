@@ -120,14 +120,18 @@ def scored_set(task: Task, labels: LabelMap, name: str, rows: Rows) -> ScoredSet
     """
     form = task.form(name)
     _refuse_groups(task, form, rows)
-    if form.known is None or form.merge is None or labels.names is None:
+    if form.known is None or form.merge is None or labels.names is None or _same_labels(labels.names, form):
         return ScoredSet(name, rows, labels.numbers(rows), task.kind, form, labels.names, None, None)
     own = LabelMap(task.kind, form.layout.labels)
     what = f"task {task.name}, set {name} ({form.known})"
     places = checked_counterparts(labels.names, form.layout.labels, form.becomes, merge=form.merge, what=what)
-    same = form.layout.labels == labels.names
-    said = None if same else convention(labels.names, form.layout.labels, places, form.merge)
+    said = convention(labels.names, form.layout.labels, places, form.merge)
     return ScoredSet(name, rows, own.numbers(rows), task.kind, form, own.names, places, said)
+
+
+def _same_labels(model: tuple[str, ...], form: SetForm) -> bool:
+    """Whether a set has the labels that a model answers with, in whatever order each side numbers them."""
+    return set(form.layout.labels) == set(model) and all(form.becomes.get(word, word) == word for word in model)
 
 
 def _refuse_groups(task: Task, form: SetForm, rows: Rows) -> None:
