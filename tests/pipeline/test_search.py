@@ -213,6 +213,25 @@ def test_a_task_starts_from_anothers_best_run(tuned: Toy) -> None:
     assert not near["classifier.weight"]
 
 
+@pytest.mark.parametrize("own", ["full", ["full", "bitfit"], ["bitfit", "full"]])
+def test_a_start_is_found_by_its_method(tuned: Toy, own: Any) -> None:
+    """Runs bear their method's name where a task has several: one side of a start may, and the other not."""
+    path = tuned()
+    tasks = [first() | {"trainable": own}, second(path, start_from="height", trainable="full")]
+    stages = {stage.name: stage for stage in plan(bertwright.load_recipe(tuned(finetune=ONE, tasks=tasks)))}
+    start = stages["finetune/other/given/seed-0"].inputs["encoder"]
+    assert ("given-full" if len(own) == 2 else "given") == str(start.stage).split("/")[2]
+
+
+def test_the_untrained_encoder_learns_the_first_method_alone(tuned: Toy) -> None:
+    """So its runs can start from that one only, and the message says by which."""
+    path = tuned()
+    tasks = [first() | {"trainable": ["full", "bitfit"]}, second(path, start_from="height", trainable="bitfit")]
+    recipe = tuned(finetune={**ONE, "baseline": True}, tasks=tasks)
+    with pytest.raises(InputError, match="on the encoder untrained that task is learnt by full; give both"):
+        plan(bertwright.load_recipe(recipe))
+
+
 def test_a_task_may_start_from_one_that_learns_at_other_settings(tuned: Toy) -> None:
     """The other's method may have a rate of its own; one that changes other parameters is no start."""
     path = tuned()
@@ -223,7 +242,10 @@ def test_a_task_may_start_from_one_that_learns_at_other_settings(tuned: Toy) -> 
     assert ["seed-0", "seed-0", "seed-1"] == [name.split("/")[-1] for name in names if name.startswith("finetune/")]
     assert names.index("finetune/height/given/seed-0") < names.index("finetune/other/given/seed-0")
     biases = first() | {"trainable": "bitfit"}
-    with pytest.raises(InputError, match="starts from height by the method full, and that task is learnt by bitfit;"):
+    with pytest.raises(
+        InputError,
+        match="starts from height by the method full, and on the encoder given that task is learnt by bitfit;",
+    ):
         plan(bertwright.load_recipe(tuned(tasks=[biases, second(path, start_from="height")])))
 
 

@@ -223,7 +223,7 @@ class _Forecaster:
         choice = Finetune.model_validate({k: v for k, v in options.items() if k in Finetune.model_fields})
         # It reads its own columns alone, which may be a claim of eight words beside evidence of fifty.
         read = {**options["task"], "text": options["columns"]}
-        sizes = self._size(read, stage.paths["train"], choice.max_length)
+        sizes = self._size(read, stage.paths["train"], choice.max_length, config=self._config_of(stage))
         others = sizes.rows - sizes.rows // options["folds"] if options["folds"] > 1 else sizes.rows
         learnt = min(others, options["rows_to_learn"] or others)
         rows = min(choice.batch, stage.settings.get("micro_batch") or choice.batch)
@@ -333,10 +333,18 @@ class _Forecaster:
         wide, _, cost, memory = min(near, key=lambda one: (one[0], one[1]))
         return replace(cost, micro_batch=cost.micro_batch * length / wide), memory
 
-    def _size(self, task: Mapping[str, Any], path: Path, max_length: int, name: str | None = None) -> measure.Sizes:
-        key = (json.dumps(task, sort_keys=True), name, str(path), max_length)
+    def _size(
+        self,
+        task: Mapping[str, Any],
+        path: Path,
+        max_length: int,
+        name: str | None = None,
+        config: EncoderConfig | None = None,
+    ) -> measure.Sizes:
+        length = min(max_length, (config or self._config()).positions)  # longer rows are cut to what it takes
+        key = (json.dumps(task, sort_keys=True), name, str(path), length)
         if key not in self._sizes:
-            self._sizes[key] = measure.sizes_of(task, path, self._given_tokenizer(), max_length, name=name)
+            self._sizes[key] = measure.sizes_of(task, path, self._given_tokenizer(), length, name=name)
         return self._sizes[key]
 
     def _row_length(self) -> int:

@@ -14,7 +14,7 @@ from bertwright.errors import DataError
 from bertwright.pipeline.plan_tasks import plan_tasks
 from bertwright.pipeline.preflight import sources_of
 from bertwright.pipeline.settings import without_result
-from bertwright.pipeline.stage import Input, Stage, Stages, Variant, given_folder
+from bertwright.pipeline.stage import UNTRAINED, Input, Stage, Stages, Variant, given_folder
 from bertwright.recipe.fields import Section
 from bertwright.recipe.sections import Recipe
 from bertwright.recipe.task import LabelledSet
@@ -109,7 +109,7 @@ class _Planner(Stages):
         like = {"tokenizer": own, **({"like": given} if given else {})}
 
         def untrained() -> Variant:
-            return Variant("untrained", self.add("untrained", "initialise", shape, inputs=like, inside=MODEL), own)
+            return Variant(UNTRAINED, self.add("untrained", "initialise", shape, inputs=like, inside=MODEL), own)
 
         variants = []
         if recipe.pretrain is not None and rows is not None:
@@ -133,7 +133,7 @@ class _Planner(Stages):
         if recipe.finetune.baseline and recipe.tasks:
             if given is not None and recipe.pretrain is not None:
                 variants.append(Variant("given", given, own))
-            if variants[0].name != "untrained":
+            if variants[0].name != UNTRAINED:
                 variants.append(untrained())
         return variants
 

@@ -11,7 +11,7 @@ from bertwright.pipeline.plan_exits import plan_ramps
 from bertwright.pipeline.plan_experts import experts_of, plan_experts, plan_shortcuts
 from bertwright.pipeline.settings import SUBSETS, Trial, dev_of, loss_options, trials_of, without_result
 from bertwright.pipeline.settings_exits import keeping_back
-from bertwright.pipeline.stage import Input, Stages, Variant
+from bertwright.pipeline.stage import UNTRAINED, Input, Stages, Variant
 from bertwright.recipe.sections import Recipe
 from bertwright.stages.work import MODEL
 from bertwright.tasks.protocols import Setting
@@ -33,11 +33,16 @@ def plan_tasks(recipe: Recipe, tasks: Mapping[str, Task], variants: Sequence[Var
         learners = [
             _Learner(variant, trial, _label(variant, trial))
             for variant in variants
-            for trial in trials[name][: 1 if variant.name == "untrained" else None]
+            for trial in _learnt_by(variant, trials[name])
         ]
         for learner in learners:
             planner.learn(name, learner)
         planner.evaluate(name, learners)
+
+
+def _learnt_by(variant: Variant, trials: Sequence[Trial]) -> Sequence[Trial]:
+    """Return the methods that an encoder learns a task by: the untrained one, a baseline, by the first alone."""
+    return trials[:1] if variant.name == UNTRAINED else trials
 
 
 def _label(variant: Variant, trial: Trial) -> str:
@@ -146,15 +151,16 @@ class _Tasks:
         """
         if trial.start is None:
             return {"encoder": learner.variant.encoder}
-        others = self.trials[trial.start]
+        others = _learnt_by(learner.variant, self.trials[trial.start])
         other = next((one for one in others if one.method.learns_like(trial.method)), None)
         if other is None:
             raise InputError(
-                f"a task starts from {trial.start} by the method {trial.method.label}, and that task is learnt by "
-                f"{', '.join(one.method.label for one in others)}; give both tasks the same `trainable`"
+                f"a task starts from {trial.start} by the method {trial.method.label}, and on the encoder "
+                f"{learner.variant.name} that task is learnt by {', '.join(one.method.label for one in others)}; give "
+                "both tasks the same `trainable`, in the same order"
             )
         if trial.start_setting is None:
-            run = self.runs[trial.start][f"{learner.label}/{other.seeds[0]}"]
+            run = self.runs[trial.start][f"{_label(learner.variant, other)}/{other.seeds[0]}"]
         else:
             run = self._fixed_run(trial.start, other, trial.start_setting, learner)
         if trial.method.leaves_a_pack:
@@ -167,7 +173,7 @@ class _Tasks:
         inputs = {**self._start(other, learner), "tokenizer": learner.variant.tokenizer}
         inputs |= plan_experts(self.recipe, self.tasks[name], learner.variant, other.method, self.stages)
         options = {**self._base(self.tasks[name], learner.variant), **other.settings[0], **setting}
-        stage = f"finetune/{name}/{learner.label}/to-start-from"
+        stage = f"finetune/{name}/{_label(learner.variant, other)}/to-start-from"
         return self._run(stage, "finetune", options, other.seeds[0], inputs)
 
     def _search(self, name: str, learner: _Learner, base: Mapping[str, Any], inputs: Mapping[str, Input]) -> Input:

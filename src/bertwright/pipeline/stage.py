@@ -69,6 +69,10 @@ class Due:
     why: str
 
 
+UNTRAINED = "untrained"
+"""The variant whose encoder was drawn and not trained."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """An encoder to fine-tune, and its tokenizer."""

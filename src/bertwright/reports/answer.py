@@ -26,6 +26,7 @@ from bertwright.reports.words import (
     spread_text,
     told_once,
 )
+from bertwright.stages.work import LEARNT_FROM
 
 # Tasks that the first lines name; the tables hold all of them.
 _NAMED_TASKS = 3
@@ -190,7 +191,7 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
         if results.get("rows_cut"):
             yield (
                 f"{results['task']}: {count_text(results['rows_cut'])} of {count_text(results['rows'])} training rows "
-                "were longer than the longest input and were cut."
+                f"{_cut_words(results)}."
             )
         if results.get("windows"):
             yield (
@@ -203,9 +204,20 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
         yield from (f"{results['task']}: {note}" for note in results.get("notes") or ())
 
 
+def _cut_words(told: Mapping[str, Any]) -> str:
+    """Say what became of rows that were too long; older records do not tell the length."""
+    longest = f"{count_text(told['longest'])} tokens" if "longest" in told else "the longest input"
+    return f"were longer than {longest} and lost the end of their longest text"
+
+
 def _score_notes(run: RunRecords) -> Iterator[str]:
     for record in run.of_kind("evaluate"):
-        yield from (f"{record['results']['task']}: {note}" for note in record["results"].get("notes") or ())
+        results = record["results"]
+        for name, one in results["sets"].items():
+            if one.get("rows_cut") and name != LEARNT_FROM:
+                cut = f"{count_text(one['rows_cut'])} of {count_text(one['rows'])} rows of {name} {_cut_words(one)}."
+                yield f"{results['task']}: {cut}"
+        yield from (f"{results['task']}: {note}" for note in results.get("notes") or ())
     for row in main_headlines(run):
         if _at_floor(row):
             yield (

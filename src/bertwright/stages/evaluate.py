@@ -34,11 +34,16 @@ from bertwright.training.precision import choose
 
 @dataclass(frozen=True)
 class _Answered:
-    """One run's answers on a set, the logits behind them, and of how many windows, where long rows became some."""
+    """One run's answers on a set, the logits behind them, and of how many windows, where long rows became some.
+
+    ``cut`` rows were longer than the ``longest`` input, in tokens.
+    """
 
     answers: np.ndarray
     logits: np.ndarray
     windows: int | None
+    cut: int
+    longest: int
 
 
 _Seeds = Mapping[int, _Answered]
@@ -75,7 +80,7 @@ def evaluate(work: Work) -> dict[str, Any]:
         "kind": task.kind,
         "headline": {"set": headline, "metric": sets[headline].form.metrics[0]},
         "labels": list(labels.names or ()),
-        "sets": {name: _facts(one) for name, one in sets.items()},
+        "sets": {name: {**_facts(one), **_cut(name, answered)} for name, one in sets.items()},
         "variants": variants,
         "comparisons": _comparisons(sets, answered),
         **against,
@@ -231,7 +236,9 @@ def _predict_run(
         encoded = model.encode(one.rows.texts, work.options["max_length"], task.window_stride)
         logits = model.logits(encoded)
         answers = one.answers(logits)
-        decided[name] = _Answered(answers, logits, None if encoded.owners is None else len(encoded.ids))
+        windows = None if encoded.owners is None else len(encoded.ids)
+        longest = min(work.options["max_length"], model.config.positions)
+        decided[name] = _Answered(answers, logits, windows, encoded.cut, longest)
         _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, answers, logits)
     return decided
 
@@ -258,6 +265,12 @@ def _facts(one: ScoredSet) -> dict[str, Any]:
         "floor": {metric: one.floor(metric).value for metric in one.form.metrics},
         **(other if one.form.known else {}),
     }
+
+
+def _cut(name: str, answered: Mapping[str, Mapping[str, _Seeds]]) -> dict[str, int]:
+    """Return how many rows of a set were cut, and to how many tokens, by the encoder that takes the fewest."""
+    worst = max((one for by_set in answered.values() for one in by_set[name].values()), key=lambda one: one.cut)
+    return {"rows_cut": worst.cut, "longest": worst.longest} if worst.cut else {}
 
 
 def _scores(one: ScoredSet, by_seed: _Seeds) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def finetune(work: Work) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "rows": len(rows),
         "rows_cut": learnt.rows.cut,
+        "longest": min(options["max_length"], model.encoder.config.positions),
         **({} if learnt.rows.owners is None else {"windows": len(learnt.rows.ids)}),
         **({} if learnt.weights is None else {"class_weights": dict(zip(names, learnt.weights.tolist(), strict=True))}),
         "train_loss": outcome.train_loss,
