@@ -159,7 +159,7 @@ def test_a_setting_whose_answers_are_no_numbers_has_failed_too(tuned: Toy, monke
 def test_a_run_that_fails_takes_along_only_what_needs_it(
     tuned: Toy, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    """The other task is scored; the message names what failed and what was left out; the same command mends it."""
+    """The other task is scored; message, plan and report name what failed; the same command tries it again."""
     path = tuned(finetune={**ONE, "seeds": 2}, system={"runs": at_once, "threads": at_once})
     path = tuned(
         finetune={**ONE, "seeds": 2},
@@ -172,6 +172,11 @@ def test_a_run_that_fails_takes_along_only_what_needs_it(
     told = str(caught.value)
     assert "evaluate/height needs what failed and did not run" in told
     assert "finetune/height/given/seed-1: the loss or its gradient was not a finite number" in told
+    failing = bertwright.load_recipe(path)
+    due = standings(plan(failing), Store(failing.store), pointers(run_folder(failing)))["finetune/height/given/seed-1"]
+    assert due.why.startswith("failed (the loss or its gradient was not a finite number")
+    page = bertwright.report(path).read_text()
+    assert "finetune/height/given/seed-1 failed, and what needs it is missing here: the loss or its gradient" in page
     mended = tuned(
         finetune={**ONE, "seeds": 2},
         system={"runs": at_once, "threads": at_once},

@@ -159,14 +159,16 @@ def test_sets_come_beside_those_of_the_folder(inference: Callable[..., Path], tm
 def test_rows_that_are_cut_are_counted_set_by_set(tuned: Toy) -> None:
     """Also where the encoder takes less than was asked for; the forecast knows that, and the notes tell the length."""
     path = tuned(finetune={"epochs": 1, "seeds": 1, "baseline": False, "max_length": 128})
-    rows = [json.loads(line) for line in (path.parent / "dev.jsonl").read_text().splitlines()]
-    rows[0]["text"] = " ".join(["low"] * 99)
-    (path.parent / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("train.jsonl", "dev.jsonl"):
+        rows = [json.loads(line) for line in (path.parent / name).read_text().splitlines()]
+        rows[0]["text"] = " ".join(["low"] * 999)
+        (path.parent / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = run(path)
     found = result.stages["evaluate/height"].record["results"]["sets"]["dev"]
     assert (1, 32) == (found["rows_cut"], found["longest"])
     told = "1 of 24 rows of dev were longer than 32 tokens and lost the end of their longest text."
-    assert told in "\n".join(summary_lines(result.records))
+    lines = "\n".join(summary_lines(result.records))
+    assert told in lines and told.replace("24 rows of dev", "48 training rows") in lines
 
 
 def test_weights_and_windows_go_from_recipe_to_report(toy: Toy) -> None:

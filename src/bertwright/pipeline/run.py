@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
-from bertwright.pipeline.stage import KINDS, Due, Stage, standings
+from bertwright.pipeline.stage import KINDS, Due, Stage, failures, standings
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
 from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
@@ -125,6 +125,9 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
             if sealed is not None and "shed" in sealed.record:
                 store.discard(stage.kind, stage.identity)
         _work_through(current, stages, states)
+    if current.failed:
+        told_of = {name: {**entries[name], "failed": said} for name, said in current.failed.items()}
+        files.write_json(folder / "stages.json", {**kept, **entries, **told_of})
     if recipe.finetune.keep == "none":
         _shed(current, planned)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
@@ -132,7 +135,7 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     link_names(folder, current.done)
     write_run_cards(folder, recipe.license, stages, current.done, lambda entry: _folder(current, entry))
     reused = tuple(name for name, due in states.items() if due.state == "done")
-    records = records_of(recipe, current.done, predicted, command, reused)
+    records = replace(records_of(recipe, current.done, predicted, command, reused), failed=current.failed)
     page = _written(records, folder, recipe) if recipe.report else None
     if current.failed:
         raise RunError(_told_of_failures(current, stages))
@@ -370,10 +373,11 @@ def _written(records: RunRecords, folder: Path, recipe: Recipe) -> Path:
 def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = "") -> Path:
     """Write the report of what is sealed and return its page; nothing is run."""
     recipe = as_recipe(source)
-    store, folder = Store(recipe.store), run_folder(recipe)
-    done = {s.name: sealed for s in plan(recipe) if (sealed := store.sealed(s.kind, s.identity))}
+    store, folder, stages = Store(recipe.store), run_folder(recipe), plan(recipe)
+    done = {s.name: sealed for s in stages if (sealed := store.sealed(s.kind, s.identity))}
     known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
-    return _written(records_of(recipe, done, known, command), folder, recipe)
+    failed = {name: said for name, said in failures(stages, pointers(folder)).items() if name not in done}
+    return _written(replace(records_of(recipe, done, known, command), failed=failed), folder, recipe)
 
 
 def prepare(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:

@@ -135,12 +135,24 @@ def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
     """Say whether a stage is done and, if not, why; ``before`` is what the run's folder points to."""
     if store.sealed(stage.kind, stage.identity):
         return Due("done", "sealed")
-    if store.partial(stage.kind, stage.identity):
-        return Due("partial", "was interrupted; continues from what is there")
     entry = before.get(stage.name)
+    if store.partial(stage.kind, stage.identity):
+        failed = failures([stage], before).get(stage.name)
+        again = f"failed ({failed.splitlines()[0]}); is tried again" if failed else None
+        return Due("partial", again or "was interrupted; continues from what is there")
     if entry is None:
         return Due("due", "has not run yet")
     return Due("due", difference(entry["parts"], stage.parts) or "has not run yet, or was removed from the store")
+
+
+def failures(stages: Sequence[Stage], before: Mapping[str, Any]) -> dict[str, str]:
+    """Return what stages said that failed at the last try, by name; ``before`` is what the run's folder points to."""
+    found = {stage.name: before[stage.name] for stage in stages if stage.name in before}
+    return {
+        stage.name: found[stage.name]["failed"]
+        for stage in stages
+        if "failed" in found.get(stage.name, {}) and found[stage.name]["identity"] == stage.identity
+    }
 
 
 def standings(

@@ -132,6 +132,7 @@ def notes(run: RunRecords) -> list[str]:
     What is to be said of several tasks in the same words is said once, with their names.
     """
     found = [
+        *(f"{name} failed, and what needs it is missing here: {said}" for name, said in run.failed.items()),
         *_text_notes(run),
         *_overlap_notes(run),
         *_training_notes(run),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bertwright.stages.work import LEARNT_FROM
@@ -20,7 +20,7 @@ class RunRecords:
     ``forecast`` what was expected by stage name (``seconds``, ``memory_bytes``, ``disk_bytes``). ``reused`` names the
     stages that were finished before the command and were taken as they are; ``None`` where that is not known. ``notes``
     are sentences about the user's files that no stage's record holds; ``ways`` is what was measured of each way of one
-    task after the run, int8 among them (the demo does).
+    task after the run, int8 among them (the demo does). ``failed`` is what stages that failed said, by name.
     """
 
     name: str
@@ -33,6 +33,7 @@ class RunRecords:
     reused: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     ways: Mapping[str, Any] | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """Return the records of one kind of stage, in the order of the run."""
