@@ -57,7 +57,6 @@ class Manifest:
     backbone: Backbone
     segments: tuple[Segment, ...]
     files: dict[str, str]
-    made_with: dict[str, str] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

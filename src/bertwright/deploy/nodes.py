@@ -61,11 +61,11 @@ class Graph:
         self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
         return names
 
-    def split(self, x: str, sizes: Sequence[int], axis: int = -1) -> list[str]:
-        """Cut a tensor into parts of these sizes along an axis."""
+    def split(self, x: str, sizes: Sequence[int]) -> list[str]:
+        """Cut a tensor into parts of these sizes along its last axis."""
         if len(sizes) == 1:
             return [x]
-        return self.nodes("Split", x, self.constant(np.array(sizes, dtype=np.int64)), outputs=len(sizes), axis=axis)
+        return self.nodes("Split", x, self.constant(np.array(sizes, dtype=np.int64)), outputs=len(sizes), axis=-1)
 
     def name(self, x: str, output: str) -> str:
         """Give a tensor the name of an output, by which it is known from here on."""

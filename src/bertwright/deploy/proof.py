@@ -20,7 +20,7 @@ from bertwright.encoder.packed import fold
 from bertwright.errors import ProofFailed
 from bertwright.exits.compaction import ExitingClassifier, answer_exiting
 from bertwright.exits.policies import parse
-from bertwright.exits.ramps import from_tensors
+from bertwright.exits.ramps import from_pack
 from bertwright.pack import Pack
 from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
 from bertwright.tasks.brackets import repaired
@@ -28,6 +28,7 @@ from bertwright.tasks.metrics import decide
 from bertwright.tasks.readers import filled, text_columns
 from bertwright.text.tokenizer import Tokenizer
 
+_DRAWN_ROWS = 32
 _BATCH = 32
 # Largest difference of logits between torch and ONNX Runtime in fp32, of logits up to 1.
 PROOF = 1e-4
@@ -92,8 +93,7 @@ def expected(loaded: Loaded, pack: Pack, tokenizer: Tokenizer, probe: Probe, exi
         logits, layers = _whole(model, rows), np.full(count, loaded.config.layers)
         near = np.zeros(count, dtype=bool)
     else:
-        tensors = {f"ramps/{name}": torch.from_numpy(value.astype(np.float32)) for name, value in pack.ramps.items()}
-        exiting = ExitingClassifier(model, from_tensors(loaded.config, tensors), parse(text, pack.task.kind))
+        exiting = ExitingClassifier(model, from_pack(loaded.config, pack.ramps), parse(text, pack.task.kind))
         done = answer_exiting(exiting, rows)
         logits, layers, near = done.logits, done.layers, done.near
     if rows.owners is not None:
@@ -152,13 +152,13 @@ def check_same(probe: Probe, want: Expected, got: Sequence[Answer]) -> None:
             )
 
 
-def drawn(pack: str, columns: int, tokenizer: Tokenizer, rows: int = 32) -> Probe:
+def drawn(pack: str, columns: int, tokenizer: Tokenizer) -> Probe:
     """Return made-up rows, for packs whose own rows were not named: pieces of the vocabulary, 1 to 40 a text."""
     generator = np.random.Generator(np.random.Philox(key=[0, 0]))
     ordinary = np.setdiff1d(np.arange(tokenizer.vocabulary), sorted(tokenizer.special_ids))
     cells = tuple(
         tuple(tokenizer.decode(generator.choice(ordinary, generator.integers(1, 41)).tolist()) for _ in range(columns))
-        for _ in range(rows)
+        for _ in range(_DRAWN_ROWS)
     )
     return Probe(pack, "drawn words", cells)
 

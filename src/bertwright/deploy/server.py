@@ -63,24 +63,20 @@ class Runtime(Protocol):
 
 
 class Service:
-    """A runtime with its queue, its folder of packs and its counts. ``together`` sums the metrics of all workers."""
+    """A runtime with its queue, its folder of packs and its counts.
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        settings: ServeSettings,
-        *,
-        packs: Path | None = None,
-        tell: Callable[[str], None] = LOG.info,
-        together: Callable[[metrics.Snapshot], metrics.Snapshot] | None = None,
-    ) -> None:
-        self.runtime, self.settings, self.together = runtime, settings, together
+    ``together`` sums the metrics of all workers, where there are several.
+    """
+
+    def __init__(self, runtime: Runtime, settings: ServeSettings, *, packs: Path | None = None) -> None:
+        self.runtime, self.settings = runtime, settings
+        self.together: Callable[[metrics.Snapshot], metrics.Snapshot] | None = None
         self.exits, self.counts, self.standing = ExitWatch(), metrics.Metrics(), Standing()
         for name, info in runtime.packs.items():
             self.exits.begin(name, info.calibrated)
         self.folder = None
         if packs is not None:
-            self.folder = PackFolder(runtime, packs, metrics=self.counts, exits=self.exits, tell=tell)
+            self.folder = PackFolder(runtime, packs, metrics=self.counts, exits=self.exits, tell=LOG.info)
         self.batcher = Batcher(
             runtime.begin,
             batch_tokens=settings.batch_tokens,

@@ -22,6 +22,7 @@ from bertwright.exits.costs import Costs, measure
 from bertwright.exits.policies import Policy, State
 from bertwright.exits.ramps import RampAnswers, Ramps, seeing
 from bertwright.tasks.batches import Encoded, in_order_of_length
+from bertwright.training.feed import on_device
 
 _BATCH = 64
 
@@ -179,8 +180,8 @@ def answer_exiting(model: ExitingClassifier, rows: Encoded, progress: Callable[[
     """
     device, found = model.classifier.head.output.weight.device, _Answers(len(rows.ids), model.ramps.classes, 0).done()
     for chosen, batch in in_order_of_length(rows, _BATCH):
-        mask = batch["mask"].to(device) if batch["mask"] is not None else None
-        answered = model(batch["ids"].to(device), mask, batch["segments"].to(device))
+        here = on_device(batch, device)
+        answered = model(here["ids"], here["mask"], here["segments"])
         found.logits[chosen], found.layers[chosen] = answered.logits, answered.layers
         found.near[chosen] = answered.near
         progress(len(chosen))
@@ -188,9 +189,7 @@ def answer_exiting(model: ExitingClassifier, rows: Encoded, progress: Callable[[
 
 
 @torch.inference_mode()
-def answer_everywhere(
-    classifier: Classifier, ramps: Ramps, rows: Encoded, kind: str, progress: Callable[[int], None] = lambda _: None
-) -> EveryExit:
+def answer_everywhere(classifier: Classifier, ramps: Ramps, rows: Encoded, kind: str) -> EveryExit:
     """Answer encoded rows, or windows, at every exit, in their order: what calibration works on."""
     classifier.eval()
     ramps.eval()
@@ -200,8 +199,8 @@ def answer_everywhere(
     logits = np.empty((len(layers), len(rows.ids), ramps.classes), dtype=np.float32)
     scores = np.empty((len(layers) - 1, len(rows.ids)), dtype=np.float32) if ramps.scored else None
     for chosen, batch in in_order_of_length(rows, _BATCH):
-        mask = batch["mask"].to(device) if batch["mask"] is not None else None
-        x = encoder.embed(batch["ids"].to(device), batch["segments"].to(device))
+        here = on_device(batch, device)
+        mask, x = here["mask"], encoder.embed(here["ids"], here["segments"])
         context, place = encoder.context(x.shape[1], mask, x.dtype, x.device), 0
         for number, block in enumerate(encoder.blocks, 1):
             x = block(x, context)
@@ -212,5 +211,4 @@ def answer_everywhere(
                     scores[place, chosen] = own
                 place += 1
         logits[-1, chosen] = classifier.head(encoder.final_norm(x), mask).float().cpu().numpy()
-        progress(len(chosen))
     return EveryExit(kind, layers, logits, scores)

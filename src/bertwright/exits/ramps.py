@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -267,6 +268,12 @@ def from_tensors(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> Ramps:
             ramps.score_weight.copy_(found["ramps/score.weight"])
             ramps.score_bias.copy_(found["ramps/score.bias"])
     return ramps
+
+
+def from_pack(config: EncoderConfig, arrays: Mapping[str, np.ndarray]) -> Ramps:
+    """Return the ramps of a pack, whose format may be half as wide, in fp32; ``DataError`` where they are damaged."""
+    tensors = {f"ramps/{name}": torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items()}
+    return from_tensors(config, tensors)
 
 
 def checked_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from bertwright.exits.ramps import Ramps, checked_layers, seeing
 from bertwright.recipe.exits_settings import RampSettings
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.training.budget import Budget
+from bertwright.training.feed import on_device
 from bertwright.training.loop import Outcome, train
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.order import Order, Place
@@ -61,13 +62,13 @@ def pooled_states(
     see = seeing(encoder, pooling)
     with torch.inference_mode():
         for numbers, batch in in_order_of_length(rows, _BATCH.get(weight.device.type, _USUAL_BATCH)):
-            mask = batch["mask"].to(weight.device) if batch["mask"] is not None else None
-            x = encoder.embed(batch["ids"].to(weight.device), batch["segments"].to(weight.device))
-            context = encoder.context(x.shape[1], mask, x.dtype, x.device)
+            here = on_device(batch, weight.device)
+            x = encoder.embed(here["ids"], here["segments"])
+            context = encoder.context(x.shape[1], here["mask"], x.dtype, x.device)
             place, there = 0, torch.from_numpy(numbers)
             for number, states in enumerate(encoder.layers(x, context), 1):
                 if number == chosen[place]:
-                    found[there, place] = see(states, mask).cpu()
+                    found[there, place] = see(states, here["mask"]).cpu()
                     place += 1
                     if place == len(chosen):
                         break

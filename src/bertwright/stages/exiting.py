@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
-import torch
 
 from bertwright import files, pack
 from bertwright.encoder.config import EncoderConfig
@@ -23,7 +22,7 @@ from bertwright.errors import DataError, InputError
 from bertwright.exits.answers import EveryExit
 from bertwright.exits.compaction import Exited, ExitingClassifier, answer_exiting
 from bertwright.exits.policies import Policy, parse
-from bertwright.exits.ramps import Ramps, from_tensors
+from bertwright.exits.ramps import Ramps, from_pack, from_tensors
 from bertwright.pack import SUFFIX, Pack
 from bertwright.stages.fine_tuned import Answering, answering, find
 from bertwright.stages.work import RAMPS
@@ -43,19 +42,17 @@ def write_ramps(path: Path, ramps: Ramps) -> None:
 
 def read_ramps(found: Path, config: EncoderConfig) -> Ramps:
     """Return the ramps of a pack, or of a model's folder, fp32; ``InputError`` where there are none."""
-    if found.suffix == SUFFIX:
-        own = pack.read(found).ramps
-        tensors = {f"ramps/{name}": torch.from_numpy(value.astype(np.float32)) for name, value in own.items()}
-    else:
-        path = found / RAMPS
-        tensors = safetensors.torch.load_file(path) if path.is_file() else {}
-    if not tensors:
+    packed, path = found.suffix == SUFFIX, found / RAMPS
+    own: Mapping[str, Any] = pack.read(found).ramps if packed else {}
+    if not packed and path.is_file():
+        own = safetensors.torch.load_file(path)
+    if not own:
         raise InputError(
             f"{found} has no ramps, so no row can leave it early; train some (`finetune: {{exits: on}}` in the "
             "recipe), and name a run in the folder `exits` beside `tasks`; or answer without --exit"
         )
     try:
-        return from_tensors(config, tensors)
+        return from_pack(config, own) if packed else from_tensors(config, own)
     except DataError as error:
         raise DataError(f"{found}: {error}") from error
 

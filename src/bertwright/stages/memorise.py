@@ -73,7 +73,8 @@ def memorised(encoder: Path, secrets: Path, controls: Path | None = None, *, amo
     judge = _Judge(model, Tokenizer.load(encoder), found.config.positions, among)
     own = tuple(judge.exposure(one, secrets, seed) for one in read_secrets(secrets))
     other = tuple(judge.exposure(one, controls, seed) for one in read_secrets(controls)) if controls else ()
-    return Memory(own, other, (p := _chance(own, other)), _told(own, other, p))
+    p = _chance(own, other)
+    return Memory(own, other, p, _told(own, other, p))
 
 
 class _Judge:

@@ -11,7 +11,7 @@ import torch
 
 from bertwright.encoder.models import Classifier
 from bertwright.exits.losses import Numbered, exits_loss
-from bertwright.exits.ramps import RampedClassifier, build_ramps
+from bertwright.exits.ramps import RampedClassifier, Ramps, build_ramps
 from bertwright.tasks.batches import TrainBatches
 from bertwright.training.losses import Loss
 
@@ -30,14 +30,19 @@ def ramped(
 ) -> Ramped:
     """Return what learns where a run's options have ``ramped``; ``weights`` (C,) are the labels'."""
     exits = options["ramped"]
-    ramps = build_ramps(
+    ramps = asked_for(model, exits, options["seed"])
+    own = None if weights is None else torch.tensor(weights).float()
+    return Ramped(RampedClassifier(model, ramps), Numbered(batches), exits_loss(exits["routine"], kind, own))
+
+
+def asked_for(model: Classifier, exits: Mapping[str, Any], seed: int) -> Ramps:
+    """Return untrained ramps as a run's ``exits`` ask for them."""
+    return build_ramps(
         model,
         exits["layers"] or None,
         form=exits["form"],
         pooling=exits["pooling"],
         start=exits["start"],
         scored=exits["scored"],
-        seed=options["seed"],
+        seed=seed,
     )
-    own = None if weights is None else torch.tensor(weights).float()
-    return Ramped(RampedClassifier(model, ramps), Numbered(batches), exits_loss(exits["routine"], kind, own))

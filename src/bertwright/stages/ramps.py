@@ -22,7 +22,7 @@ from bertwright.exits.choice import by_score
 from bertwright.exits.compaction import answer_everywhere
 from bertwright.exits.costs import measure
 from bertwright.exits.policies import Policy, parse
-from bertwright.exits.ramps import Ramps, build_ramps, from_tensors
+from bertwright.exits.ramps import Ramps, from_pack, from_tensors
 from bertwright.exits.scores import ExitScores, scores_of, spread
 from bertwright.exits.times import measured_savings
 from bertwright.exits.two_stage import learn_ramps, pooled_states
@@ -31,6 +31,7 @@ from bertwright.stages.evaluate import headline_set
 from bertwright.stages.exiting import CALIBRATION, EXITS, read_ramps, with_choice, write_calibration, write_ramps
 from bertwright.stages.fine_tuned import Answering, answering
 from bertwright.stages.packs import place
+from bertwright.stages.ramped import asked_for
 from bertwright.stages.work import MODEL, PACK, RAMPS, Work
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows, read_kept_back, read_rows, read_set
@@ -127,8 +128,7 @@ def _ramps(run: _Run) -> tuple[Ramps, dict[str, Any]]:
     if pack_path.is_file():
         # What is kept is rounded to the pack's format: thresholds are chosen for what is kept.
         made = with_choice(pack.read(pack_path), {}, found)
-        tensors = {f"ramps/{name}": torch.from_numpy(value.astype(np.float32)) for name, value in made.ramps.items()}
-        found = from_tensors(run.model.config, tensors)
+        found = from_pack(run.model.config, made.ramps)
     told["parameters"] = sum(value.numel() for value in found.tensors().values())
     return found, told
 
@@ -138,15 +138,7 @@ def _learnt(run: _Run) -> tuple[Ramps, dict[str, Any]]:
     exits, work, model = run.exits, run.work, run.model.model
     numbers = run.labels.numbers(run.rows)
     encoded = run.model.encode(run.rows.texts, work.options["max_length"])
-    made = build_ramps(
-        model,
-        exits["layers"] or None,
-        form=exits["form"],
-        pooling=exits["pooling"],
-        start=exits["start"],
-        scored=exits["scored"],
-        seed=work.options["seed"],
-    ).float()
+    made = asked_for(model, exits, work.options["seed"]).float()
     begun, done = time.perf_counter(), 0
 
     def tell(count: int) -> None:

@@ -76,7 +76,6 @@ def tune_exits(
     rows: str | Path | None = None,
     label: str = "label",
     encoder: str | Path | None = None,
-    precision: str = "auto",
     out: str | Path | None = None,
     keep: bool = True,
 ) -> Tuned:
@@ -101,7 +100,7 @@ def tune_exits(
         own = None
         if found.suffix == SUFFIX:
             own = Path(encoder) if encoder is not None else encoder_of(found)
-        run = answering(found, choose("auto", precision), own)
+        run = answering(found, choose("auto", "auto"), own)
     if rows is None:
         every, gold = _kept(beside / CALIBRATION, task, found)
     else:
