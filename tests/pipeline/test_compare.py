@@ -77,6 +77,38 @@ def test_the_same_answers_are_no_difference(tmp_path: Path) -> None:
     assert (0.0, (0.0, 0.0), False) == (pair.difference, pair.interval, pair.clear)
 
 
+def test_seeds_that_both_runs_have_are_drawn_together(tmp_path: Path) -> None:
+    """Two seeds far apart, of which each run has four points more with the one: clear, as the seeds are the same."""
+    rows = [[1, 1] * 2 + GOLD[4:], [1, 1] * 40 + GOLD[80:]]
+    better = [[*GOLD[:4], *GOLD[4:]], [1, 1] * 36 + GOLD[72:]]
+    a, b = finished(tmp_path / "a", better), finished(tmp_path / "b", rows)
+    [pair] = compare_runs(a, b).scores
+    told = json.loads((b / "report.json").read_text())
+    told["records"][0]["results"]["variants"][0]["seeds"] = [0, 7]
+    (b / "report.json").write_text(json.dumps(told))
+    stage = tmp_path / "b/store/stages" / f"evaluate-{IDENTITY}" / "predictions/pretrained"
+    (stage / "seed-1").rename(stage / "seed-7")
+    [other] = compare_runs(a, b).scores
+    assert pair.interval is not None and other.interval is not None
+    assert pair.difference == other.difference
+    assert pair.interval[1] - pair.interval[0] < 0.5 * (other.interval[1] - other.interval[0])
+
+
+def test_a_score_that_most_samples_lack_is_not_tested(tmp_path: Path) -> None:
+    """One row of a hundred has the positive label, so that F1 has no value in a third of the samples."""
+    gold, none = [0] * 99 + [1], [0] * 100
+    folders = [finished(tmp_path / name, [one], gold=gold) for name, one in (("a", gold), ("b", none))]
+    for folder in folders:
+        text = (folder / "report.json").read_text().replace('"accuracy"', '"f1"')
+        (folder / "report.json").write_text(text.replace('"positive": null', '"positive": "yes"'))
+    found = compare_runs(*folders)
+    [pair] = found.scores
+    assert (None, False) == (pair.interval, pair.clear)
+    assert 0.3 < pair.undefined < 0.45
+    said = "\n".join(summary_lines(found))
+    assert f"not tested: a score is undefined in {pair.undefined:.1%} of the bootstrap's samples" in said
+
+
 def test_variants_of_other_names_meet_where_none_is_common(tmp_path: Path) -> None:
     """Where no variant has the same name, each run's first one stands for it."""
     a, b = finished(tmp_path / "a", [GOLD]), finished(tmp_path / "b", [HALF], variant="other")

@@ -111,6 +111,36 @@ def test_undefined_score_is_called_so_with_its_reason(whole_run: RunRecords) -> 
     assert "triage: macro F1 of untrained on dev is undefined: seed 1 never predicts urgent" in notes(whole_run)
 
 
+def compared(run: RunRecords, *changes: dict[str, object]) -> Table:
+    """Return the table of differences with the first comparisons of the main task changed."""
+    record = next(r for r in run.stages if r["name"] == "evaluate/triage")
+    first, *_ = record["results"]["comparisons"]
+    comparisons = [{**first, **change} for change in changes]
+    stage = {**record, "results": {**record["results"], "comparisons": comparisons}}
+    return difference_table(without(run, stages=(stage,)), "triage")
+
+
+def test_a_difference_says_what_its_samples_drew(whole_run: RunRecords) -> None:
+    """Rows are the same for both variants; seeds only where the comparison says so."""
+    same, apart = {"same_seeds": True}, {"same_seeds": False}
+    assert "examples and seeds, the same for both variants; +" in compared(whole_run, same, same).caption
+    for unknown in ({}, apart):
+        table = compared(whole_run, unknown)
+        assert "examples, the same for both variants, and seeds, for each apart; +" in table.caption
+    assert "for each apart unless both ran the same ones; +" in compared(whole_run, same, apart).caption
+
+
+def test_samples_without_a_score_are_told(whole_run: RunRecords) -> None:
+    """Their share beside the interval; more than 5 % leave none, whatever an earlier version said of the rest."""
+    assert "undefined" not in compared(whole_run, {"samples": 1000}).caption
+    table = compared(whole_run, {"samples": 979}, {"samples": 940}, {"samples": 0, "interval": [None, None]})
+    assert "[+10.8, +17.1] without 2.1% of the samples" == column(table, "95 % interval")[0]
+    assert [ABSENT, ABSENT] == column(table, "95 % interval")[1:]
+    why = "not clear: no interval, as a score is undefined in {} of the samples"
+    assert ["clear", why.format("6.0%"), why.format("100.0%")] == column(table, "verdict")
+    assert "left out; where they are more than 5 % there is no interval" in table.caption
+
+
 def test_difference_whose_interval_holds_zero_is_not_clear(whole_run: RunRecords) -> None:
     """Only a difference whose interval leaves out 0 is called clear."""
     assert ["clear", "not clear: the interval holds 0"] == column(difference_table(whole_run, "triage"), "verdict")

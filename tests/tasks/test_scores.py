@@ -110,6 +110,52 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert held >= 52
 
 
+def seeds_apart(generator: np.random.Generator, spread: float) -> list[list[np.ndarray]]:
+    """Return five seeds' answers, wrong where 1, of two systems right with chance 0.7 and 0.6 but for a seed's luck."""
+    luck = generator.normal(0, spread, 5)
+    return [[(generator.random(300) >= right + one).astype(int) for one in luck] for right in (0.7, 0.6)]
+
+
+def test_seeds_that_both_ran_are_drawn_together() -> None:
+    """What a seed does to both systems is no difference of theirs; where the seeds are other ones it may be."""
+    first, second = seeds_apart(np.random.default_rng(0), 0.15)
+    together = compare(np.zeros(300), first, second, metric="accuracy", same_seeds=True)
+    apart = compare(np.zeros(300), first, second, metric="accuracy")
+    assert together is not None and apart is not None
+    assert (True, True) == (together.clear, together.same_seeds)
+    assert (False, False) == (apart.clear, apart.same_seeds)
+    assert together.difference == apart.difference
+    width, wide = (one.interval[1] - one.interval[0] for one in (together, apart))  # type: ignore[operator]
+    assert width < 0.7 * wide
+    fewer = compare(np.zeros(300), first, second[:2], metric="accuracy", same_seeds=True, samples=10)
+    assert fewer is not None and not fewer.same_seeds
+
+
+def test_the_interval_covers_the_truth_where_seeds_are_drawn_together() -> None:
+    """Of 60 intervals of systems that share each seed's luck nearly all hold the true 0.1."""
+    generator, held = np.random.default_rng(0), 0
+    for trial in range(60):
+        first, second = seeds_apart(generator, 0.1)
+        found = compare(np.zeros(300), first, second, metric="accuracy", same_seeds=True, samples=200, seed=trial)
+        assert found is not None
+        held += found.interval[0] <= 0.1 <= found.interval[1]  # type: ignore[operator]
+    assert held >= 50
+
+
+def test_samples_without_a_score_are_counted() -> None:
+    """With one row of a rare class a third of the samples has no correlation, so nothing is said of the rest; with
+    four, two in a hundred: their share is told."""
+    rare = np.repeat([1, 0], [1, 59])
+    found = compare(rare, [rare], [1 - rare], metric="matthews")
+    assert found is not None
+    assert ((None, None), False, 1000) == (found.interval, found.clear, found.samples + round(1000 * found.undefined))
+    assert pytest.approx((59 / 60) ** 60, abs=0.05) == found.undefined
+    few = np.repeat([1, 0], [4, 56])
+    some = compare(few, [few], [1 - few], metric="matthews")
+    assert some is not None and some.clear
+    assert 0 < some.undefined < 0.05
+
+
 def test_a_comparison_with_an_undefined_score_is_none() -> None:
     """Where one seed's metric has no value, no difference is made up."""
     gold = np.array([1.0, 2.0, 3.0])

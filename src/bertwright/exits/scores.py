@@ -62,7 +62,7 @@ def scores_of(found: ExitScores, policies: Sequence[Policy], promises: Sequence[
             {
                 **point,
                 "difference": None if apart is None else apart.difference,
-                "interval": None if apart is None else list(apart.interval),
+                "interval": None if apart is None or None in apart.interval else list(apart.interval),
                 "drifted": moved.drifted,
                 "drift": moved.sentence,
             }

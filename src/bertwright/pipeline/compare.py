@@ -122,10 +122,15 @@ def _pair(a: _Opened, b: _Opened, one: ScoreRow, other: ScoreRow) -> ScorePair:
     if why is not None or first is None or second is None:
         return ScorePair(one, other, difference, None, False, why)
     task = _evaluation(a, one)
-    found = compare(first.gold, first.seeds, second.seeds, metric=one.metric, positive=_positive(task))
+    same = one.seeds == other.seeds
+    found = compare(first.gold, first.seeds, second.seeds, metric=one.metric, positive=_positive(task), same_seeds=same)
     if found is None:
         return ScorePair(one, other, difference, None, False, "a score is undefined")
-    return ScorePair(one, other, difference, found.interval, found.clear, None)
+    low, high = found.interval
+    if low is None or high is None:
+        why = f"a score is undefined in {found.undefined:.1%} of the bootstrap's samples"
+        return ScorePair(one, other, difference, None, False, why, found.undefined)
+    return ScorePair(one, other, difference, (low, high), found.clear, None, found.undefined)
 
 
 def _unlike(a: _Opened, b: _Opened, row: ScoreRow) -> str | None:

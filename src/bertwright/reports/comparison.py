@@ -43,6 +43,7 @@ class ScorePair:
 
     ``difference`` is the first run's mean less the second's. ``interval`` is its 95 % interval by a paired bootstrap
     over rows and seeds, ``None`` where there is none, and then ``why`` says so; ``clear`` where it holds no 0.
+    ``undefined`` is the share of its samples in which a score is undefined.
     """
 
     a: ScoreRow
@@ -51,6 +52,7 @@ class ScorePair:
     interval: tuple[float, float] | None
     clear: bool
     why: str | None
+    undefined: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -161,15 +163,16 @@ def _scores(found: Comparison) -> Table:
             pair.a.variant if pair.a.variant == pair.b.variant else f"{pair.a.variant} | {pair.b.variant}",
             *(spread_text(one.mean, one.deviation, one.metric) for one in (pair.a, pair.b)),
             ABSENT if pair.difference is None else score_text(pair.difference, pair.a.metric, signed=True),
-            interval_text(pair.interval, pair.a.metric, signed=True),
+            interval_text(pair.interval, pair.a.metric, signed=True, undefined=pair.undefined),
             verdict(pair),
         )
         for pair in found.scores
     )
     caption = (
         "Means and deviations over seeds; + means that the first run scores higher. The interval is by a paired "
-        "bootstrap over rows and seeds, where both runs answered the same rows of the same file; with one seed each it "
-        "says nothing of other seeds."
+        "bootstrap over rows and seeds, where both runs answered the same rows of the same file: each sample draws "
+        "rows, the same for both, and seeds, the same for both where both ran the same ones, else for each apart. With "
+        "one seed each it says nothing of other seeds."
     )
     strong = frozenset(place for place, pair in enumerate(found.scores) if pair.a.headline)
     return Table("Scores", columns, cells, caption, frozenset(columns[4:8]), strong)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bertwright.stages.work import LEARNT_FROM
+from bertwright.tasks.statistics import MOST_UNDEFINED, SAMPLES
 
 # Sets that come from where the training rows come from; all others count as out of distribution.
 _USUAL = ("train", "dev", "test", "dev_matched", "test_matched", "validation", LEARNT_FROM)
@@ -88,7 +89,11 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """The difference of two variants on one set with its 95 % interval; ``clear`` where that holds no 0."""
+    """The difference of two variants on one set with its 95 % interval; ``clear`` where that holds no 0.
+
+    ``undefined`` is the share of the bootstrap's samples in which a score is undefined: where it is above 5 % there is
+    no interval. ``same_seeds``: each sample had the same seeds of both variants.
+    """
 
     task: str
     set: str
@@ -98,6 +103,8 @@ class DifferenceRow:
     difference: float | None
     interval: tuple[float, float] | None
     clear: bool
+    undefined: float = 0.0
+    same_seeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,19 +205,28 @@ def group_rows(run: RunRecords) -> list[GroupRow]:
 def difference_rows(run: RunRecords) -> list[DifferenceRow]:
     """Return every comparison of two variants."""
     return [
-        DifferenceRow(
-            task=record["results"]["task"],
-            set=one["set"],
-            metric=one["metric"],
-            a=one["a"],
-            b=one["b"],
-            difference=one["difference"],
-            interval=_pair(one["interval"]),
-            clear=bool(one["clear"]),
-        )
+        _difference(record["results"]["task"], one)
         for record in run.of_kind("evaluate")
         for one in record["results"].get("comparisons", ())
     ]
+
+
+def _difference(task: str, one: Mapping[str, Any]) -> DifferenceRow:
+    undefined = 1 - one.get("samples", SAMPLES) / SAMPLES
+    # Runs that were sealed earlier have an interval of what samples were left, however few.
+    interval = _pair(one["interval"]) if undefined <= MOST_UNDEFINED else None
+    return DifferenceRow(
+        task=task,
+        set=one["set"],
+        metric=one["metric"],
+        a=one["a"],
+        b=one["b"],
+        difference=one["difference"],
+        interval=interval,
+        clear=bool(one["clear"]) and interval is not None,
+        undefined=undefined,
+        same_seeds=one.get("same_seeds", False),
+    )
 
 
 # Kinds of stages of which a run has many: they are told together.

@@ -192,7 +192,7 @@ def _differences(title: str, rows: Sequence[DifferenceRow], *, with_task: bool =
             metric_text(one.metric),
             f"{one.a} against {one.b}",
             score_text(one.difference, one.metric, signed=True),
-            interval_text(one.interval, one.metric, signed=True),
+            interval_text(one.interval, one.metric, signed=True, undefined=one.undefined),
             verdict(one),
         )
         for one in rows
@@ -200,15 +200,31 @@ def _differences(title: str, rows: Sequence[DifferenceRow], *, with_task: bool =
     if with_task:
         columns = ("task", *columns)
         cells = [(one.task, *row) for one, row in zip(rows, cells, strict=True)]
-    caption = "Paired bootstrap over the same examples and seeds; + means that the first variant scores higher."
+    caption = f"{_bootstrap(rows)}; + means that the first variant scores higher."
+    if any(one.undefined for one in rows):
+        caption += (
+            " Samples in which a score is undefined are left out; where they are more than 5 % there is no interval."
+        )
     return Table(title, columns, tuple(cells), caption, frozenset({"difference", "95 % interval"}))
+
+
+def _bootstrap(rows: Sequence[DifferenceRow]) -> str:
+    """Say what a sample draws: rows that are the same for both variants, and seeds that are where both ran them."""
+    together = {one.same_seeds for one in rows}
+    if together == {True}:
+        return "Paired bootstrap: each sample draws examples and seeds, the same for both variants"
+    apart = "Paired bootstrap: each sample draws examples, the same for both variants, and seeds, for each apart"
+    return apart if together != {True, False} else f"{apart} unless both ran the same ones"
 
 
 def verdict(one: DifferenceRow) -> str:
     """Say whether a difference may be called one."""
     if one.clear:
         return "clear"
-    return "not clear: the interval holds 0" if one.interval is not None else "not clear: no interval"
+    if one.interval is not None:
+        return "not clear: the interval holds 0"
+    why = f", as a score is undefined in {one.undefined:.1%} of the samples" if one.undefined else ""
+    return f"not clear: no interval{why}"
 
 
 def stage_table(run: RunRecords) -> Table:

@@ -89,12 +89,14 @@ def spread_text(mean: float | None, deviation: float | None, metric: str) -> str
     return f"{score_text(mean, metric)} ± {score_text(deviation, metric)}"
 
 
-def interval_text(interval: Sequence[float] | None, metric: str, *, signed: bool = False) -> str:
-    """Return ``[low, high]``, or the sign for absence."""
+def interval_text(
+    interval: Sequence[float] | None, metric: str, *, signed: bool = False, undefined: float = 0.0
+) -> str:
+    """Return ``[low, high]``, or the sign for absence; and of a bootstrap the share of samples without a score."""
     if interval is None:
         return ABSENT
     low, high = (score_text(end, metric, signed=signed) for end in interval)
-    return f"[{low}, {high}]"
+    return f"[{low}, {high}]" + (f" without {undefined:.1%} of the samples" if undefined else "")
 
 
 def plural(count: int, noun: str) -> str:

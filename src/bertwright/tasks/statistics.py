@@ -11,7 +11,11 @@ import scipy.stats
 
 from bertwright.tasks.metrics import METRICS, Score
 
+SAMPLES = 1000
+"""Samples of a comparison that are drawn."""
 _LEVEL = 0.95
+MOST_UNDEFINED = 0.05
+"""Share of the samples in which a score may be undefined; with more, the rest does not stand for all of them."""
 # Differences of means of the same shares are 0 but for rounding.
 _CRUMB = 1e-12
 
@@ -28,12 +32,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean difference of two systems, its 95 % interval, and whether that is clear of 0."""
+    """The mean difference of two systems, its 95 % interval, and whether that is clear of 0.
+
+    ``samples`` are those in which both scores are defined, ``undefined`` is the share of the others: where it is above
+    5 %, the interval's ends are ``None``. ``same_seeds``: each sample had the same seeds of both systems.
+    """
 
     difference: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | tuple[None, None]
     clear: bool
     samples: int
+    undefined: float = 0.0
+    same_seeds: bool = False
 
 
 def summarise(values: Sequence[float], *, least: float = -math.inf, most: float = math.inf) -> Summary:
@@ -55,29 +65,37 @@ def compare(
     *,
     metric: str,
     positive: int | None = None,
-    samples: int = 1000,
+    same_seeds: bool = False,
+    samples: int = SAMPLES,
     seed: int = 0,
 ) -> Comparison | None:
     """Compare two systems on one set by a paired bootstrap over rows and seeds; ``None`` where a score is undefined.
 
     ``gold`` is (n,) or (n, C); ``first`` and ``second`` hold each seed's answers in the same form. Each sample draws
-    rows with replacement, the same for both systems, and seeds with replacement for each.
+    rows with replacement, the same for both systems, and seeds with replacement: the same for both where the caller
+    knows that both ran ``same_seeds``, in the same order, else for each apart.
     """
     compute = METRICS[metric].compute
     whole = _mean_difference(gold, first, second, compute, positive)
     if whole is None:
         return None
+    together = same_seeds and len(first) == len(second)
     generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
     differences = []
     for _ in range(samples):
         rows = generator.integers(0, len(gold), len(gold))
-        a = [first[i][rows] for i in generator.integers(0, len(first), len(first))]
-        b = [second[i][rows] for i in generator.integers(0, len(second), len(second))]
+        seeds = generator.integers(0, len(first), len(first))
+        others = seeds if together else generator.integers(0, len(second), len(second))
+        a, b = [first[i][rows] for i in seeds], [second[i][rows] for i in others]
         found = _mean_difference(gold[rows], a, b, compute, positive)
         if found is not None:
             differences.append(found)
+    undefined = 1 - len(differences) / samples
+    if undefined > MOST_UNDEFINED:
+        return Comparison(whole, (None, None), False, len(differences), undefined, together)
     low, high = (float(q) for q in np.quantile(differences, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]))
-    return Comparison(whole, (low, high), low > _CRUMB or high < -_CRUMB, len(differences))
+    clear = low > _CRUMB or high < -_CRUMB
+    return Comparison(whole, (low, high), clear, len(differences), undefined, together)
 
 
 def _mean_difference(
