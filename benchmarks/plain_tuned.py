@@ -72,7 +72,7 @@ def one_task(name: str, own: argparse.Namespace) -> dict[str, Any]:
         decide(answers_of(trained(data, own.encoder, whole, seed, rate), data.dev), data.task.kind) for seed in SEEDS
     ]
     metric, positive = data.task.metrics[0], data.positive
-    apart = compare(gold, ours, plain_answers, metric=metric, positive=positive)
+    apart = compare(gold, ours, plain_answers, metric=metric, positive=positive, same_seeds=True)
     if apart is None:
         raise SystemExit(f"{name}: the {metric} is undefined")
     scores = {

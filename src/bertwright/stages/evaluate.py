@@ -316,13 +316,14 @@ def _comparisons(sets: Mapping[str, ScoredSet], answered: Mapping[str, Mapping[s
     rows = []
     for other in others:
         for name, one in sets.items():
-            metric = one.form.metrics[0]
+            metric, a, b = one.form.metrics[0], answered[first][name], answered[other][name]
             found = compare(
                 one.compared(metric, one.gold),
-                [one.compared(metric, seed.answers) for seed in answered[first][name].values()],
-                [one.compared(metric, seed.answers) for seed in answered[other][name].values()],
+                [one.compared(metric, seed.answers) for seed in a.values()],
+                [one.compared(metric, seed.answers) for seed in b.values()],
                 metric=metric,
                 positive=one.positive,
+                same_seeds=list(a) == list(b),
             )
             if found is not None:
                 rows.append(
@@ -335,6 +336,7 @@ def _comparisons(sets: Mapping[str, ScoredSet], answered: Mapping[str, Mapping[s
                         "interval": list(found.interval),
                         "clear": found.clear,
                         "samples": found.samples,
+                        "same_seeds": found.same_seeds,
                     }
                 )
     return rows
