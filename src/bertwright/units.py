@@ -32,7 +32,9 @@ _SECONDS = {
 }
 _COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 _LONGEST = 64
-_NUMBER = r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*"
+# A comma parts thousands and nothing else: `0,5` is half of something to one reader and five to another.
+_THOUSANDS = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+"
+_NUMBER = rf"\s*((?:{_THOUSANDS}|[0-9][0-9_]*)\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*"
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,18 @@ def _number(text: str) -> float:
     return number
 
 
-def _short(value: Any) -> Any:
-    """Refuse a text that no amount needs: matching it would take time."""
-    if isinstance(value, str) and len(value) > _LONGEST:
+def _readable(value: Any) -> Any:
+    """Refuse a text that is longer than any amount, which takes time to match, or whose comma parts no thousands."""
+    if not isinstance(value, str):
+        return value
+    if len(value) > _LONGEST:
         raise ValueError(
             f"found {len(value)} characters, {value[:20]!r} ...; write an amount such as `20 min` or `8 GB`"
+        )
+    if re.search(r"[0-9],", value) and not re.search(rf"(?<![0-9_.,]){_THOUSANDS}(?![0-9_,])", value):
+        raise ValueError(
+            f"found {value!r}, whose comma parts no thousands as that of `1,000` does; write decimals with a point, "
+            "such as `0.5 %` or `1.5 h`"
         )
     return value
 
@@ -71,7 +80,7 @@ def parse_amount(value: Any) -> Amount:
     """Read ``20 min``, ``500 steps``, ``3 epochs`` or ``50M tokens``; ``ValueError`` says what is allowed."""
     if isinstance(value, Amount):
         return value
-    match = re.fullmatch(_NUMBER + r"([kMGB]?)\s*([A-Za-z]+)\s*", _short(value)) if isinstance(value, str) else None
+    match = re.fullmatch(_NUMBER + r"([kMGB]?)\s*([A-Za-z]+)\s*", _readable(value)) if isinstance(value, str) else None
     if match:
         number, factor, unit = _number(match[1]), _COUNTS[match[2]], match[3].lower()
         singular = unit.removesuffix("s") if unit != "s" else unit
@@ -98,7 +107,7 @@ def parse_bytes(value: Any) -> int:
     """Read ``8 GB``, ``512 MiB`` or a plain number of bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    text = _short(value) if isinstance(value, str) else ""
+    text = _readable(value) if isinstance(value, str) else ""
     match = re.fullmatch(_NUMBER + r"([KMGT]?i?B)\s*", text, re.IGNORECASE)
     if not match or _number(match[1]) <= 0:
         raise ValueError(f"found {value!r}; write a size such as `8 GB` or `512 MB`")
@@ -107,7 +116,7 @@ def parse_bytes(value: Any) -> int:
 
 def parse_share(value: Any) -> float:
     """Read ``0.5 %`` or ``0.005`` as a share of one."""
-    if isinstance(_short(value), str) and (match := re.fullmatch(_NUMBER + r"%\s*", value)):
+    if isinstance(_readable(value), str) and (match := re.fullmatch(_NUMBER + r"%\s*", value)):
         return _number(match[1]) / 100
     if isinstance(value, str) and (match := re.fullmatch(_NUMBER, value)):
         return _number(match[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def faults(path: Path, *overrides: str) -> list[tuple[str, int | None, str]]:
         ("50M tokens", "tokens", 50_000_000),
         ("2_000 steps", "steps", 2000),
         ("1e3 steps", "steps", 1000),
+        ("1,000 steps", "steps", 1000),
+        ("12,345,678.5 tokens", "tokens", 12_345_678.5),
     ],
 )
 def test_amounts_are_read_as_people_write_them(text: str, unit: str, amount: float) -> None:
@@ -52,6 +55,20 @@ def test_amounts_without_sense_are_refused(text: object) -> None:
     """A number without a unit, an unknown unit or nothing at all says what to write."""
     with pytest.raises(ValueError, match="found"):
         parse_amount(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        *((parse_share, "0,5 %"), (parse_share, "0,125 %"), (parse_share, "0,005"), (parse_bytes, "1,5 GB")),
+        *((parse_amount, "1,5 h"), (parse_amount, "1,000,00 steps"), (parse_amount, "1.000,500 tokens")),
+        *((parse_amount, "1_000,000 steps"), (parse_amount, "2,5k steps"), (parse_amount, "5, min")),
+    ],
+)
+def test_a_decimal_comma_is_refused(parse: Callable[[str], object], text: str) -> None:
+    """It was read as a number ten or a thousand times as large; a sentence names the point."""
+    with pytest.raises(ValueError, match="decimals with a point"):
+        parse(text)
 
 
 @pytest.mark.parametrize(
