@@ -215,6 +215,18 @@ def test_divergence_names_step_checkpoint_and_remedy(tmp_path: Path) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
+@pytest.mark.parametrize(
+    ("step", "told"), [(0, "before the first step .*nan.*precision"), (8, "nan.* step 8;.*`learning_rate`")]
+)
+def test_an_evaluation_that_is_no_number_is_a_divergence(tmp_path: Path, step: int, told: str) -> None:
+    """It was written to JSON, which has no NaN: a fault of the loop's own. It ends the run, and is noted as null."""
+    values = iter([*[1.0] * (step // 4), float("nan")])
+    with pytest.raises(Diverged, match=told):
+        go(tmp_path, Toy(), evaluate=lambda: {"held_out_loss": next(values)}, evaluations=5)
+    last = files.read_json_lines(tmp_path / "metrics.jsonl")[-1]
+    assert (step, None) == (last["step"], last["held_out_loss"])
+
+
 def test_bf16_weights_do_not_lose_small_updates(tmp_path: Path) -> None:
     """A thousand updates of 1e-5 move a weight of 1 by 1e-2 through its fp32 master; bf16 alone would stay at 1."""
     weight = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))

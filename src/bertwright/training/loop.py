@@ -85,7 +85,7 @@ def train(
     state, diary = _resume(optimizer, folder, ranks, loss_scaled), _Diary(metrics, total, ranks.rank == 0, progress)
     diary.cut(state.step)
     if evaluate is not None and state.step == 0:
-        state.first = state.final = _measure(model, evaluate, diary, state)
+        state.first = state.final = _measure(model, evaluate, diary, state, folder)
     feed = Feed(batches, ranks.rank, ranks.world, device, ahead=device.type == "cuda")
     with _Stopping() as stopping, memory_kept(), feed:
         while (done := _used(budget, state)) < end and not state.gave_up:
@@ -102,7 +102,7 @@ def train(
             after = _used(budget, state)
             diary.step(state, done, after, update, optimizer.learning_rate * rate)
             if evaluate is not None and (after >= end or after * evaluations // total > done * evaluations // total):
-                state.final = _measure(model, evaluate, diary, state)
+                state.final = _measure(model, evaluate, diary, state, folder)
                 state.gave_up = bool(ranks.first(after < end and hopeless(state))[0])
             for share in milestones:
                 if done < share * total <= after:
@@ -201,21 +201,37 @@ def _judge(state: State, update: _Update, folder: Path) -> None:
         return
     state.skipped_in_a_row += 1
     if state.skipped_in_a_row >= _PATIENCE:
-        good = max((path.name for path in folder.glob("checkpoint-*")), default="none was written yet")
         raise Diverged(
             f"the loss or its gradient was not a finite number in {_PATIENCE} steps in a row (loss {update.loss}, norm "
-            f"{update.norm}, step {state.step}). No such update was made; the last good checkpoint is {good}. "
+            f"{update.norm}, step {state.step}). No such update was made; {_last_checkpoint(folder)}. "
             "Lower `learning_rate`, or set `clip: 1.0`, and run again."
         )
 
 
+def _last_checkpoint(folder: Path) -> str:
+    newest = max((path.name for path in folder.glob("checkpoint-*")), default=None)
+    return "no checkpoint was written yet" if newest is None else f"the last good checkpoint is {newest}"
+
+
 def _measure(
-    model: nn.Module, evaluate: Callable[[], dict[str, float]], diary: _Diary, state: State
+    model: nn.Module, evaluate: Callable[[], dict[str, float]], diary: _Diary, state: State, folder: Path
 ) -> dict[str, float]:
+    """Evaluate; ``Diverged`` where that gives no finite number, for then no update can be trusted any more."""
     model.eval()
     with torch.no_grad():
         found = evaluate()
     diary.measured(state, found)
+    wrong = ", ".join(f"{name} {value}" for name, value in found.items() if not math.isfinite(value))
+    if wrong and state.step == 0:
+        raise Diverged(
+            f"an evaluation gave no finite number before the first step ({wrong}). The weights to begin with are "
+            "damaged or too large for this number format: take another folder, or set `system.precision: fp32`."
+        )
+    if wrong:
+        raise Diverged(
+            f"an evaluation gave no finite number ({wrong}) after step {state.step}; {_last_checkpoint(folder)}. "
+            "Lower `learning_rate`, or set `clip: 1.0`, and run again."
+        )
     return found
 
 
@@ -283,11 +299,12 @@ class _Diary:
             self.progress({**row, **told})
 
     def measured(self, state: State, found: Mapping[str, float]) -> None:
-        """Note what an evaluation gave."""
+        """Note what an evaluation gave; what is not finite is ``null``, as JSON has no word for it."""
         if self.writes:
-            files.append_json(self.path, {**_place(state), **found})
+            row = {**_place(state), **{name: _finite(value) for name, value in found.items()}}
+            files.append_json(self.path, row)
             if self.progress is not None:
-                self.progress({**_place(state), **found})
+                self.progress(row)
 
 
 def _place(state: State) -> dict[str, float]:
