@@ -105,6 +105,15 @@ def test_a_fault_names_line_key_found_allowed_and_nearest(tmp_path: Path) -> Non
     assert "did you mean linear" in found["finetune.schedule"][1]
 
 
+@pytest.mark.parametrize("section", ["pretrain", "finetune"])
+def test_checkpoints_are_not_counted_in_epochs(tmp_path: Path, section: str) -> None:
+    """No training takes epochs there: it was found behind the whole of `prepare`, without the key."""
+    path = write(tmp_path, f"prepare:\n  sources: [texts]\n{section}:\n  checkpoint_every: 1 epoch\n")
+    [(key, line, message)] = faults(path)
+    assert (f"{section}.checkpoint_every", 4) == (key, line)
+    assert "found '1 epochs'; write time, steps or tokens" in message
+
+
 def test_a_missing_source_is_named_with_its_line(tmp_path: Path) -> None:
     """A path that is not there is a fault of the recipe, and the nearest folder that is there is named."""
     found = faults(write(tmp_path, "prepare:\n  sources:\n    - path: textz\n"))

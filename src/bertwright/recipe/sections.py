@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bertwright.recipe.debias import Expert
 from bertwright.recipe.exits import ExitsChoice
@@ -117,7 +117,14 @@ class Optimization(Section):
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest global gradient norm; off: no clipping."""
     checkpoint_every: Work = Amount("seconds", 120.0)
-    """How much work a kill may cost. Changes no result."""
+    """How much work a kill may cost: time, steps or tokens. Changes no result."""
+
+    @field_validator("checkpoint_every")
+    @classmethod
+    def _is_no_epochs(cls, every: Amount) -> Amount:
+        if every.unit == "epochs":
+            raise ValueError(f"found {str(every)!r}; write time, steps or tokens, such as `2 min` or `500 steps`")
+        return every
 
 
 class Pretrain(Optimization):
