@@ -113,8 +113,8 @@ def held(hashes: np.ndarray, there: np.ndarray, *, seed: int, share: float, piec
     chooser = HeldOut(seed=seed, share=share)
     starts = range(0, len(hashes), piece)
     for start in starts:
-        chooser.see(hashes[start : start + piece], there[start : start + piece], start)
-    pieces = [chooser.flags(hashes[start : start + piece], there[start : start + piece], start) for start in starts]
+        chooser.see(hashes[start : start + piece], there[start : start + piece])
+    pieces = [chooser.flags(hashes[start : start + piece], there[start : start + piece]) for start in starts]
     return np.concatenate(pieces), chooser.tail
 
 
@@ -143,6 +143,16 @@ def test_what_is_not_there_is_not_held_out() -> None:
     found, _ = held(hashes(50), there, seed=0, share=0.5)
     assert 1 == found.sum() == found[[3, 7]].sum()
     assert held(hashes(50), there & (np.arange(50) == 3), seed=0, share=0.5)[1]
+
+
+@pytest.mark.parametrize("share", [1e-12, 0.5, 1 - 1e-12])
+def test_copies_are_on_one_side(share: float) -> None:
+    """Also of the text that alone is held out, or alone is not; of copies of one text none is held out as a whole."""
+    twice = np.concatenate([hashes(40), hashes(40)])
+    found, _ = held(twice, np.ones(80, dtype=bool), seed=0, share=share)
+    assert (found[:40] == found[40:]).all()
+    assert 2 <= found.sum() <= 78
+    assert held(hashes(1).repeat(5, axis=0), np.ones(5, dtype=bool), seed=0, share=share)[1]
 
 
 @pytest.mark.parametrize(("rows", "share", "expected"), [(10, 0.01, 1), (10, 0.5, 5), (1, 0.5, 1)])

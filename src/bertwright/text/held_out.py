@@ -12,7 +12,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class HeldOut:
-    """Holds out about ``share`` of the documents, at least one, and leaves at least one; with a single one none.
+    """Holds out about ``share`` of the documents, at least one text, and leaves at least one; of a single text none.
 
     It hangs on a document's own text and the seed: so it is the same in whatever order and beside whatever other
     documents a text stands, and two copies of a text are never on both sides. All documents are shown once, piece by
@@ -22,37 +22,33 @@ class HeldOut:
     def __init__(self, *, seed: int, share: float) -> None:
         self._seed, self._share = np.array([seed], dtype=np.uint64), share
         self.there = self._held = 0
-        self._lowest, self._highest = (2.0, -1), (-1.0, -1)
+        self._lowest, self._highest = 2.0, -1.0
 
-    def see(self, hashes: Hashes, there: Flags, before: int) -> None:
-        """Be shown some documents' hashes, (n, 2), and which of them count, (n,); ``before`` came before them."""
-        drawn, places = self._drawn(hashes), np.flatnonzero(there)
-        if not len(places):
-            return
-        self.there += len(places)
-        self._held += int(np.count_nonzero(drawn[places] < self._share))
-        low, high = places[np.argmin(drawn[places])], places[np.argmax(drawn[places])]
-        if drawn[low] < self._lowest[0]:
-            self._lowest = float(drawn[low]), before + int(low)
-        if drawn[high] > self._highest[0]:
-            self._highest = float(drawn[high]), before + int(high)
+    def see(self, hashes: Hashes, there: Flags) -> None:
+        """Be shown some documents' hashes, (n, 2), and which of them count, (n,)."""
+        drawn = self._drawn(hashes)[there]
+        self.there += len(drawn)
+        self._held += int(np.count_nonzero(drawn < self._share))
+        self._lowest = float(drawn.min(initial=self._lowest))
+        self._highest = float(drawn.max(initial=self._highest))
 
     @property
     def tail(self) -> bool:
-        """Whether there are too few documents to hold one out; then it is the last rows that have to be."""
-        return self.there < 2
+        """Whether there is no second text, so that none can be held out; then it is the last rows that have to be."""
+        return not self._lowest < self._highest
 
-    def flags(self, hashes: Hashes, there: Flags, before: int) -> Flags:
+    def flags(self, hashes: Hashes, there: Flags) -> Flags:
         """Return which of some documents are held out, (n,)."""
         if self.tail:
             return np.zeros(len(hashes), dtype=bool)
-        held: Flags = (self._drawn(hashes) < self._share) & there
-        numbers = np.arange(before, before + len(hashes))
+        drawn = self._drawn(hashes)
+        held: Flags = drawn < self._share
+        # By what is drawn and not by number: where copies are kept, they go together.
         if self._held == 0:
-            held |= numbers == self._lowest[1]
+            held = drawn == self._lowest
         elif self._held == self.there:
-            held &= numbers != self._highest[1]
-        return held
+            held = drawn != self._highest
+        return held & there
 
     def _drawn(self, hashes: Hashes) -> npt.NDArray[np.float64]:
         drawn: npt.NDArray[np.float64] = mix(hashes[:, 0] ^ mix(self._seed)) / 2.0**64

@@ -69,7 +69,7 @@ class Selection:
 
     ``segments`` holds for each split what its stream is made of, (block, pass) each: of pass n only the documents that
     come more than n times. ``starts`` says where each begins in the stream ([SEP] stands behind each document), and
-    where the last ends. ``tail``: there is one document, whose last rows are held out. ``tokens`` is of each split,
+    where the last ends. ``tail``: there is one text alone, whose last rows are held out. ``tokens`` is of each split,
     ``trained`` of each source in train. ``lengths`` counts the documents of each number of tokens, the last entry all
     those of at least so many. ``repeats`` are the first hundred thousand that were left out.
     """
@@ -132,7 +132,7 @@ class Selector:
         """Choose, and write for each block and split how often each document comes."""
         self._find_repeats()
         for some in self._each():
-            self._held.see(some.hashes, self._kept(some) & (some.tokens > 0), some.start)
+            self._held.see(some.hashes, self._kept(some) & (some.tokens > 0))
         mixing = self._mixing()
         none = dict.fromkeys(SPLITS, 0)
         chosen = Selection(
@@ -234,7 +234,7 @@ class Selector:
         return kept
 
     def _held_out(self, some: _Documents, kept: Flags) -> Flags:
-        return self._held.flags(some.hashes, kept & (some.tokens > 0), some.start)
+        return self._held.flags(some.hashes, kept & (some.tokens > 0))
 
     def _each(self) -> Iterator[_Documents]:
         for block, start, end in zip(self._blocks, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
