@@ -23,7 +23,7 @@ from bertwright.text import encoded_parts, shards
 from bertwright.text import engine as engine_module
 from bertwright.text.corpus import Choices
 from bertwright.text.documents import Troubles, documents
-from bertwright.text.engine import Disagreement, Engine
+from bertwright.text.engine import Disagreement, EncodedTexts, Engine
 from bertwright.text.executors import Crew, Here
 from bertwright.text.prepare import Summary, prepare_rows
 from bertwright.text.shards import Shards
@@ -226,6 +226,51 @@ def test_a_text_that_tokie_gets_wrong_turns_all_to_tokenizers(
     assert {**alone, "duplicates.jsonl": b""} == {**contents(tmp_path), "duplicates.jsonl": b""}
 
 
+@pytest.mark.parametrize("slow_calls", [0, 2])
+def test_tokie_stays_given_up_when_the_run_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_calls: int
+) -> None:
+    """Stopped while all is encoded once more, the next try mixes nothing of tokie's into it, and says the same."""
+
+    class Stopped(Exception):
+        pass
+
+    class Fragile(Here):
+        done = 0
+
+        def submit(self, function: Any, argument: Any) -> Any:
+            if not argument.get("fast", True):
+                if self.done == slow_calls:
+                    raise Stopped
+                self.done += 1
+            return super().submit(function, argument)
+
+    right = Engine._encode_fast
+
+    def wrong(self: Engine, texts: list[str]) -> EncodedTexts:
+        """Give a wrong first id for any text of the corpus."""
+        found = right(self, texts)
+        if self._fast is not None and texts[0] in MANY:
+            found.ids[0] = TOKENIZER.unk_id
+        return found
+
+    def compare(self: Engine, text: str, ids: Any) -> None:
+        if text == MANY[0]:
+            raise Disagreement("a reason")
+
+    monkeypatch.setattr(engine_module, "_COMPARE_EVERY", 1)
+    monkeypatch.setattr(Engine, "prove", lambda *_: None)
+    monkeypatch.setattr(Engine, "_compare", compare)
+    monkeypatch.setattr(Engine, "_encode_fast", wrong)
+    whole = prepare(tmp_path / "whole", MANY, **SMALL)
+    with pytest.raises(Stopped):
+        prepare(tmp_path / "stopped", MANY, **SMALL, crew=Crew(Fragile()))
+    again = prepare(tmp_path / "stopped", MANY, **SMALL, keep_scratch=True)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "stopped")
+    assert whole.engine == again.engine
+    assert "a reason" == again.engine["reason"]
+
+
 def test_a_source_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that grows in the middle stops the work with its name."""
 
@@ -249,6 +294,14 @@ def test_duplicates_are_left_out_or_kept(tmp_path: Path) -> None:
     assert 0 == prepare(tmp_path / "b", texts, duplicates="keep").duplicates
     assert 10 == len(texts_of(tmp_path / "b", "train") + texts_of(tmp_path / "b", "held_out"))
     assert "duplicates.jsonl" not in contents(tmp_path / "b")
+
+
+def test_kept_copies_are_never_on_both_sides(tmp_path: Path) -> None:
+    """Where the share holds out nothing the one text that is held out nevertheless is so with its copies."""
+    prepare(tmp_path, TEXTS * 2, duplicates="keep", held_out=1e-9)
+    train, held = texts_of(tmp_path, "train"), texts_of(tmp_path, "held_out")
+    assert 2 == len(held)
+    assert not set(held) & set(train)
 
 
 def test_rows_are_the_same_in_any_number_of_shards(tmp_path: Path) -> None:

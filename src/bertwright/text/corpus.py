@@ -38,6 +38,7 @@ from bertwright.text.tokenizer import Tokenizer
 _SAMPLE = 1 << 18  # characters of the user's own text that both libraries encode before the work
 _SAMPLE_FILES = 32
 PIECES = "pieces"
+_DISAGREEMENT = "disagreement.json"
 
 
 def unheard(_read: int, _text: int) -> None:
@@ -99,10 +100,10 @@ class Corpus:
         engine = Engine(self.tokenizer)
         engine.prove(self._sample())
         before = [_stamp(file.path) for file in self._files]
-        parts, counts = self._encode_parts(fast=engine.name == "tokie")
-        reason = next((one["disagreement"] for one in counts if one["disagreement"]), engine.reason)
-        if reason and engine.name == "tokie":
-            files.remove(self._scratch / PARTS)
+        reason = engine.reason or self._disagreement()
+        parts, counts = self._encode_parts(fast=not reason)
+        if not reason and (reason := next((one["disagreement"] for one in counts if one["disagreement"]), "")):
+            self._begin_again(reason)
             parts, counts = self._encode_parts(fast=False)
         for file, stamp in zip(self._files, before, strict=True):
             if _stamp(file.path) != stamp:
@@ -118,6 +119,19 @@ class Corpus:
         }
         files.remove(self._scratch / PIECES)
         return Found(tuple(parts), tuple(counts), tuple(self._blocks(parts, counts)), told)
+
+    def _begin_again(self, reason: str) -> None:
+        """Remove what tokie encoded, and leave word of it: whoever goes on from here must not ask tokie for the rest.
+
+        The note lies among the parts, so that it goes with them.
+        """
+        files.remove(self._scratch / PARTS)
+        files.write_json(self._scratch / PARTS / _DISAGREEMENT, {"reason": reason})
+
+    def _disagreement(self) -> str:
+        """Return why a run that was stopped had given tokie up, or nothing."""
+        path = self._scratch / PARTS / _DISAGREEMENT
+        return str(files.read_json(path)["reason"]) if path.is_file() else ""
 
     def _blocks(self, parts: Sequence[Part], counts: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         for part, found in zip(parts, counts, strict=True):
