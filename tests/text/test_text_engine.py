@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertwright.text import engine as engine_module
 from bertwright.text.engine import Disagreement, EncodedTexts, Engine
+from bertwright.text.overlaps import TaskTexts, runs_of
 from bertwright.text.tokenizer import Tokenizer, train_tokenizer
 
 HARD = [
@@ -79,9 +83,32 @@ def test_a_text_that_differs_is_found(tokenizer: Tokenizer, monkeypatch: pytest.
     wrong = lambda _self, texts: EncodedTexts(np.ones(len(texts), np.uint32), np.ones(len(texts), np.int64))  # noqa: E731
     engine = Engine(tokenizer)
     monkeypatch.setattr(Engine, "_encode_fast", wrong)
-    with pytest.raises(Disagreement, match="begins 'the cat sat'"):
+    with pytest.raises(Disagreement, match="for a text of 11 characters"):
         engine.encode(["the cat sat"])
     engine.prove(["the cat sat"])
     assert "tokenizers" == engine.name
     assert "tokie gave other ids" in engine.reason
     assert tokenizer.encode(["the cat sat"]) == texts_of(engine.encode(["the cat sat"]))
+
+
+def test_a_tokenizer_without_added_tokens_is_tokies_too(tokenizer: Tokenizer) -> None:
+    """A search for none of them found one in every text, and no text went to the library that the record names."""
+    content = {**json.loads(tokenizer.to_json()), "added_tokens": [], "post_processor": None}
+    engine = Engine(Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(content)), tokenizer.special))
+    texts = ["the cat sat", "on a mat"]
+    assert engine.tokenizer.encode(texts) == texts_of(engine.encode(texts))
+    assert ("tokie", 0) == (engine.name, engine.by_tokenizers)
+
+
+def test_runs_of_tasks_are_found_where_tokie_is_wrong(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts of a task are encoded again by tokenizers alone, as those of the corpus are."""
+
+    def compare(_self: Engine, _text: str, _ids: object) -> None:
+        raise Disagreement("a reason")
+
+    texts = TaskTexts("task", "dev", [("1", ("the cat sat on a mat and ate 12 fish, 5 birds and the cat",))])
+    expected = runs_of(texts, tokenizer).runs
+    monkeypatch.setattr(engine_module, "_COMPARE_EVERY", 1)
+    monkeypatch.setattr(Engine, "_compare", compare)
+    assert len(expected) > 0
+    assert expected.tolist() == runs_of(texts, tokenizer).runs.tolist()

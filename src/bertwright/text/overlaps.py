@@ -15,7 +15,7 @@ from bertwright.processes import Tell, silent
 from bertwright.text import arrays
 from bertwright.text.documents import Troubles
 from bertwright.text.encoded_parts import PartJob, cleaned, encoded_groups, hash_of
-from bertwright.text.engine import Disagreement, Engine
+from bertwright.text.engine import Engine, exactly
 from bertwright.text.executors import Crew
 from bertwright.text.parts import PART_BYTES, Part
 from bertwright.text.shingles import Hashes, Shingler
@@ -69,7 +69,7 @@ class Overlaps:
 def runs_of(texts: TaskTexts, tokenizer: Tokenizer) -> SetRuns:
     """Return the runs of 13 words of a set's texts."""
     flat = [(number, text) for number, (_, row) in enumerate(texts.rows) for text in row]
-    encoded = Engine(tokenizer).encode([text for _, text in flat])
+    encoded = exactly(tokenizer, lambda engine: engine.encode([text for _, text in flat]))
     shingles = Shingler(tokenizer, WORDS).of(encoded.ids, encoded.lengths)
     return SetRuns(texts, shingles.hashes, np.repeat([number for number, _ in flat], shingles.counts))
 
@@ -110,10 +110,7 @@ def search_part(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, A
     folder = job.folder / job.part.name
     if not (folder / DONE).is_file():
         with files.writing_folder(folder) as partial:
-            try:
-                _search(job, wanted, partial, Engine(Tokenizer.load(job.tokenizer)))
-            except Disagreement:
-                _search(job, wanted, partial, Engine(Tokenizer.load(job.tokenizer), allow_fast=False))
+            exactly(Tokenizer.load(job.tokenizer), lambda engine: _search(job, wanted, partial, engine))
     done: dict[str, Any] = files.read_json(folder / DONE)
     return done
 
