@@ -223,7 +223,6 @@ def test_all_losses_are_fp32_a_row_and_sum_to_what_the_loop_takes(method: str) -
     first, second, _, last = rows.total.detach()
     close(first + 2 * second + last, summed.total.detach())
     assert 4 == summed.count
-    assert set(rows.parts) == set(summed.parts)
 
 
 def test_a_loss_without_its_tensors_says_what_is_missing() -> None:

@@ -26,7 +26,7 @@ from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.feed import Feed
 from bertwright.training.loop import Outcome, train
-from bertwright.training.losses import LossSum, cross_entropy_sum
+from bertwright.training.losses import Loss, LossSum, cross_entropy_sum
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.order import Place
 from bertwright.training.ranks import Ranks, start
@@ -91,6 +91,7 @@ def go(
     optimizer: str = "adamw",
     momentum: float = 0.9,
     in_part: bool = False,
+    loss: Loss = loss,
     **changes: Any,
 ) -> Outcome:
     """Train a toy for some steps: all of it, or the head and, ``in_part``, some numbers of a bias."""
@@ -134,6 +135,29 @@ def test_micro_batches_change_nothing(tmp_path: Path) -> None:
     go(tmp_path / "a", models[0])
     go(tmp_path / "b", models[1], ToyBatches(micro_batch=5))
     torch.testing.assert_close(weights(models[0]), weights(models[1]), atol=1e-6, rtol=1e-5)
+
+
+def test_the_mean_is_over_what_a_loss_counts(tmp_path: Path) -> None:
+    """A loss that passes over some rows says so by its count, and the rest are as if they stood alone."""
+
+    class Fewer(ToyBatches):
+        """The first seven rows of each step alone."""
+
+        def step(self, place: Place, rank: int, world: int) -> list[Mapping[str, Any]]:
+            [batch] = super().step(place, rank, world)
+            return [{"x": batch["x"][:7], "labels": batch["labels"][:7], "count": 7, "tokens": batch["tokens"]}]
+
+    def first_seven(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
+        return loss(model, {"x": batch["x"][:7], "labels": batch["labels"][:7], "count": 7})
+
+    ours, alone = Toy(), Toy()
+    ours.dropout.p = alone.dropout.p = 0.0
+    outcomes = [
+        go(tmp_path / "ours", ours, optimizer="sgd", clip=None, loss=first_seven),
+        go(tmp_path / "alone", alone, Fewer(), optimizer="sgd", clip=None),
+    ]
+    assert torch.equal(weights(ours), weights(alone))
+    assert outcomes[0].train_loss == outcomes[1].train_loss
 
 
 class Killed(BaseException):

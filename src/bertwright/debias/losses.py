@@ -29,11 +29,9 @@ class RowLosses:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
     def summed(self, count: int, row_weights: Tensor | None = None) -> LossSum:
-        """Return the sum over the rows, as the loop takes it; ``row_weights``, (B,), multiply losses and not parts."""
+        """Return the sum over the rows, as the loop takes it; ``row_weights``, (B,), multiply the losses."""
         rows = self.total if row_weights is None else self.total * row_weights
-        # One transfer for all parts: a look at each would wait for a GPU again and again.
-        sums = torch.stack([part.sum() for part in self.parts.values()]).tolist() if self.parts else []
-        return LossSum(rows.sum(), count, dict(zip(self.parts, sums, strict=True)))
+        return LossSum(rows.sum(), count)
 
 
 def ce(logits: Tensor, labels: Tensor) -> RowLosses:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,8 +20,7 @@ def objective(
 
     A batch has what its method needs: ``expert`` (B, C), ``teacher`` (B, C), the units of ``similarity``, the
     ``bias_`` inputs of ``WithBiasHead``, and ``theta`` where annealing goes on (``debias.batches`` puts them there).
-    ``label_weights`` (C,) multiply a row's loss by its gold label's. Parts are sums over rows; ``empty`` counts those
-    without any saliency, and ``rows`` all.
+    ``label_weights`` (C,) multiply a row's loss by its gold label's.
     """
     needs = METHODS[settings.method].needs
 
@@ -30,15 +28,12 @@ def objective(
         given: dict[str, Tensor] = {name: batch[name] for name in ("labels", "expert", "teacher") if name in batch}
         if "rho" in needs:
             found = attribute(model, batch, attributing, learning=True)  # type: ignore[arg-type]
-            alike = similarity(found.saliency, batch)
-            given |= {"logits": found.logits, "rho": alike.rho}
+            given |= {"logits": found.logits, "rho": similarity(found.saliency, batch).rho}
         else:
             given["logits"] = model(batch["ids"], mask=batch["mask"], segments=batch["segments"])
         if "bias" in needs:
             given["bias"] = model.bias_logits(batch)  # type: ignore[operator]
         rows = row_losses(given, settings, theta=batch.get("theta", 1.0))
-        if "rho" in needs:
-            rows = replace(rows, parts={**rows.parts, "empty": alike.empty.float()})
         weights = None if label_weights is None else label_weights.to(rows.total.device)[batch["labels"]]
         return rows.summed(batch["count"], weights)
 

@@ -165,7 +165,7 @@ def _update(
 ) -> _Update:
     model.train()
     device = optimizer.weights[0].device
-    value = torch.zeros((), device=device)
+    value, counted = torch.zeros((), device=device), 0
     for number, batch in enumerate(micro_batches):
         # Dropout is drawn by place, not by history: a continued run draws what an uninterrupted one would.
         torch.manual_seed((seed * 1_000_003 + state.step) * 10_007 + number * ranks.world + ranks.rank)
@@ -173,9 +173,8 @@ def _update(
         (part.total * state.scale if state.scale != 1.0 else part.total).backward()  # type: ignore[no-untyped-call]
         optimizer.accumulate()
         value += part.total.detach().float()
-    count, tokens, summed = ranks.total(
-        sum(batch["count"] for batch in micro_batches), sum(batch["tokens"] for batch in micro_batches), float(value)
-    )
+        counted += part.count
+    count, tokens, summed = ranks.total(counted, sum(batch["tokens"] for batch in micro_batches), float(value))
     if not optimizer.divided:
         ranks.sum_gradients(optimizer.gradients())
     share = 1 / (max(count, 1) * state.scale)

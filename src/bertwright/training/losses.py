@@ -1,4 +1,4 @@
-"""Losses: ``loss(model, batch)`` gives a sum, a count and named parts. Shapes: B batch, M predictions, C classes.
+"""Losses: ``loss(model, batch)`` gives a sum and a count. Shapes: B batch, M predictions, C classes.
 
 A batch is a mapping with ``ids``, ``mask`` and ``segments`` (both may be ``None``), ``labels`` and ``count``.
 """
@@ -6,7 +6,7 @@ A batch is a mapping with ``ids``, ``mask`` and ``segments`` (both may be ``None
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LossSum:
-    """A sum over ``count`` labels, not a mean: the loop divides by the count of the whole step."""
+    """A sum over ``count`` labels, not a mean: the loop divides by the sum of a step's counts."""
 
     total: Tensor
     count: int
-    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 Loss = Callable[[nn.Module, Mapping[str, Any]], LossSum]
