@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from bertwright import files
 from bertwright.errors import Diverged, Interrupted, RunError
-from bertwright.training import checkpoint, loss_scale, trainable
+from bertwright.training import checkpoint, loss_scale, ranks, trainable
 from bertwright.training.budget import Budget
 from bertwright.training.checkpoint import State
 from bertwright.training.feed import Feed
@@ -450,6 +451,31 @@ def test_a_rank_that_dies_is_seen_while_the_first_one_waits(tmp_path: Path, monk
     monkeypatch.setattr(subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", next(programs)], **more))
     with pytest.raises(RunError, match=r"rank 1 of 2 ended with code 1 and said:\nplanned failure$"):
         start(2, "test_loop:rank", {"folder": str(tmp_path)}, threads=2)
+
+
+def test_a_rank_that_does_not_leave_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked to stop, one that hears nothing does not hold up the others, or who asked, for ever."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(100)"
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def deaf_one(_: object, **more: Any) -> subprocess.Popen[bytes]:
+        started.append(popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, **more))
+        assert started[-1].stdout is not None
+        with started[-1].stdout as said:
+            said.readline()  # it is deaf from now on
+        return started[-1]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", deaf_one)
+    monkeypatch.setattr(ranks, "_GOODBYE", 0.5, raising=False)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        start(2, "test_loop:rank", {"folder": str(tmp_path)}, threads=2, meanwhile=stop)
+    assert time.monotonic() - begun < 60
+    assert [-signal.SIGKILL] * 2 == [process.poll() for process in started]
 
 
 def test_batches_are_told_the_share_of_the_budget(tmp_path: Path) -> None:

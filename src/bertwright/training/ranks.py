@@ -26,6 +26,7 @@ from bertwright.errors import InputError, RunError
 from bertwright.processes import die_with, ended, named
 
 _PATIENCE = timedelta(minutes=30)
+_GOODBYE = 120.0  # seconds for the end of a step and a checkpoint, when ranks are asked to stop
 
 
 class Ranks:
@@ -119,11 +120,21 @@ def start(
             _wait(processes, folder, meanwhile)
             meanwhile()
         finally:
-            for process in processes:
-                if process.poll() is None:
-                    process.terminate()
-            for process in processes:
-                process.wait()
+            _end(processes)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to save and leave; end those that do not, as one that waits in a collective may hear nothing."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    latest = time.monotonic() + _GOODBYE
+    for process in processes:
+        try:
+            process.wait(max(0.0, latest - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, meanwhile: Callable[[], None]) -> None:
