@@ -634,6 +634,18 @@ def test_the_scale_grows_after_a_thousand_updates() -> None:
     assert (16.0, 0) == (state.scale, state.made_in_a_row)
 
 
+def test_the_scale_stays_a_number_of_fp16() -> None:
+    """Grown for ever, it lost an update in each thousand: above 2^15 the very first gradient is infinite."""
+    state = State(scale=loss_scale.FIRST)
+    for _ in range(20_000):
+        loss_scale.made(state)
+    logits = torch.randn(4, 50).half().requires_grad_()
+    (cross_entropy_sum(logits, torch.arange(4)) * state.scale).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert 2.0**15 == state.scale
+
+
 def test_a_scale_stuck_at_one_is_divergence(tmp_path: Path) -> None:
     """Twelve halvings do not help; ten more steps without an update end the run."""
     with pytest.raises(Diverged, match=r"10 steps in a row .*step 21"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bertwright.training.checkpoint import State
 
 FIRST = 2.0**12
-_HIGHEST = 2.0**24
+_HIGHEST = 2.0**15  # 2^16 is no number of fp16: the first product on the way back would be infinite
 _UPDATES = 1000
 
 
