@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from toy_encoders import config
 
 from bertwright.encoder.config import FAMILIES, SIZES, EncoderConfig, body_weights, flops_per_token, shape, size_name
 from bertwright.encoder.models import build_masked_lm
+from bertwright.encoder.names import NAMES
+from bertwright.encoder.ordinary_config import config_of
 from bertwright.encoder.stack import Encoder
 from bertwright.errors import InputError
 
@@ -103,3 +107,16 @@ def test_position_rows(family: str) -> None:
     assert expected == config(family).position_rows
     table = Encoder(config(family)).embeddings.positions
     assert expected == (0 if table is None else table.num_embeddings)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_config_leaves_out_is_what_transformers_takes(family: str) -> None:
+    """A config.json that names the five sizes alone has the ordinary class's segments, positions and norm."""
+    names = NAMES[family]
+    theirs = transformers.AutoConfig.for_model(names.model_type)
+    sizes = ("vocabulary", "width", "layers", "heads", "inner")
+    given = {key: getattr(theirs, key) for key, ours in names.settings.items() if ours in sizes}
+    ours = config_of({"model_type": names.model_type, **given}, Path("folder"))
+    rows = ours.positions if family == "modern" else ours.position_rows
+    assert (getattr(theirs, "type_vocab_size", 0), theirs.max_position_embeddings) == (ours.segments, rows)
+    assert getattr(theirs, "norm_eps", getattr(theirs, "layer_norm_eps", 1e-12)) == ours.norm_eps

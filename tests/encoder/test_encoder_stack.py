@@ -175,6 +175,15 @@ def test_dropouts_gradient_is_its_mask_and_a_seed_gives_it_again() -> None:
     assert not torch.equal(out, dropout(x, 0.25))
 
 
+@pytest.mark.parametrize("rate", [1.0, 1 - 1e-6])
+def test_a_rate_of_one_drops_everything(rate: float) -> None:
+    """As in PyTorch; it gave infinities, for the draws have a bit less than such a rate needs."""
+    x = torch.ones(7, 9, requires_grad=True)
+    out = dropout(x, rate)
+    out.sum().backward()
+    assert (0.0, 0.0) == (float(out.detach().abs().sum()), float(x.grad.abs().sum()))
+
+
 def test_mean_pooling_counts_only_real_tokens() -> None:
     """By hand: the mean of a row's real states; of all, without a mask."""
     states = torch.arange(12.0).view(1, 3, 4).repeat(1, 1, 8)

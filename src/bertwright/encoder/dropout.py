@@ -16,13 +16,14 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     On a CPU PyTorch draws one number an element, which is a fifth of a training step in bf16. Here four elements share
     a word of 64 random bits from the same generator, so that a seed or a restored generator gives the same zeros again.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.dropout(x, rate)
+    least = round(rate * _DRAWS)
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or least == _DRAWS:
+        return F.dropout(x, rate)  # a rate of 1 is more than any draw, and there is nothing left to divide by
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_()
     # A word's highest bit is always 0, so each quarter gives its lower 15.
     draws = words.view(torch.int16)[: x.numel()].bitwise_and_(_DRAWS - 1)
     kept = torch.empty_like(draws, dtype=x.dtype)
-    torch.ge(draws, round(rate * _DRAWS), out=kept)
+    torch.ge(draws, least, out=kept)
     return x * kept.div_(1 - rate).view(x.shape)
 
 

@@ -64,7 +64,7 @@ def config_of(settings: Mapping[str, Any], folder: Path) -> EncoderConfig:
         )
     values.setdefault("pad_id", 1 if name == "roberta" else 0)
     values.setdefault("positions", 8192 if name == "modern" else 512)
-    values.setdefault("segments", {"bert": 2, "bert-preln": 2, "roberta": 1}.get(name, 0))
+    values.setdefault("segments", {"bert": 2, "bert-preln": 2, "roberta": 2}.get(name, 0))
     values.setdefault("norm_eps", 1e-5 if name == "modern" else 1e-12)
     if name == "roberta":
         values["positions"] -= values["pad_id"] + 1
