@@ -128,6 +128,15 @@ def test_an_override_is_not_blamed_on_a_line_of_the_file(tmp_path: Path) -> None
     assert {"pretrain.budget": None, "pretrain.batch": 5, "prepare.sources.0": None} == found
 
 
+@pytest.mark.parametrize("place", ["²", "9" * 5000])
+def test_an_override_of_no_place_in_a_list_is_told(tmp_path: Path, place: str) -> None:
+    """A raised two, and more digits than Python reads, look like numbers and are none."""
+    path = write(tmp_path, "prepare:\n  sources: [texts]\n")
+    [(key, line, message)] = faults(path, f"prepare.sources.{place}=nowhere")
+    assert (f"prepare.sources.{place}", None) == (key, line)
+    assert "this override fits nothing in the recipe" in message
+
+
 def test_what_is_nearly_there_is_named(tmp_path: Path) -> None:
     """A source whose name is nearly that of a file beside it, and a recipe with the other ending."""
     path = write(tmp_path, "prepare:\n  sources: [text]\n")

@@ -9,6 +9,7 @@ from bertwright.errors import Problem
 from bertwright.recipe import yaml_text
 
 Key = tuple[str | int, ...]
+_DIGITS = 9  # no list of a recipe is longer, and Python refuses to read very many
 
 
 def set_override(document: dict[str, Any], override: str, problems: list[Problem]) -> None:
@@ -38,5 +39,6 @@ def set_override(document: dict[str, Any], override: str, problems: list[Problem
 
 def keys_changed(override: str, lines: Mapping[Key, int | None]) -> list[Key]:
     """Return the key that an override gives, and those below it: no line of the file says what they are now."""
-    key: Key = tuple(int(part) if part.isdigit() else part for part in override.partition("=")[0].strip().split("."))
+    parts = override.partition("=")[0].strip().split(".")
+    key: Key = tuple(int(part) if part.isdecimal() and len(part) <= _DIGITS else part for part in parts)
     return [key, *(one for one in lines if one[: len(key)] == key)]
