@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import itertools
 import json
 import os
 import queue
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bertwright import door, errors
-from bertwright.errors import BertwrightError, RunError
+from bertwright.errors import BertwrightError, InputError, RecipeError, RunError
 
 Tell = Callable[[dict[str, Any]], None]
 """Receives what a function has to say while it works, as plain values."""
@@ -61,6 +62,8 @@ class Processes:
         self._idle: queue.SimpleQueue[tuple[subprocess.Popen[str], Path]] = queue.SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
         self._threads = ThreadPoolExecutor(count)
+        # Threads may start one at the same moment: a count of its own gives no number twice.
+        self._numbers = itertools.count()
         self._stack = contextlib.ExitStack()
         self._folder = Path()
 
@@ -73,7 +76,7 @@ class Processes:
 
     def _start(self) -> None:
         """Start one more process."""
-        said = self._folder / f"stderr-{len(self._all)}"
+        said = self._folder / f"stderr-{next(self._numbers)}"
         with door.opened_for(said) as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(os.getpid())],
@@ -122,7 +125,7 @@ class Processes:
                 answered = True
                 if kind == "done":
                     return dict(content)
-                raise getattr(errors, kind, RunError)(content)
+                raise _error(kind, content)
             code = process.wait()
             end = said.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
             raise RunError(
@@ -136,6 +139,12 @@ class Processes:
                 process.kill()  # where `tell` failed: what it would still answer is no answer to the next call
                 process.wait()
                 self._start()  # whoever calls next finds a whole one
+
+
+def _error(kind: str, said: str) -> BertwrightError:
+    """Return an error as a process raised it; a recipe's is made of its problems, and what was sent is their text."""
+    found: type[BertwrightError] = getattr(errors, kind, RunError)
+    return InputError(said) if issubclass(found, RecipeError) else found(said)
 
 
 def _answers(process: subprocess.Popen[str], call: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

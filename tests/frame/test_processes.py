@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from bertwright.errors import RunError
+from bertwright import door
+from bertwright.errors import InputError, RunError
 from bertwright.processes import Processes
 
 WORK = """
 import os
 
+from bertwright.errors import Problem, RecipeError
+
 def double(argument, tell):
     tell({"at": argument["value"]})
     return {"value": 2 * argument["value"]}
+
+def refuse(argument, tell):
+    raise RecipeError("recipe.yaml", [Problem("a.b", 3, "found 1, expected 2")])
 
 def cut_off(argument, tell):
     for handle in range(3, 9):
@@ -56,3 +63,29 @@ def test_an_answer_that_is_cut_off_is_the_process_s_end(work: ModuleType) -> Non
         with pytest.raises(RunError, match="a process ended with code 3"):
             processes.submit(work.cut_off, {}).result()
         assert {"value": 2} == processes.submit(work.double, {"value": 1}).result()
+
+
+def test_a_fault_of_a_recipe_comes_out_of_a_process(work: ModuleType) -> None:
+    """It is made of its problems and not of a sentence: it was a `TypeError` at the other end."""
+    with Processes(1) as processes, pytest.raises(InputError, match="^recipe.yaml:3: a.b: found 1, expected 2$"):
+        processes.submit(work.refuse, {}).result()
+
+
+def test_processes_that_start_at_once_write_apart(work: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that are started again by two threads at one moment do not share a file of what they say."""
+    opened: list[Path] = []
+    together = threading.Barrier(2)
+    first = door.opened_for
+
+    def opened_for(path: Path) -> Any:
+        opened.append(path)
+        if len(opened) > 2:
+            together.wait(60)
+        return first(path)
+
+    monkeypatch.setattr(door, "opened_for", opened_for)
+    with Processes(2) as processes:
+        for call in [processes.submit(work.cut_off, {}) for _ in range(2)]:
+            with pytest.raises(RunError):
+                call.result()
+    assert 4 == len(opened) == len(set(opened))
