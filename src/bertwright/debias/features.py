@@ -22,6 +22,7 @@ NEGATIONS = (
     *("couldn't", "shouldn't", "hasn't", "haven't", "hadn't"),
 )
 """Words that deny: contracted ones whole, and as treebanks cut them off."""
+_CUT_OFF = r"^'(s|m|d|t|re|ve|ll)$"
 _BETWEEN_WORDS = r"[^\p{L}\p{N}']+"
 _QUANTILES = (0.2, 0.4, 0.6, 0.8)
 
@@ -88,10 +89,12 @@ def _words(columns: Sequence[pa.Array]) -> list[Words]:
     """Cut columns into words, in one pass of Arrow over each."""
     flat, rows = [], []
     for text in columns:
-        lists = pc.split_pattern_regex(pc.utf8_lower(text), pattern=_BETWEEN_WORDS)
-        # Quotes of one sign are no part of a word; "n't" keeps its own.
+        plain = pc.replace_substring(pc.utf8_lower(text), pattern="\N{RIGHT SINGLE QUOTATION MARK}", replacement="'")
+        lists = pc.split_pattern_regex(plain, pattern=_BETWEEN_WORDS)
+        # Quotes of one sign are no part of a word; what treebanks cut off ("'s", "'ll") keeps its own.
         words = pc.utf8_rtrim(pc.list_flatten(lists), characters="'")
-        words = pc.replace_substring_regex(words, pattern=r"^'+$", replacement="")
+        cut_off = pc.match_substring_regex(words, pattern=_CUT_OFF)
+        words = pc.if_else(cut_off, words, pc.utf8_ltrim(words, characters="'"))
         there = pc.not_equal(words, "")
         flat.append(pc.filter(words, there))
         rows.append(pc.list_parent_indices(lists).to_numpy()[there.to_numpy(zero_copy_only=False)].astype(np.int64))
