@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import itertools
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +27,10 @@ from bertwright.errors import StoreError
 
 TEMPORARY = ".tmp"
 _BLOCK = 1 << 20
+# A temporary name says whose it is: the process by its number and a mark, as numbers come again, and a count within it.
+_OWN = str(secrets.randbelow(10**9))
+_NEIGHBOUR = re.compile(rf"(.+)\.([0-9]+)-([0-9]+)-[0-9]+{re.escape(TEMPORARY)}", re.DOTALL)
+_numbers = itertools.count()
 
 
 @contextlib.contextmanager
@@ -54,8 +61,8 @@ def explained(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[door.Stream]:
     """Open ``path`` for writing bytes; it appears, whole and on disk, when the block ends without an error."""
-    # Two processes may write one file at once: each has a neighbour of its own, and the last rename wins.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    # Two processes, or threads, may write one file at once: each has a neighbour of its own, the last rename wins.
+    temporary = _neighbour(path)
     with explained(path):
         make_folder(path.parent)
         clear(path.parent, path.name)
@@ -173,7 +180,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read a JSON-lines file that may have been cut off inside its last line."""
     rows = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # Not `splitlines`: it also parts lines at letters that stand in JSON as they are, such as U+2028.
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             with contextlib.suppress(json.JSONDecodeError):
                 rows.append(json.loads(line))
     return rows
@@ -198,10 +206,8 @@ def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         # The folder first takes a temporary name, so that a kill leaves no half folder under the good name.
-        doomed = path if path.name.endswith(TEMPORARY) else path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+        doomed = path if path.name.endswith(TEMPORARY) else _neighbour(path)
         if doomed != path:
-            if doomed.exists():  # a killed process had this one's number
-                door.remove_folder(doomed)
             door.rename(path, doomed)
         door.remove_folder(doomed)
     else:
@@ -211,19 +217,28 @@ def remove(path: Path) -> None:
 def clear(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left in a folder, half-written or half-removed; of one ``name``, or of all."""
     for left in folder.glob(f"{'*' if name is None else glob.escape(name)}.*{TEMPORARY}"):
-        if not _at_work(left.name.split(".")[-2]):
+        # What has no such name belongs to whoever holds a lock, or is the neighbour of a file with a longer name.
+        found = _NEIGHBOUR.fullmatch(left.name)
+        if found and name in (None, found[1]) and not _at_work(int(found[2]), found[3]):
             remove(left)
 
 
-def _at_work(process: str) -> bool:
-    """Return whether a process, by its number, runs; what has no number belongs to whoever holds a lock."""
+def _neighbour(path: Path) -> Path:
+    """Return a temporary name beside a path that nobody else takes."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{_OWN}-{next(_numbers)}{TEMPORARY}")
+
+
+def _at_work(process: int, mark: str) -> bool:
+    """Return whether a process runs that took a temporary name; one of this number that was killed had another mark."""
+    if process == os.getpid():
+        return mark == _OWN
     try:
-        os.kill(int(process), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (ValueError, OSError):
+    except (OverflowError, OSError):
         return True
-    return int(process) != os.getpid()
+    return True
 
 
 def sync(path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_part_that_goes_leaves_a_whole_store(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert [] == store.verify()
     # The process that removed it has ended by now, as far as its number tells.
-    monkeypatch.setattr(files, "_at_work", lambda _: False)
+    monkeypatch.setattr(files, "_at_work", lambda *_: False)
     store.shed("finetune", "a" * 32, "model")
     assert ["record.json"] == [path.name for path in store.folder("finetune", "a" * 32).iterdir()]
 
@@ -169,7 +169,7 @@ def test_garbage_is_what_no_run_points_to(tmp_path: Path) -> None:
         pass
     dead = subprocess.Popen(["true"])
     dead.wait()
-    half, whole = (store.runs / "mine-0" / f"report.html.{number}.tmp" for number in (dead.pid, os.getppid()))
+    half, whole = (store.runs / "mine-0" / f"report.html.{number}-17-3.tmp" for number in (dead.pid, os.getppid()))
     half.write_text("half")
     whole.write_text("another process writes it")
     with store.lock("prepare", "b" * 32):
@@ -220,6 +220,40 @@ def test_lines_cut_off_by_a_kill_are_passed_over(tmp_path: Path) -> None:
     with path.open("a") as stream:
         stream.write('{"step": 2, "lo')
     assert [{"step": 1}] == files.read_json_lines(path)
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\x1c", "\r"])
+def test_lines_are_parted_by_line_ends_alone(tmp_path: Path, letter: str) -> None:
+    """Letters that end a line in Unicode stand in JSON as they are; the row that held one was lost."""
+    rows = [{"note": f"a{letter}b"}, {"note": "c"}]
+    for row in rows:
+        files.append_json(tmp_path / "rows.jsonl", row)
+    assert rows == files.read_json_lines(tmp_path / "rows.jsonl")
+
+
+def test_writers_of_one_file_leave_each_other_alone(tmp_path: Path) -> None:
+    """Two threads of a process: neither takes away what the other has half written, and the last one wins."""
+    with files.writing(tmp_path / "a") as first:
+        first.write(b"1")
+        with files.writing(tmp_path / "a") as second:
+            second.write(b"2")
+        assert b"2" == (tmp_path / "a").read_bytes()
+    assert b"1" == (tmp_path / "a").read_bytes()
+    assert ["a"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_half_written_file_goes_by_its_own_name_alone(tmp_path: Path) -> None:
+    """What a killed process left of `a` goes with the next `a`; a neighbour of `a.7` is none of it."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = [f"{name}.{number}-17-0.tmp" for name in ("a", "a.7") for number in (dead.pid, os.getpid())]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    (tmp_path / "a.7.tmp").mkdir()  # a folder that somebody fills, who holds a lock
+    files.write_text(tmp_path / "a", "whole")
+    assert {"a", "a.7.tmp", *names[2:]} == {path.name for path in tmp_path.iterdir()}
+    files.clear(tmp_path)
+    assert {"a", "a.7.tmp"} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_system_that_cannot_keep_the_promise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

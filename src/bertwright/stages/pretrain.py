@@ -95,11 +95,9 @@ class _Listener:
     def __call__(self) -> None:
         """Tell what is new; a line that is not whole yet waits."""
         if self._news.exists():
-            lines = self._news.read_text(encoding="utf-8").splitlines(keepends=True)[self._heard :]
-            for line in lines:
-                if line.endswith("\n"):
-                    self._heard += 1
-                    self._tell(json.loads(line))
+            for line in self._news.read_text(encoding="utf-8").split("\n")[self._heard : -1]:
+                self._heard += 1
+                self._tell(json.loads(line))
 
 
 @dataclass(frozen=True)
