@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bertwright.cli.main import call
@@ -110,6 +111,26 @@ BREAKS: dict[str, tuple[Callable[[Files], Files], str]] = {
         "STS-B.tsv, row 0: prediction '5.3', expected a number from 0 to 5",
     ),
     "nan": (changed("STS-B.tsv", replaced(1, "0\tnan")), "prediction 'nan', expected a number"),
+    **{
+        f"no number {value!r}": (
+            changed("STS-B.tsv", replaced(1, f"0\t{value}")),
+            f"STS-B.tsv, row 0: prediction {value!r}, expected a number from 0 to 5",
+        )
+        for value in ("0_1", "\u0663", "\u00a03.0", " 3.0", "3.0 ", "", "0x1", "3,5")
+    },
+    "blank line": (
+        changed("CoLA.tsv", lambda t: t.replace("\n5\t", "\n\n5\t")),
+        "CoLA.tsv: line 7 is blank; take it out",
+    ),
+    "blank lines": (
+        changed("CoLA.tsv", lambda t: t.replace("\n5\t", "\n\n5\t").replace("\n9\t", "\n\n\n9\t")),
+        "CoLA.tsv: line 7 and 2 more are blank; take them out",
+    ),
+    "blank line of spaces": (changed("WNLI.tsv", lambda t: t + "  \n"), "WNLI.tsv, row 146: 1 cells, expected index"),
+    "two carriage returns": (
+        changed("RTE.tsv", lambda t: t.replace("\n", "\r\r\n")),
+        "RTE.tsv, row 0: prediction 'entailment\\r', expected entailment or not_entailment",
+    ),
     "commas": (changed("CoLA.tsv", replaced(1, "0,1")), "CoLA.tsv, row 0: 1 cells, expected index and prediction"),
     "old qnli": (
         changed("QNLI.tsv", lambda t: t + "".join(f"{n}\tentailment\n" for n in range(5463, 5740))),
@@ -124,13 +145,42 @@ def test_broken_zips_are_explained(written: Path, tmp_path: Path, name: str) -> 
     change, expected = BREAKS[name]
     faults = broken(change(contents(written)), tmp_path)
     assert any(expected in fault for fault in faults), faults
-    single = {"folder": 22, "name": 2, "case": 2, "from one": 6}
+    single = {"folder": 22, "name": 2, "case": 2, "from one": 6, "blank line of spaces": 2, "two carriage returns": 7}
     assert single.get(name, 1) == len(faults), faults
 
 
+@pytest.mark.parametrize("change", [lambda t: t.replace("\n", "\r\n"), lambda t: t + "\n\r\n", str.rstrip])
+def test_ends_of_lines_are_free(written: Path, tmp_path: Path, change: Callable[[str], str]) -> None:
+    """Lines that end as on Windows, blank lines at the end, and no end of the last one."""
+    files = contents(written)
+    assert [] == broken({name: change(content) for name, content in files.items()}, tmp_path)
+
+
+@pytest.mark.parametrize("score", ["3", "+3", "-0.0", "3.", "1e0", "1E-3", "5.000"])
+def test_a_score_is_any_plain_number(written: Path, tmp_path: Path, score: str) -> None:
+    """Sign, decimals and exponent are as people and programs write them."""
+    files = contents(written)
+    assert [] == broken({**files, "STS-B.tsv": replaced(1, f"0\t{score}")(files["STS-B.tsv"])}, tmp_path)
+
+
+def test_a_damaged_file_hides_no_other_fault(written: Path, tmp_path: Path) -> None:
+    """A file that does not unpack is told by its name, and the others are looked at all the same."""
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for name, content in contents(written).items():
+            archive.writestr(name, content.replace("9\t1", "9\tyes") if name == "MRPC.tsv" else content)
+        place = archive.getinfo("CoLA.tsv").header_offset + 60
+    content = bytearray((tmp_path / "some.zip").read_bytes())
+    content[place] ^= 1
+    (tmp_path / "some.zip").write_bytes(content)
+    first, *others = check_submission(tmp_path / "some.zip")
+    assert "CoLA.tsv is damaged (Bad CRC-32 for file 'CoLA.tsv'); write the zip once more" == first
+    assert "MRPC.tsv, row 9: prediction 'yes', expected 0 or 1" == others[0]
+
+
 def test_what_is_no_zip_is_told(written: Path, tmp_path: Path) -> None:
-    """An absent file, a cut one, one with a file twice."""
+    """An absent file, a folder, a cut one, one with a file twice."""
     assert [f"{tmp_path / 'a.zip'} is not there"] == check_submission(tmp_path / "a.zip")
+    assert [f"{tmp_path} is a folder; put its files into a zip, and name that"] == check_submission(tmp_path)
     (tmp_path / "cut.zip").write_bytes(written.read_bytes()[:1000])
     assert "is not a zip that can be read" in check_submission(tmp_path / "cut.zip")[0]
     twice = io.BytesIO(written.read_bytes())
@@ -149,9 +199,23 @@ def test_wrong_answers_are_not_written(tmp_path: Path) -> None:
         write_submission(path, {"WNLI": ["neutral"] * 146})
     with pytest.raises(DataError, match=r"STS-B\.tsv, row 0: nan is not a finite number"):
         write_submission(path, {"STS-B": [float("nan")] * 1379})
+    for score in ("abc", "0_1", "nan", " 3.0", None, [], True, 10**400):
+        with pytest.raises(DataError, match=r"STS-B\.tsv, row 0: .* is not a finite number; give a plain one"):
+            write_submission(path, {"STS-B": [score] * 1379})  # type: ignore[list-item]
+    for word in (None, ["entailment"], 1):
+        with pytest.raises(DataError, match=r"WNLI\.tsv, row 0: .* is not an answer of this task; expected"):
+            write_submission(path, {"WNLI": [word] * 146})  # type: ignore[list-item]
     with pytest.raises(DataError, match="GLUE has no file 'HANS'"):
         write_submission(path, {"HANS": []})
     assert not path.exists()
+
+
+def test_scores_are_taken_as_programs_have_them(tmp_path: Path) -> None:
+    """Python's and NumPy's numbers, and their digits."""
+    scores = [1, 2.5, np.float32(0.5), np.int64(4), "3.25", "1e0", np.str_("2")]
+    write_submission(tmp_path / "glue.zip", {"STS-B": (scores * 197)[:1379]})
+    lines = contents(tmp_path / "glue.zip")["STS-B.tsv"].splitlines()[1:8]
+    assert ["1.000", "2.500", "0.500", "4.000", "3.250", "1.000", "2.000"] == [line.split("\t")[1] for line in lines]
 
 
 def test_the_command_says_what_the_zip_lacks(written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import stat
 import struct
 import zipfile
@@ -11,7 +12,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from bertwright import files
 from bertwright.errors import DataError
@@ -22,6 +25,8 @@ _DIGITS = ("0", "1")
 _INFERENCE = ("entailment", "neutral", "contradiction")
 _PAIR = ("entailment", "not_entailment")
 _HIGHEST = 5.0  # STS-B's scores lie between 0 and this
+# Stricter than `float`, which takes underscores, spaces and the digits of other scripts too.
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 # The largest true file has 391,000 short rows.
 _MOST_BYTES = 50_000_000
 _LARGEST_ZIP = 100_000_000
@@ -70,11 +75,11 @@ EXPECTED: dict[str, Expected] = {
 }
 
 
-def write_submission(path: Path, answers: Mapping[str, Sequence[str | float]]) -> None:
-    """Write a flat zip, a file for each task: words for classes, numbers for STS-B, in the order of test.
+def write_submission(path: str | Path, answers: Mapping[str, Sequence[str | float]]) -> None:
+    """Write a flat zip of GLUE's files (``CoLA``, ``STS-B``, ``MNLI-m``, ...): words for classes, numbers for STS-B.
 
-    The same answers give the same bytes. ``DataError`` names a task that GLUE does not have, a wrong number of rows,
-    and an answer that is none.
+    Answers are in the order of test, and the same ones give the same bytes. ``DataError`` names a file that GLUE does
+    not have, a wrong number of rows, and an answer that is none.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -84,7 +89,7 @@ def write_submission(path: Path, answers: Mapping[str, Sequence[str | float]]) -
             entry = zipfile.ZipInfo(f"{name}.tsv", (2018, 1, 1, 0, 0, 0))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(entry, _table(name, given))
-    files.write_bytes(path, content.getvalue())
+    files.write_bytes(Path(path), content.getvalue())
 
 
 def _table(name: str, given: Sequence[str | float]) -> str:
@@ -97,24 +102,47 @@ def _table(name: str, given: Sequence[str | float]) -> str:
     return f"{HEADER}\n" + "".join(rows)
 
 
-def _answer(name: str, number: int, given: str | float) -> str:
+def _answer(name: str, number: int, given: Any) -> str:
     expected = EXPECTED[name]
     if expected.labels is None:
-        score = float(given)
+        score = _score(given)
         if not math.isfinite(score):
-            raise DataError(f"{name}.tsv, row {number}: {given} is not a finite number; train the model again")
+            raise DataError(
+                f"{name}.tsv, row {number}: {_shown(given)} is not a finite number; give a plain one, such as 3.25, or "
+                "train the model that gave it once more"
+            )
         return f"{min(_HIGHEST, max(0.0, score)):.3f}"
-    if given not in expected.answers:
+    if not isinstance(given, str) or given not in expected.answers:
         raise DataError(
-            f"{name}.tsv, row {number}: {given!r} is not an answer of this task; expected {', '.join(expected.answers)}"
+            f"{name}.tsv, row {number}: {_shown(given)} is not an answer of this task; expected "
+            f"{', '.join(expected.answers)}"
         )
-    return expected.answers[str(given)]
+    return expected.answers[given]
 
 
-def check_submission(path: Path) -> list[str]:
+def _score(given: Any) -> float:
+    """Return a number, or its plain digits, as a float; NaN where it is neither."""
+    if isinstance(given, str):
+        return float(given) if _NUMBER.fullmatch(given) else math.nan
+    if isinstance(given, bool) or not isinstance(given, Real):
+        return math.nan
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf
+
+
+def _shown(given: Any) -> str:
+    return repr(given)[:60]
+
+
+def check_submission(path: str | Path) -> list[str]:
     """Return every fault of a zip, each with what was found and expected; none where the server would take it whole."""
+    path = Path(path)
+    if path.is_dir():
+        return [f"{path} is a folder; put its files into a zip, and name that"]
     if not path.is_file():
-        return [f"{path} is not there"]
+        return [f"{path} is no ordinary file" if path.exists() else f"{path} is not there"]
     if (size := path.stat().st_size) > _LARGEST_ZIP:
         return [f"{path} has {size / 1e6:,.0f} MB; a submission has at most {_LARGEST_ZIP / 1e6:.0f}"]
     try:
@@ -160,20 +188,35 @@ def _contents(archive: zipfile.ZipFile) -> Iterator[str]:
         elif entry.file_size > _MOST_BYTES:
             yield f"{entry.filename} unpacks to {entry.file_size} bytes; no file of GLUE is so large"
         else:
-            yield from _rows(name, archive.read(entry))
+            yield from _unpacked(archive, entry, name)
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Iterator[str]:
+    """Give a file's faults; one that does not unpack is told, so that it hides none of the others'."""
+    try:
+        content = archive.read(entry)
+    except _ZIP_FAULTS as error:
+        yield f"{entry.filename} is damaged ({error or type(error).__name__}); write the zip once more"
+    else:
+        yield from _rows(name, content)
 
 
 def _rows(name: str, content: bytes) -> Iterator[str]:
     file, expected = f"{name}.tsv", EXPECTED[name]
     try:
-        lines = content.decode("utf-8").split("\n")
+        lines = [line.removesuffix("\r") for line in content.decode("utf-8").split("\n")]
     except UnicodeDecodeError as error:
         yield f"{file} is not UTF-8 (byte {error.start})"
         return
-    if lines[0].rstrip("\r") != HEADER:
+    if lines[0] != HEADER:
         mark = " (a byte-order mark stands before it)" if lines[0].startswith("\ufeff") else ""
         yield f"{file}: the first line is {lines[0][:60]!r}{mark}; it has to be {HEADER!r}"
-    rows = [line.rstrip("\r") for line in lines[1:] if line.strip()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if blank := [number for number, line in enumerate(lines[1:], 2) if not line]:
+        more, them = (f" and {len(blank) - 1} more are", "them") if len(blank) > 1 else (" is", "it")
+        yield f"{file}: line {blank[0]}{more} blank; take {them} out"
+    rows = [line for line in lines[1:] if line]
     if len(rows) != expected.rows:
         yield f"{file} has {len(rows)} rows; {expected.rows} are expected"
     faults = [fault for number, row in enumerate(rows) if (fault := _fault(expected, number, row))]
@@ -192,10 +235,7 @@ def _fault(expected: Expected, number: int, row: str) -> str | None:
     if expected.labels is not None:
         allowed = expected.labels
         return None if answer in allowed else f"{number}: prediction {answer!r}, expected {' or '.join(allowed)}"
-    try:
-        inside = 0.0 <= float(answer) <= _HIGHEST
-    except ValueError:
-        inside = False
+    inside = _NUMBER.fullmatch(answer) is not None and 0.0 <= float(answer) <= _HIGHEST
     return None if inside else f"{number}: prediction {answer!r}, expected a number from 0 to 5"
 
 
