@@ -1,7 +1,8 @@
 """bertwright: train, adapt and serve your own BERT-like text encoders on private text and modest hardware.
 
 The verbs of the command line are functions here; each takes a recipe, a recipe's file, or a mapping of its sections;
-``predict`` takes a fine-tuned run's folder and a file, ``compare_runs`` two finished runs.
+``predict`` takes a fine-tuned run's folder and a file, ``compare_runs`` two finished runs, ``write_submission`` answers
+to GLUE's test files, and ``check_submission`` a zip of them.
 Names are loaded when they are first used, so that ``import bertwright`` is instant and needs no torch.
 """
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bertwright.recipe.reading import default_recipe, load_recipe
     from bertwright.recipe.sections import Recipe
     from bertwright.stages.predict import Predicted, predict
+    from bertwright.tasks.submission import check_submission, write_submission
 
 _HOMES = {
     "BertwrightError": "errors",
@@ -33,6 +35,7 @@ _HOMES = {
     "RunError": "errors",
     "Submitted": "pipeline.submit",
     "check": "pipeline.check",
+    "check_submission": "tasks.submission",
     "compare_runs": "pipeline.compare",
     "default_recipe": "recipe.reading",
     "evaluate": "pipeline.run",
@@ -44,6 +47,7 @@ _HOMES = {
     "report": "pipeline.run",
     "run": "pipeline.run",
     "submit": "pipeline.submit",
+    "write_submission": "tasks.submission",
 }
 
 __all__ = [
@@ -57,6 +61,7 @@ __all__ = [
     "RunError",
     "Submitted",
     "check",
+    "check_submission",
     "compare_runs",
     "default_recipe",
     "evaluate",
@@ -68,6 +73,7 @@ __all__ = [
     "report",
     "run",
     "submit",
+    "write_submission",
 ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bertwright
 from bertwright.cli.main import call
 from bertwright.errors import DataError
 from bertwright.tasks.submission import EXPECTED, check_submission, write_submission
@@ -216,6 +217,13 @@ def test_scores_are_taken_as_programs_have_them(tmp_path: Path) -> None:
     write_submission(tmp_path / "glue.zip", {"STS-B": (scores * 197)[:1379]})
     lines = contents(tmp_path / "glue.zip")["STS-B.tsv"].splitlines()[1:8]
     assert ["1.000", "2.500", "0.500", "4.000", "3.250", "1.000", "2.000"] == [line.split("\t")[1] for line in lines]
+
+
+def test_writer_and_checker_are_public(whole: dict[str, list[str] | list[float]], tmp_path: Path) -> None:
+    """From Python as from the command line, by a path or its name."""
+    name = str(tmp_path / "glue.zip")
+    bertwright.write_submission(name, {"WNLI": whole["WNLI"]})
+    assert "CoLA.tsv is missing (1063 rows)" == bertwright.check_submission(name)[0]
 
 
 def test_the_command_says_what_the_zip_lacks(written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
