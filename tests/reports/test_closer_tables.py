@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,38 @@ def test_glue_averages_say_what_they_lack(looked: RunRecords) -> None:
     assert ("glue", "pretrained", "–", "MNLI-m 80.0, MNLI-mm 79.0, RTE 70.0") == papers[:4]
     assert "QQP, QNLI, SST-2, CoLA, STS-B, MRPC" == papers[4]
     assert "MNLI 79.5, RTE 70.0" == official[3]
-    assert "On dev; means over 2 seeds." in glue_table(looked).caption
+    assert "On dev; means over seeds." in glue_table(looked).caption
+
+
+def test_each_average_says_how_its_own_scores_came_about(looked: RunRecords) -> None:
+    """Protocol, settings and seeds are those of the row's variant and tasks, and of no other one."""
+    rte, nli = looked.stages[1:]
+    other = {
+        "variant": "untrained",
+        "settings_tried": 24,
+        "seeds": [0],
+        "protocol": "own settings: the best of 24 on dev",
+    }
+    (first,) = rte["results"]["variants"]
+    rte["results"]["variants"] = [first, {**first, **other}]
+    (last,) = nli["results"]["variants"]
+    one = {"settings_tried": 4, "seeds": [0, 1, 2], "protocol": "own settings: the best of 4 on dev"}
+    nli["results"]["variants"] = [last, {**last, **other, **one}]
+    table = glue_table(looked)
+    assert ("seeds", "settings tried", "protocol") == table.columns[5:]
+    said = {row[:2]: row[5:] for row in table.rows}
+    sane = "protocol sane: the best of 2 settings on rows kept back from train"
+    assert ("2", "2", sane) == said["glue", "pretrained"] == said["glue_official", "pretrained"]
+    mixed = "rte: own settings: the best of 24 on dev; mnli: own settings: the best of 4 on dev"
+    assert ("1 to 3", "4 to 24", mixed) == said["glue", "untrained"]
+    assert "protocol" not in table.caption and "sane" not in table.caption
+
+
+def test_wnli_is_said_of_the_leaderboards_average_alone(looked: RunRecords) -> None:
+    """The papers' average leaves it out, and so do its seeds and settings."""
+    wnli = evaluated("wnli", "wnli", {"dev": {"accuracy": 0.5}}, settings_tried=9)
+    papers, official = glue_table(replace(looked, stages=(*looked.stages, wnli))).rows
+    assert ("2", "2 to 9") == (papers[6], official[6])
 
 
 def test_the_page_has_the_plot_and_escapes_the_rows(looked: RunRecords, tmp_path: Path) -> None:
