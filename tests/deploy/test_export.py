@@ -213,6 +213,16 @@ def test_one_file_is_proved_on_rows_as_its_task_lays_them_out(
     assert found["differences"]["fp32"] < 1e-5
 
 
+def test_rows_to_score_need_labels(model: Path, tmp_path: Path, answered: Answered) -> None:
+    """A text may be empty, a label not: it would count as a wrong answer."""
+    (tmp_path / "rows.csv").write_text("text,label\n,high\nbala,\n")
+    code, _, err = answered(
+        "export", model, "-o", tmp_path / "out", "--rows", tmp_path / "rows.csv", "--label", "label"
+    )
+    assert 2 == code
+    assert "rows.csv, row 2: column 'label' is empty, expected a label" in err
+
+
 def test_a_wrong_graph_is_not_exported(
     model: Path, tmp_path: Path, answered: Answered, monkeypatch: pytest.MonkeyPatch
 ) -> None:

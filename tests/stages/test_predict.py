@@ -130,7 +130,8 @@ def test_the_command_tells_what_it_did(model: Path, tmp_path: Path, capsys: pyte
     assert 0 == call([*arguments, "--json"])
     captured = capsys.readouterr()
     result = json.loads(captured.out)
-    assert {"ok", "exits", "rows", "cut", "max_length", "earlier", "seconds", "rows_per_second", "out"} == set(result)
+    names = {"rows", "cut", "empty", "max_length", "earlier", "seconds", "rows_per_second", "out", "exits", "notes"}
+    assert {"ok", *names} == set(result)
     assert (30, str(tmp_path / "b.csv")) == (result["rows"], result["out"])
     assert result["cut"] > 0
     assert f"b.csv: 30 rows, {result['cut']} of them cut at 16 tokens" in captured.err
@@ -148,10 +149,31 @@ def test_a_faulty_row_leaves_nothing_behind(model: Path, tmp_path: Path) -> None
     """The last of many rows is told before there is any work."""
     source = write_rows(tmp_path / "a.jsonl", 3000)
     with source.open("a") as stream:
-        stream.write('{"text": " "}\n')
-    with pytest.raises(DataError, match="a.jsonl, row 3001: column 'text' is empty"):
+        stream.write('{"text": null}\n')
+    with pytest.raises(DataError, match="a.jsonl, row 3001: column 'text' holds null"):
         bertwright.predict(model, source, tmp_path / "b.jsonl")
     assert [source] == list(tmp_path.iterdir())
+
+
+def test_rows_without_text_are_answered_and_counted(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As training learnt them: [CLS] and [SEP] alone. A row with one text of two has some."""
+    folder = make_model(text=("text", "other"))
+    source, out = tmp_path / "a.csv", tmp_path / "b.jsonl"
+    source.write_text('"text";"other"\n"bala";"koren"\n"";" "\n"";"miso"\n"";""\n')
+    assert 0 == call(["predict", str(folder), str(source), "-o", str(out), "--precision", "fp32"])
+    said = capsys.readouterr().out
+    assert "b.jsonl: 4 rows, none cut, 2 of them without text; " in said
+    assert "note: a.csv: its cells are parted by semicolons, and were read so" in said
+    model, rows = answering(folder, choose("cpu", "fp32")), objects(out)
+    cells = [("bala", "koren"), ("", " "), ("", "miso"), ("", "")]
+    assert cells == [(row["text"], row["other"]) for row in rows]
+    expected = softmax(model.logits(model.encode(cells, 16)), axis=1)
+    np.testing.assert_allclose(expected, [list(row["probabilities"].values()) for row in rows], atol=1e-5)
+    done = bertwright.predict(folder, source, tmp_path / "b.csv", **FP32)
+    assert (2, ("a.csv: its cells are parted by semicolons, and were read so",)) == (done.empty, done.notes)
+    assert "text,other,prediction" == (tmp_path / "b.csv").read_text()[:21]
 
 
 def test_a_file_without_rows_has_no_answers(model: Path, tmp_path: Path) -> None:

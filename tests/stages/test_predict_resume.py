@@ -22,7 +22,7 @@ from bertwright import files
 from bertwright.errors import InputError
 from bertwright.stages import predict as verb
 from bertwright.tasks import tables
-from bertwright.tasks.partial_rows import PartialRows, working
+from bertwright.tasks.partial_rows import Done, PartialRows, working
 
 MakeModel = Callable[..., Path]
 FP32 = {"precision": "fp32"}
@@ -43,13 +43,13 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, notes: int, torn: bytes = b"") -
     """Have the work die before it notes one more window (or the file's begin); ``torn`` is what it wrote of that."""
     add, left = PartialRows.add, [notes]
 
-    def dying(self: PartialRows, content: bytes, rows: int, cut: int, exits: tuple[int, ...] = ()) -> None:
+    def dying(self: PartialRows, content: bytes, more: Done) -> None:
         if not left[0]:
             with (self.folder / "rows").open("ab") as stream:
                 stream.write(torn)
             raise Killed
         left[0] -= 1
-        add(self, content, rows, cut, exits)
+        add(self, content, more)
 
     monkeypatch.setattr(PartialRows, "add", dying)
 

@@ -80,7 +80,11 @@ def predict_command(
     earlier = f", {done.earlier:,} of them by an earlier try" if done.earlier else ""
     cut = f"{done.cut:,} of them cut at {done.max_length} tokens" if done.cut else "none cut"
     speed = f"{seconds_text(done.seconds)}, {done.rows_per_second:,.0f} rows/s"
-    show([f"{done.out}: {done.rows:,} rows{earlier}, {cut}; {speed}", *_left(done.exits)], done.as_dict())
+    empty = f", {done.empty:,} of them without text" if done.empty else ""
+    notes = [f"note: {one}" for one in done.notes]
+    show(
+        [f"{done.out}: {done.rows:,} rows{earlier}, {cut}{empty}; {speed}", *notes, *_left(done.exits)], done.as_dict()
+    )
 
 
 def _left(exits: Left | None) -> list[str]:

@@ -100,6 +100,10 @@ def _probe(asked: Asked, name: str, pack: Pack, tokenizer: Tokenizer) -> Probe:
     cells = tuple(islice((row for window in windows(table) for row in window.texts), _ROWS))
     if not cells:
         raise InputError(f"{path} holds no rows; name a file with some rows of pack {name}")
+    if label and (bare := next((number for number, row in enumerate(cells, 1) if not row[-1].strip()), None)):
+        raise InputError(
+            f"{path}, row {bare}: column {asked.label!r} is empty, expected a label; fill it in, or take the row out"
+        )
     texts = tuple(row[: len(columns)] for row in cells)
     return Probe(name, path.name, texts, tuple(row[-1] for row in cells) if label else None)
 

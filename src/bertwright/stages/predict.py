@@ -20,7 +20,7 @@ from bertwright.stages.fine_tuned import Answering, FineTuned, answering, find
 from bertwright.stages.packs import encoder_of
 from bertwright.stages.work import RAMPS
 from bertwright.tasks.answers import Columns, answers_of
-from bertwright.tasks.partial_rows import PartialRows, working
+from bertwright.tasks.partial_rows import Done, PartialRows, working
 from bertwright.tasks.table_writers import Form, Writer, finish, form_of, open_writer
 from bertwright.tasks.tables import Table, open_table, windows
 from bertwright.training.precision import DTYPES, choose
@@ -48,20 +48,22 @@ class Left:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What was done: rows in all, and how many of them were cut at ``max_length`` tokens.
+    """What was done: rows in all, how many of them were cut at ``max_length`` tokens, and how many have no text.
 
     An ``earlier`` try may have answered some; ``seconds`` and speed are those of this one. ``exits`` say where rows
-    left, where they could.
+    left, where they could; ``notes`` what of the file was read otherwise than usual.
     """
 
     out: Path
     rows: int
     cut: int
+    empty: int
     max_length: int
     earlier: int
     seconds: float
     rows_per_second: float
     exits: Left | None = None
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -169,7 +171,13 @@ def _work(asked: _Asked, out: Path, partial: PartialRows, listen: Listener) -> P
     done, seconds = partial.done, time.monotonic() - begun
     length, speed = min(task.max_length, model.config.positions), (rows - before) / seconds
     left = None if early is None or not done.rows else _left(early, done.left)
-    return Predicted(out, done.rows, done.cut, length, before, round(seconds, 3), round(speed, 1), left)
+    return Predicted(
+        out,
+        *(done.rows, done.cut, done.empty, length, before),
+        *(round(seconds, 3), round(speed, 1)),
+        exits=left,
+        notes=asked.table.notes,
+    )
 
 
 def _left(early: Exiting, counts: Sequence[int]) -> Left:
@@ -209,7 +217,8 @@ def _answer(
                 f"{asked.table.file.path}, rows {window.numbers[0]} to {window.numbers[-1]}: {error}; to answer with "
                 "this model, try --precision fp32"
             ) from error
-        partial.add(writer.rows(window, answers), len(window), encoded.cut, left)
+        empty = sum(not any(text.strip() for text in row) for row in window.texts)
+        partial.add(writer.rows(window, answers), Done(len(window), encoded.cut, left=left, empty=empty))
 
 
 class _Progress:

@@ -29,6 +29,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _ROWS, _BYTES = 1 << 14, 1 << 24  # of parquet, read at once
 LONGEST_LINE = 1 << 26
 """Bytes of a row's line, at most: a packed file of some KB can hold a line that fills the memory."""
+BY_SEMICOLONS = "its cells are parted by semicolons, and were read so"
+"""The note on a csv file that is read otherwise than with commas."""
+OTHERWISE = "give it the suffix of what it is"
+"""What to do with a file of rows that is no parquet, though its name says so."""
 
 
 @dataclass
@@ -91,9 +95,15 @@ def all_columns(path: Path, *, most: int) -> tuple[list[Row], list[str]]:
     return rows, heading.notes
 
 
+def rows_file(path: Path) -> TextFile:
+    """Return a file of rows with its format; ``DataError`` where its name does not say one."""
+    advice = "Rows are csv, tsv, jsonl or parquet: write them as one of these, or rename the file if it is one."
+    return text_file(Source(str(path)), path, advice=advice)
+
+
 def rows_in(path: Path, heading: Heading) -> Iterator[tuple[int, Row]]:
     """Give number (from 1) and content of each row, once the columns are known to be there."""
-    file = text_file(Source(str(path)), path)
+    file = rows_file(path)
     kind = (heading.layout.txt or "txt") if file.format == "txt" else file.format
     if kind == "parquet":
         yield from _parquet(file, heading)
@@ -164,9 +174,9 @@ def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Ite
     rules: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {"strict": True}
     broken, reader = 0, csv.reader(())
     try:
-        if kind == "csv" and _parted_by_semicolons(first, heading):
+        if kind == "csv" and parted_by_semicolons(first, heading):
             rules["delimiter"] = ";"
-            heading.notes.append("its cells are parted by semicolons, and were read so")
+            heading.notes.append(BY_SEMICOLONS)
         reader = csv.reader(itertools.chain([first], content), **rules)
         header = next(reader, [])
         rows: Iterator[list[str]] = reader
@@ -194,7 +204,7 @@ def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Ite
         heading.notes.append(f"{broken:,} broken row(s) without the header's number of cells, left out")
 
 
-def _parted_by_semicolons(first: str, heading: Heading) -> bool:
+def parted_by_semicolons(first: str, heading: Heading) -> bool:
     """Return whether only semicolons give the columns that are wanted, as spreadsheets of some countries write them."""
     commas, semicolons = (next(csv.reader([first], delimiter=mark), []) for mark in ",;")
     return heading.fits(semicolons) and not heading.fits(commas)
@@ -210,7 +220,7 @@ def _own_header(first: Sequence[str], heading: Heading) -> list[str] | None:
 
 def _parquet(file: TextFile, heading: Heading) -> Iterator[tuple[int, Row]]:
     path = file.path
-    with faults_explained(path), unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
+    with faults_explained(path, otherwise=OTHERWISE), unpacked_file(file) as plain, pq.ParquetFile(plain) as table:
         heading.take(str(path), table.schema_arrow.names)
         columns, number = list(dict.fromkeys(heading.names.values())), 0
         for batch in table.iter_batches(rows_at_once(table, plain, columns, rows=_ROWS, size=_BYTES), columns=columns):

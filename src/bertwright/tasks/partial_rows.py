@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,20 @@ _STATE, _ROWS, _LOCK = "state.json", "rows", "lock"
 class Done:
     """How far the work is: rows finished, how many of them were cut, and the bytes they take.
 
-    ``left`` are the rows that left at each exit, where they may leave early.
+    ``left`` are the rows that left at each exit, where they may leave early; ``empty`` are those that have no text.
     """
 
     rows: int = 0
     cut: int = 0
     bytes: int = 0
-    left: Sequence[int] = ()
+    left: tuple[int, ...] = ()
+    empty: int = 0
+
+    def with_more(self, more: Done) -> Done:
+        """Return both together."""
+        before = self.left or (0,) * len(more.left)
+        left = tuple(a + b for a, b in zip(before, more.left, strict=True)) if more.left else self.left
+        return Done(self.rows + more.rows, self.cut + more.cut, self.bytes + more.bytes, left, self.empty + more.empty)
 
 
 class PartialRows:
@@ -68,16 +75,14 @@ class PartialRows:
             door.remove_file(self.folder / _STATE)
         files.fill(self.folder / _ROWS, b"")
         self._asked, self.done = asked, Done()
-        self.add(content, 0, 0)
+        self.add(content, Done())
 
-    def add(self, content: bytes, rows: int, cut: int, left: Sequence[int] = ()) -> None:
-        """Put finished rows behind the others; when this returns they are on the disk."""
+    def add(self, content: bytes, more: Done) -> None:
+        """Put finished rows behind the others, counted in ``more``; when this returns they are on the disk."""
         with files.explained(self.folder), door.append(self.folder / _ROWS) as stream:
             stream.write(content)
             stream.sync()
-        before = self.done.left or (0,) * len(left)
-        both = tuple(earlier + now for earlier, now in zip(before, left, strict=True)) if left else self.done.left
-        self.done = Done(self.done.rows + rows, self.done.cut + cut, self.done.bytes + len(content), both)
+        self.done = self.done.with_more(replace(more, bytes=len(content)))
         self._note()
 
     def _note(self, *, finished: bool = False) -> None:

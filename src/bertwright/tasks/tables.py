@@ -1,6 +1,7 @@
 """Rows of a table that need no labels, in windows: csv, tsv, jsonl and parquet, packed or not.
 
-A row is kept as the file has it, so that it can be written again unchanged. Blank lines of text formats are no rows.
+A row is kept as the file has it, so that it can be written again unchanged. Blank lines of text formats are no rows. A
+text may be empty, as in training; null is none.
 """
 
 from __future__ import annotations
@@ -16,12 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertwright.errors import DataError
-from bertwright.tasks.cells import LONGEST_LINE, json_row, too_long, whole_characters
+from bertwright.tasks.cells import (
+    BY_SEMICOLONS,
+    LONGEST_LINE,
+    OTHERWISE,
+    Heading,
+    json_row,
+    parted_by_semicolons,
+    rows_file,
+    too_long,
+    whole_characters,
+)
 from bertwright.text.cells import DIALECTS, LARGEST_CELL
 from bertwright.text.documents import ignore
 from bertwright.text.lines import refuse_other_encodings, without_mark
 from bertwright.text.parquet import faults_explained, rows_at_once
-from bertwright.text.sources import Source, TextFile, text_file
+from bertwright.text.sources import TextFile
 from bertwright.text.streams import unpacked, unpacked_file
 
 WINDOW = 2048
@@ -32,12 +43,17 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """A file of rows: its columns of text, all its columns (of jsonl: none, each row has its own), parquet's schema."""
+    """A file of rows: its columns of text, all its columns (of jsonl: none, each row has its own), parquet's schema.
+
+    ``sign`` stands between the cells of csv and tsv; ``notes`` say what is read otherwise than a file of its kind is.
+    """
 
     file: TextFile
     text: tuple[str, ...]
     columns: tuple[str, ...]
     schema: pa.Schema | None = None
+    sign: str = ","
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,29 +75,61 @@ class Window:
 def open_table(path: Path, text: Sequence[str]) -> Table:
     """Look at the begin of a file; ``DataError`` where it is no table or lacks a column of text."""
     if not path.is_file():
-        raise DataError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a file with the rows")
-    file = text_file(Source(str(path)), path)
+        raise DataError(_no_file(path))
+    file = rows_file(path)
     if file.format == "txt":
         raise DataError(f"{path}: rows are read from csv, tsv, jsonl or parquet; found a txt file")
     if file.format == "jsonl":
         return Table(file, tuple(text), ())
-    if file.format == "parquet":
-        schema = _schema(file)
-        _check_columns(str(path), schema.names, text)
-        for column in text:
-            _check_type(path, column, schema.field(column).type)
-        return Table(file, tuple(text), tuple(schema.names), schema)
-    header = next(_cells(file), (0, []))[1]
+    if file.format != "parquet":
+        return _separated_table(file, text)
+    schema = _schema(file)
+    _check_columns(str(path), schema.names, text)
+    for column in text:
+        _check_type(path, column, schema.field(column).type)
+    return Table(file, tuple(text), tuple(schema.names), schema)
+
+
+def _no_file(path: Path) -> str:
+    if path.is_dir() or not path.exists():
+        return f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a file with the rows"
+    return (
+        f"{path} is a pipe or a device, and the rows are read twice: first for faults, then to be answered; write them "
+        "into a file and name that"
+    )
+
+
+def _separated_table(file: TextFile, text: Sequence[str]) -> Table:
+    sign = _sign(file, text) if file.format == "csv" else DIALECTS[file.format]["delimiter"]
+    line, header = next(_cells(file, sign), (0, []))
     if not header:
-        raise DataError(f"{path} has no first line; a {file.format} file needs a header with the names of its columns")
-    sign = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
-    if file.format == "csv" and sign:
+        found = "begins with a blank line" if line else "has no first line"
         raise DataError(
-            f"{path}: its first line, {header[0]!r}, looks parted by {sign!r}; csv means commas here: write the file "
-            "with commas between the cells, or as jsonl or parquet"
+            f"{file.path} {found}; a {file.format} file needs a header with the names of its columns in its first line"
         )
-    _check_columns(str(path), header, text)
-    return Table(file, tuple(text), tuple(header))
+    _check_columns(str(file.path), header, text)
+    notes = (f"{file.path.name}: {BY_SEMICOLONS}",) if sign == ";" else ()
+    return Table(file, tuple(text), tuple(header), sign=sign, notes=notes)
+
+
+def _sign(file: TextFile, text: Sequence[str]) -> str:
+    """Return the sign between the cells of a csv file: a comma, or a semicolon where training takes that."""
+    first, heading = next(_lines(file), ""), Heading(tuple(text))
+    try:
+        if parted_by_semicolons(first, heading):
+            return ";"
+        header = next(csv.reader([first]), [])
+    except csv.Error:  # whoever reads the rows tells it with its line
+        return ","
+    if len(header) != 1 or "\n" in header[0] or heading.fits(header):  # an open quote: the header goes on
+        return ","
+    sign = next((sign for sign in ";\t|" if sign in header[0]), ",")
+    if sign in "\t|":
+        raise DataError(
+            f"{file.path}: its first line, {header[0]!r}, looks parted by {sign!r}; csv means commas here: write the "
+            "file with commas between the cells, or as jsonl or parquet"
+        )
+    return sign
 
 
 def windows(table: Table, done: int = 0) -> Iterator[Window]:
@@ -101,7 +149,7 @@ def _separated(table: Table) -> Iterator[Window]:
     places = [table.columns.index(column) for column in table.text]
 
     def rows() -> Iterator[tuple[int, tuple[str, ...], list[str], int]]:
-        numbered = enumerate(_cells(table.file))
+        numbered = enumerate(_cells(table.file, table.sign))
         next(numbered)  # the header
         for number, (line, cells) in numbered:
             if not cells:
@@ -149,10 +197,10 @@ def _gathered(rows: Iterator[tuple[int, tuple[str, ...], Any, int]]) -> Iterator
         yield Window(numbers, tuple(texts), kept)
 
 
-def _cells(file: TextFile) -> Iterator[tuple[int, list[str]]]:
+def _cells(file: TextFile, sign: str) -> Iterator[tuple[int, list[str]]]:
     """Give the line where each row begins, and its cells; the header is the first row."""
     csv.field_size_limit(LARGEST_CELL)
-    reader = csv.reader(_lines(file), **DIALECTS[file.format])
+    reader = csv.reader(_lines(file), **{**DIALECTS[file.format], "delimiter": sign})
     while True:
         line = reader.line_num + 1
         try:
@@ -188,14 +236,18 @@ def _lines(file: TextFile) -> Iterator[str]:
 
 
 def _schema(file: TextFile) -> pa.Schema:
-    with faults_explained(file.path), unpacked_file(file) as plain, pq.ParquetFile(plain) as content:
+    with (
+        faults_explained(file.path, otherwise=OTHERWISE),
+        unpacked_file(file) as plain,
+        pq.ParquetFile(plain) as content,
+    ):
         return content.schema_arrow
 
 
 def _parquet(table: Table) -> Iterator[Window]:
     file, first = table.file, 1
     with (
-        faults_explained(file.path),
+        faults_explained(file.path, otherwise=OTHERWISE),
         unpacked_file(file) as plain,
         pq.ParquetFile(plain, pre_buffer=False, buffer_size=_BUFFER) as content,
     ):
@@ -227,8 +279,11 @@ def _window(table: Table, rows: pa.Table, first: int) -> Window:
 
 def _text(value: Any, column: str, place: str) -> str:
     """Return a cell as text that a tokenizer takes, or ``DataError``."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise DataError(f"{place}: column {column!r} is empty; fill it in, or take the row out of the file")
+    if value is None:
+        raise DataError(
+            f"{place}: column {column!r} holds null, expected a text, which may be empty; fill it in, or take the row "
+            "out of the file"
+        )
     if not isinstance(value, str):
         raise DataError(f"{place}: column {column!r} holds {value!r}, not text; name the text with --text COLUMN")
     return whole_characters(value, column, place)

@@ -14,15 +14,18 @@ from bertwright.errors import DataError
 
 
 @contextlib.contextmanager
-def faults_explained(path: Path) -> Iterator[None]:
-    """Turn the many errors of the library, on a file that is cut off, damaged or made to harm, into a ``DataError``."""
+def faults_explained(path: Path, *, otherwise: str = "name its `format`") -> Iterator[None]:
+    """Turn the many errors of the library, on a file that is cut off, damaged or made to harm, into a ``DataError``.
+
+    ``otherwise`` is what to do where the file is of another format.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
             f"{path} cannot be read as parquet ({why}). It may be cut off, damaged or of another format: copy it once "
-            "more, or name its `format`."
+            f"more, or {otherwise}."
         ) from error
 
 

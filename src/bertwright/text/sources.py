@@ -21,6 +21,7 @@ FORMATS = {
     ".parquet": "parquet",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".bz2": "bzip2"}
+_NAME_IT = "Rename the file or give the source a `format`."
 _BOUNDARIES = {"txt": ("blank_line", "file", "row")}
 _ROW_BOUNDARIES = ("row", "file")
 
@@ -87,14 +88,17 @@ def passed_over(sources: Sequence[Source]) -> tuple[Path, ...]:
     )
 
 
-def text_file(source: Source, path: Path) -> TextFile:
-    """Return a file of a source with its format, by the source's word or by the suffixes of its name."""
+def text_file(source: Source, path: Path, *, advice: str = _NAME_IT) -> TextFile:
+    """Return a file of a source with its format, by the source's word or by the suffixes of its name.
+
+    ``DataError`` where neither says one, with ``advice`` on what to do.
+    """
     suffix, compression = _suffixes(path)
     format_ = source.format or FORMATS.get(suffix)
     if format_ is None:
         raise DataError(
             f"{path}: the suffix {suffix!r} does not say what the file is. Known are {', '.join(FORMATS)}, each also "
-            f"with {', '.join(COMPRESSIONS)} behind it. Rename the file or give the source a `format`."
+            f"with {', '.join(COMPRESSIONS)} behind it. {advice}"
         )
     boundaries = _BOUNDARIES.get(format_, _ROW_BOUNDARIES)
     boundary = source.boundary or boundaries[0]
