@@ -18,10 +18,9 @@ import pytest
 from toy_rows import write_rows
 
 import bertwright
-from bertwright import files
 from bertwright.errors import InputError
 from bertwright.stages import predict as verb
-from bertwright.tasks import tables
+from bertwright.tasks import partial_rows, tables
 from bertwright.tasks.partial_rows import Done, PartialRows, working
 
 MakeModel = Callable[..., Path]
@@ -109,7 +108,7 @@ def test_a_stop_behind_the_end_leaves_nothing(model: Path, tmp_path: Path, monke
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "remove", dying)
+        patch.setattr(partial_rows, "_remove", dying)
         with pytest.raises(Killed):
             bertwright.predict(model, source, out, **FP32)
     assert (tmp_path / "b.csv.partial").is_dir()
@@ -150,6 +149,26 @@ def test_other_work_starts_afresh_and_says_so(
     expected = bertwright.predict(model, source, tmp_path / "c.jsonl", **more)
     assert (tmp_path / "c.jsonl").read_bytes() == out.read_bytes()
     assert expected.cut == done.cut
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("damaged", ["state.json", "rows"])
+def test_damaged_work_starts_afresh_and_says_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    """A disk that lost some of it is neither a traceback nor a hole in the file."""
+    source, out = write_rows(tmp_path / "a.jsonl", 20), tmp_path / "b.jsonl"
+    stopped(monkeypatch, 2, model, source, out)
+    with (tmp_path / "b.jsonl.partial" / damaged).open("r+") as stream:
+        stream.truncate(50)
+    said: list[Any] = []
+    done = bertwright.predict(model, source, out, **FP32, listen=lambda _, fields: said.append(fields.get("said")))
+    assert 0 == done.earlier
+    assert [True] == [
+        one.startswith(f"starts afresh; {out}.partial/{damaged} is damaged") for one in filter(None, said)
+    ]
+    bertwright.predict(model, source, tmp_path / "c.jsonl", **FP32)
+    assert (tmp_path / "c.jsonl").read_bytes() == out.read_bytes()
 
 
 def test_a_killed_process_goes_on(model: Path, tmp_path: Path) -> None:

@@ -1,26 +1,33 @@
 """Rows on their way into a file: what is finished survives a kill, and the file appears whole or not at all.
 
 OUT.partial/rows         finished windows, one behind the other
+OUT.partial/whole        the file, while it is made of them
 OUT.partial/state.json   what was asked for, and how many rows and bytes are finished
 OUT.partial/lock         held while somebody works
+
+A folder of that name with anything else in it is somebody's own: it is refused, and nothing of it is touched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import filelock
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bertwright import door, files
 from bertwright.errors import InputError, LockHeld
 from bertwright.store import PARTIAL
 
-_STATE, _ROWS, _LOCK = "state.json", "rows", "lock"
+_STATE, _ROWS, _WHOLE, _LOCK = "state.json", "rows", "whole", "lock"
+_TEMPORARY = re.compile(rf"{re.escape(_STATE)}\.\d+{re.escape(files.TEMPORARY)}")
+_Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -30,17 +37,29 @@ class Done:
     ``left`` are the rows that left at each exit, where they may leave early; ``empty`` are those that have no text.
     """
 
-    rows: int = 0
-    cut: int = 0
-    bytes: int = 0
-    left: tuple[int, ...] = ()
-    empty: int = 0
+    rows: _Count = 0
+    cut: _Count = 0
+    bytes: _Count = 0
+    left: tuple[_Count, ...] = ()
+    empty: _Count = 0
 
     def with_more(self, more: Done) -> Done:
         """Return both together."""
         before = self.left or (0,) * len(more.left)
         left = tuple(a + b for a, b in zip(before, more.left, strict=True)) if more.left else self.left
         return Done(self.rows + more.rows, self.cut + more.cut, self.bytes + more.bytes, left, self.empty + more.empty)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What ``state.json`` holds."""
+
+    asked: dict[str, Any]
+    done: Done
+    finished: bool = False
+
+
+_NOTED = TypeAdapter(_State)
 
 
 class PartialRows:
@@ -56,17 +75,22 @@ class PartialRows:
 
         What is asked for decides the bytes of the rows.
         """
-        path = self.folder / _STATE
+        path, rows = self.folder / _STATE, self.folder / _ROWS
         if not path.is_file():
             return False, None
-        before = files.read_json(path)
-        earlier = before["asked"]
-        different = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
+        before = _noted(path)
+        if before is None:
+            return False, f"{path} is damaged"
+        names = {**before.asked, **asked}
+        different = [name for name in names if before.asked.get(name) != asked.get(name)]
         if different:
             return False, f"not the same as when the work in {self.folder} was begun: {', '.join(different)}"
-        self._asked, self.done = asked, Done(**before["done"])
+        there = rows.stat().st_size if rows.is_file() else 0
+        if there < before.done.bytes:
+            return False, f"{rows} is damaged: it holds {there:,} bytes of {before.done.bytes:,} that were finished"
+        self._asked, self.done = asked, before.done
         with files.explained(self.folder):
-            door.truncate(self.folder / _ROWS, self.done.bytes)
+            door.truncate(rows, self.done.bytes)
         return True, None
 
     def begin(self, asked: Mapping[str, Any], content: bytes) -> None:
@@ -86,26 +110,67 @@ class PartialRows:
         self._note()
 
     def _note(self, *, finished: bool = False) -> None:
-        content = {"asked": dict(self._asked), "done": asdict(self.done), "finished": finished}
-        files.write_json(self.folder / _STATE, content)
+        files.write_json(self.folder / _STATE, asdict(_State(dict(self._asked), self.done, finished)))
 
     def finish(self, out: Path, make: Callable[[Path, Path], None]) -> None:
         """Have ``make(rows, file)`` write the file, give it its name, and remove the folder."""
         self._note(finished=True)
-        whole = self.folder / "whole"
+        whole = self.folder / _WHOLE
         with files.explained(whole):
             make(self.folder / _ROWS, whole)
             files.sync(whole)
             door.rename(whole, out)
             files.sync(out.parent)
-        files.remove(self.folder)
+        _remove(self.folder)
+
+
+def _noted(path: Path) -> _State | None:
+    """Return what a state says; None where it is damaged."""
+    try:
+        return _NOTED.validate_json(path.read_bytes(), strict=True)
+    except ValidationError:
+        return None
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file in the folder is one that work leaves there."""
+    named = path.name in (_STATE, _ROWS, _WHOLE, _LOCK) or _TEMPORARY.fullmatch(path.name) is not None
+    return named and path.is_file() and not path.is_symlink()
+
+
+def _not_own(folder: Path) -> str | None:
+    """Say why a folder is not one that work leaves; None where it is, or where there is none."""
+    if folder.is_symlink() or not folder.is_dir():
+        return "is there already and is no folder" if os.path.lexists(folder) else None
+    others = sorted(path.name for path in folder.iterdir() if not _is_own(path))
+    return f"holds {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}" if others else None
+
+
+def _remove(folder: Path) -> None:
+    """Remove what work left in a folder and then the folder, unless somebody has put a file of their own there.
+
+    The lock goes last, so that nobody begins to work here before all else is gone.
+    """
+    with files.explained(folder):
+        for path in sorted(filter(_is_own, folder.iterdir()), key=lambda path: (path.name == _LOCK, path.name)):
+            door.remove_file(path)
+        if not any(folder.iterdir()):
+            door.remove_folder(folder)
 
 
 def _put_away(folder: Path) -> None:
-    """Remove what a kill just behind the end of the work left."""
+    """Remove what a kill just behind the end of the work left, unless somebody is at work there."""
+    if not folder.is_dir() or _not_own(folder):
+        return
     state = folder / _STATE
-    if state.is_file() and files.read_json(state).get("finished"):
-        files.remove(folder)
+    if state.is_file() and not ((noted := _noted(state)) and noted.finished):
+        return
+    with contextlib.suppress(filelock.Timeout), files.explained(folder):
+        lock = door.lock(folder / _LOCK)
+        try:
+            _remove(folder)
+        finally:
+            lock.release()
 
 
 @contextlib.contextmanager
@@ -118,6 +183,11 @@ def working(out: Path) -> Iterator[PartialRows]:
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         fault = "may not be written to" if out.parent.is_dir() else "is not there"
         raise InputError(f"{out}: the folder {out.parent} {fault}; name a file in a folder of yours")
+    if found := _not_own(folder):
+        raise InputError(
+            f"{folder} {found}, and a folder of that name is needed for unfinished rows; move it away, or name another "
+            "file to write"
+        )
     with files.explained(folder):
         files.make_folder(folder)
         try:
@@ -125,11 +195,14 @@ def working(out: Path) -> Iterator[PartialRows]:
         except filelock.Timeout:
             raise LockHeld(f"another process writes {out}; wait for it to end, or name another file") from None
     try:
-        for left in folder.glob(f"*{files.TEMPORARY}"):
-            files.remove(left)
+        for left in folder.iterdir():
+            if _TEMPORARY.fullmatch(left.name):
+                door.remove_file(left)
         yield PartialRows(folder)
     finally:
-        # A fault before the first row leaves nothing behind. Still locked: the folder may be another's a moment later.
-        if folder.is_dir() and not (folder / _STATE).exists():
-            files.remove(folder)
-        lock.release()
+        try:
+            # A fault before the first row leaves nothing behind. Still locked: it may be another's a moment later.
+            if folder.is_dir() and not (folder / _STATE).exists():
+                _remove(folder)
+        finally:
+            lock.release()
