@@ -200,9 +200,67 @@ def test_a_run_is_known_by_its_folder_or_its_models(model: Path, tmp_path: Path)
     record = {"parts": {"options": {"task": task, "max_length": described["max_length"]}}}
     (stage / "record.json").write_text(json.dumps(record))
     assert 3 == bertwright.predict(tmp_path / "seed-0", source, tmp_path / "b.jsonl").rows
-    (stage / "model" / "task.json").write_text("{}")
-    with pytest.raises(DataError, match=r"task.json cannot be read \('text'\); copy the run's folder once more"):
-        bertwright.predict(stage, source, tmp_path / "c.jsonl")
+    for content in ("[]", '{"parts": 3}', "{"):
+        (stage / "record.json").write_text(content)
+        with pytest.raises(DataError, match="record.json: found no record of a run, which is a JSON object"):
+            bertwright.predict(stage, source, tmp_path / "c.jsonl")
+
+
+DAMAGED_TASKS = [
+    ("{", r"the task: found b?'\{'; Invalid JSON"),
+    ("[]", r"the task: found \[\]; Input should be an object"),
+    ("{}", "task: found {}; Field required"),
+    ({"kind": "foo"}, "kind: found 'foo'; Input should be 'classification', 'multi-label' or 'regression'"),
+    ({"max_length": "16"}, "max_length: found '16'; Input should be a valid integer"),
+    ({"max_length": 2}, "max_length: found 2; Input should be greater than or equal to 4"),
+    ({"text": "text"}, "text: found 'text'; Input should be a valid array"),
+    ({"text": []}, r"text: found \[\]; Tuple should have at least 1 item"),
+    ({"label_separator": 3}, "label_separator: found 3; Input should be a valid string"),
+    ({"window_stride": 0}, "window_stride: found 0; Input should be greater than or equal to 1"),
+    ({"more": 1}, "more: found 1; Unexpected keyword argument"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), DAMAGED_TASKS, ids=[str(change) for change, _ in DAMAGED_TASKS])
+def test_a_damaged_task_is_told_before_the_work(
+    model: Path, tmp_path: Path, change: str | dict[str, Any], words: str
+) -> None:
+    """The file, the key, what was found and what is expected; nothing is left beside the output."""
+    told = json.loads((model / "task.json").read_text())
+    shutil.copytree(model, tmp_path / "m")
+    (tmp_path / "m" / "task.json").write_text(change if isinstance(change, str) else json.dumps({**told, **change}))
+    source = write_rows(tmp_path / "a.jsonl", 3)
+    with pytest.raises(DataError, match=f"m/task.json: {words}.*; copy the run's folder once more"):
+        bertwright.predict(tmp_path / "m", source, tmp_path / "b.jsonl")
+    assert {source, tmp_path / "m"} == set(tmp_path.iterdir())
+
+
+def test_a_task_and_a_model_of_two_kinds_are_told(model: Path, tmp_path: Path) -> None:
+    """A label's logit is no number to answer with."""
+    shutil.copytree(model, tmp_path / "m")
+    told = json.loads((model / "task.json").read_text())
+    (tmp_path / "m" / "task.json").write_text(json.dumps({**told, "kind": "regression"}))
+    with pytest.raises(DataError, match="says problem_type 'single_label_classification', expected 'regression' for"):
+        bertwright.predict(tmp_path / "m", write_rows(tmp_path / "a.jsonl", 3), tmp_path / "b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        ("{", DataError, "config.json: not valid JSON"),
+        ("[]", DataError, "config.json: found a JSON list, expected an object"),
+        ('{"architectures": 3}', InputError, "holds a model and no task.json: it was not fine-tuned"),
+    ],
+)
+def test_a_damaged_config_is_told(
+    model: Path, tmp_path: Path, content: str, error: type[Exception], words: str
+) -> None:
+    """Where there is no task.json, the config says what the folder holds instead."""
+    shutil.copytree(model, tmp_path / "m")
+    (tmp_path / "m" / "task.json").unlink()
+    (tmp_path / "m" / "config.json").write_text(content)
+    with pytest.raises(error, match=words):
+        bertwright.predict(tmp_path / "m", write_rows(tmp_path / "a.jsonl", 3), tmp_path / "b.jsonl")
 
 
 def test_what_is_no_run_is_told(model: Path, tmp_path: Path) -> None:

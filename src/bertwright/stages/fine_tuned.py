@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bertwright import files, pack, store
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import Classifier
+from bertwright.encoder.ordinary_config import settings_in
 from bertwright.errors import DataError, InputError
 from bertwright.pack import SUFFIX, PackTask
+from bertwright.pack_card import Strict
 from bertwright.stages.packs import encoder_of, with_pack
 from bertwright.stages.work import MODEL, PACK
 from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
@@ -33,19 +37,20 @@ from bertwright.training.precision import Precision
 TASK = "task.json"
 _BATCH = 64
 _RUN = "bertwright-store/runs/RECIPE/tasks/TASK/VARIANT/seed-0"
+_AGAIN = "copy the run's folder once more"
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTuned(Strict):
     """What a run learnt: its task's kind and columns of text, and how rows are cut and several labels written."""
 
     task: str
-    kind: str
-    text: tuple[str, ...]
-    max_length: int
+    kind: Literal["classification", "multi-label", "regression"]
+    text: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    max_length: Annotated[int, Field(ge=4)]
     none_label: str | None
     label_separator: str
-    window_stride: int | None = None
+    window_stride: Annotated[int, Field(ge=1)] | None = None
     brackets: bool = False
     """Whether treebank marks are turned back, as they were in training."""
 
@@ -62,6 +67,9 @@ class FineTuned:
             own = [filled(one, row.__getitem__) for one in self.text]
             found.append(tuple(repaired(text) for text in own) if self.brackets else tuple(own))
         return found
+
+
+_FINE_TUNED = TypeAdapter(FineTuned)
 
 
 def write_task(folder: Path, task: Task, max_length: int) -> None:
@@ -101,18 +109,26 @@ def find(folder: Path) -> tuple[Path, FineTuned]:
     model = folder / MODEL if (folder / MODEL / "config.json").is_file() else folder
     if not (model / "config.json").is_file():
         raise InputError(f"{folder} is no fine-tuned run ({_found(folder)}); expected a folder such as {_RUN}")
-    if (model / TASK).is_file():
-        return model, _read(model / TASK)
-    # Runs that were sealed before task.json was written say the same in their record.
-    record = model.resolve().parent / store.RECORD
-    options = files.read_json(record).get("parts", {}).get("options", {}) if record.is_file() else {}
-    if "task" in options and "max_length" in options:
-        return model, _described(options["task"], options["max_length"])
-    kinds = files.read_json(model / "config.json").get("architectures") or ["a model"]
-    raise InputError(
-        f"{folder} holds {kinds[0]} and no {TASK}: it was not fine-tuned by `bertwright finetune`; expected the folder "
-        f"of a run, such as {_RUN}"
-    )
+    settings = settings_in(model)
+    task = _read(model / TASK) if (model / TASK).is_file() else _in_record(model.resolve().parent / store.RECORD)
+    if task is None:
+        raise InputError(
+            f"{folder} holds {_class_of(settings)} and no {TASK}: it was not fine-tuned by `bertwright finetune`; "
+            f"expected the folder of a run, such as {_RUN}"
+        )
+    problem, expected = settings.get("problem_type"), families.PROBLEMS[task.kind]
+    if problem is not None and problem != expected:
+        raise DataError(
+            f"{model}: config.json says problem_type {problem!r}, expected {expected!r} for kind {task.kind!r} of "
+            f"{TASK}; {_AGAIN}"
+        )
+    return model, task
+
+
+def _class_of(settings: dict[str, Any]) -> str:
+    """Return what a config calls its model."""
+    names = settings.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else "a model"
 
 
 def in_pack(task: PackTask) -> FineTuned:
@@ -132,12 +148,32 @@ def _found(folder: Path) -> str:
 
 
 def _read(path: Path) -> FineTuned:
+    """Return the task of a ``task.json``."""
+    return _checked(path.read_bytes(), path)
+
+
+def _in_record(path: Path) -> FineTuned | None:
+    """Return the task that a run's record tells: runs that were sealed before task.json was written say it there."""
     try:
-        content = files.read_json(path)
-        found = FineTuned(**{**content, "text": tuple(content["text"])})
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); copy the run's folder once more") from error
-    return found
+        options = files.read_json(path)["parts"]["options"] if path.is_file() else {}
+        if "task" not in options or "max_length" not in options:
+            return None
+        found = asdict(_described(options["task"], options["max_length"]))
+    except KeyError:
+        return None  # the record of another stage
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: found no record of a run, which is a JSON object ({error}); {_AGAIN}") from error
+    return _checked(json.dumps(found).encode(), path)
+
+
+def _checked(content: bytes, path: Path) -> FineTuned:
+    """Return a task that is JSON; ``DataError`` says the first thing that is wrong with it."""
+    try:
+        return _FINE_TUNED.validate_json(content)
+    except ValidationError as error:
+        one = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, one["loc"])) or "the task"
+        raise DataError(f"{path}: {where}: found {repr(one['input'])[:80]}; {one['msg']}; {_AGAIN}") from error
 
 
 def lay_out(
