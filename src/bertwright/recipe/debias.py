@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_serializer, model_validator
 from bertwright.errors import InputError
 from bertwright.recipe.debias_published import PUBLISHED
 from bertwright.recipe.debias_settings import OPTIONS, Attributing, Settings
-from bertwright.recipe.fields import Columns, Existing, Positive, Section, Share
+from bertwright.recipe.fields import Columns, Epochs, Existing, Number, Positive, PositiveNumber, Section, Share
 
 EXPERT_LOSSES = ("poe", "poe-ce", "guided", "reweight", "confidence")
 """Losses that hold the model against an expert."""
@@ -172,13 +172,13 @@ class Expert(Section):
     on, as papers do: it is surer of it than of other rows, and losses learn from what it has wrong all the same."""
     rows: Positive | None = None
     """Rows that each model learns from, drawn; off: all of the other parts, and 2,000 for `weak`."""
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Epochs | None = None
     """Passes over its rows; off: as in `finetune`, and 5 for `weak`."""
     batch: Positive | None = None
     """Rows an update; off: as in `finetune`."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: PositiveNumber | None = None
     """Peak learning rate; off: as in `finetune`."""
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: Number | None = None
     """Weight decay; off: as in `finetune`."""
     warmup: Annotated[Share, Field(ge=0, lt=1)] | None = None
     """Share of the budget in which the learning rate rises; off: as in `finetune`."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
 
 from bertwright.recipe.exits_settings import SETTINGS, RampSettings
-from bertwright.recipe.fields import Counts, Positive, Section, Share, Shares
+from bertwright.recipe.fields import Counts, Epochs, Positive, PositiveNumber, Section, Share, Shares
 
 HOLDOUT = "holdout"
 """Calibration on rows kept back from train."""
@@ -40,15 +40,15 @@ class Exits(Section):
     training: Literal["two-stage", "joint", "alternate", "weighted"] | None = None
     """Ramps on the finished, frozen model (`two-stage`), or together with it: all losses (`joint`), the last exit's and
     all in turn (`alternate`), each by its layer (`weighted`); off: as in `settings`."""
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Epochs | None = None
     """Passes of `two-stage` over the training rows; off: as in `settings`."""
     batch: Positive | None = None
     """Rows an update of `two-stage`; off: as in `settings`."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: PositiveNumber | None = None
     """Peak learning rate of `two-stage`; off: as in `settings`."""
     policy: Literal["entropy", "confidence", "patience", "learned"] | None = None
     """What a row leaves by; off: as in `settings`, and `learned` for a regression, which has no probabilities."""
-    tolerance: Annotated[float, Field(gt=0)] | None = None
+    tolerance: PositiveNumber | None = None
     """Change of the answer that counts as none: `patience` in a regression needs it."""
     max_drop: Shares = (0.005,)
     """Share of rows that may be right in full and wrong at their exit (`0.5 %`), of a regression the drop of its

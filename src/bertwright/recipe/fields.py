@@ -6,7 +6,7 @@ import difflib
 import os
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 
@@ -68,13 +68,13 @@ def one_or_more(value: Any) -> Any:
 
 _as_text = PlainSerializer(str, return_type=str)
 # What is written in a file, where that is another type than what is read from it: for the schema.
-_Number: TypeAlias = float | str
+_Written: TypeAlias = float | str
 _Off: TypeAlias = Literal[False] | None
 Work = Annotated[Amount, BeforeValidator(parse_amount, json_schema_input_type=str), _as_text]
-Size = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=_Number)]
-Share = Annotated[float, BeforeValidator(parse_share, json_schema_input_type=_Number)]
+Size = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=_Written)]
+Share = Annotated[float, BeforeValidator(parse_share, json_schema_input_type=_Written)]
 Shares = Annotated[
-    tuple[Share, ...], BeforeValidator(one_or_more, json_schema_input_type=_Number | list[_Number] | _Off)
+    tuple[Share, ...], BeforeValidator(one_or_more, json_schema_input_type=_Written | list[_Written] | _Off)
 ]
 Location = Annotated[Path, BeforeValidator(_resolve, json_schema_input_type=str), _as_text]
 Existing = Annotated[Path, BeforeValidator(existing, json_schema_input_type=str), _as_text]
@@ -84,12 +84,26 @@ _Tracker: TypeAlias = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 TrackerNames = Annotated[
     tuple[_Tracker, ...], BeforeValidator(one_or_more, json_schema_input_type=_Tracker | list[_Tracker] | _Off)
 ]
-Positive = Annotated[int, Field(gt=0)]
+# More than anybody means, and still numbers that arrays, counts of steps and fp32 weights can hold.
+_MOST, _LARGEST, _MOST_EPOCHS = 10**9, 1e30, 1e6
+Positive = Annotated[int, Field(gt=0, le=_MOST)]
+PositiveNumber = Annotated[float, Field(gt=0, le=_LARGEST, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
+"""A number from 0: zero is an amount of a decay or a weight, and no learning rate."""
+Epochs = Annotated[float, Field(gt=0, le=_MOST_EPOCHS, allow_inf_nan=False)]
 Counts = Annotated[
     tuple[Positive, ...], BeforeValidator(one_or_more, json_schema_input_type=Positive | list[Positive] | _Off)
 ]
-_Rate: TypeAlias = Annotated[float, Field(ge=0)]
-Rates = Annotated[tuple[_Rate, ...], BeforeValidator(one_or_more, json_schema_input_type=_Rate | list[_Rate] | _Off)]
+PositiveNumbers = Annotated[
+    tuple[PositiveNumber, ...],
+    BeforeValidator(one_or_more, json_schema_input_type=PositiveNumber | list[PositiveNumber] | _Off),
+]
+Numbers = Annotated[
+    tuple[Number, ...], BeforeValidator(one_or_more, json_schema_input_type=Number | list[Number] | _Off)
+]
+EpochsTried = Annotated[
+    tuple[Epochs, ...], BeforeValidator(one_or_more, json_schema_input_type=Epochs | list[Epochs] | _Off)
+]
 
 
 class Section(BaseModel):
@@ -99,6 +113,9 @@ class Section(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, validate_default=False
     )
 
+    _words: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose values are words of the user's files: false may have been the word `no` there."""
+
     @model_validator(mode="before")
     @classmethod
     def _off_is_none(cls, values: Any) -> Any:
@@ -106,4 +123,5 @@ class Section(BaseModel):
         if not isinstance(values, dict):
             return values
         can = {name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)}
+        can -= cls._words
         return {name: None if value is False and name in can else value for name, value in values.items()}

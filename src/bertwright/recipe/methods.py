@@ -13,23 +13,35 @@ from bertwright.recipe.debias import LossChoice
 from bertwright.recipe.debias_published import GRIDS
 from bertwright.recipe.debias_settings import Settings
 from bertwright.recipe.exits import ExitsChoice
-from bertwright.recipe.fields import Counts, Positive, Rates, Section, Share, one_or_more
+from bertwright.recipe.fields import (
+    Counts,
+    Epochs,
+    EpochsTried,
+    Number,
+    Numbers,
+    Positive,
+    PositiveNumber,
+    PositiveNumbers,
+    Section,
+    Share,
+    one_or_more,
+)
 
 
 class Grid(Section):
     """Settings to try: every combination of what is listed."""
 
-    learning_rate: Rates = ()
+    learning_rate: PositiveNumbers = ()
     """Peak learning rates."""
     batch: Counts = ()
     """Rows an update."""
-    epochs: Rates = ()
+    epochs: EpochsTried = ()
     """Passes over the training rows."""
-    weight_decay: Rates = ()
+    weight_decay: Numbers = ()
     """Weight decays."""
-    alpha: Rates = ()
+    alpha: Numbers = ()
     """Weights of the cross-entropy part of a method's loss against a shortcut."""
-    beta: Rates = ()
+    beta: Numbers = ()
     """Betas of the loss `guided`."""
 
     @model_validator(mode="after")
@@ -95,16 +107,16 @@ class Method(Section):
         None
     )
     """Layers whose terms learn, such as `4-11`, numbered from 0; off: all, and the terms outside layers."""
-    within: Annotated[float, Field(ge=0)] | None = None
+    within: Number | None = None
     """Points that the smallest subset of terms may lose against all of them, on the rows that settings are chosen on;
     that subset is taken. Off: all terms that are named."""
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Epochs | None = None
     """Passes over the training rows; off: as elsewhere in the recipe."""
     batch: Positive | None = None
     """Rows an update; off: as elsewhere in the recipe."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: PositiveNumber | None = None
     """Peak learning rate; off: as elsewhere in the recipe, and 1e-3 for all methods but `full`."""
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: Number | None = None
     """Weight decay; off: as elsewhere in the recipe."""
     warmup: Annotated[Share, Field(ge=0, lt=1)] | None = None
     """Share of the budget in which the learning rate rises; off: as elsewhere in the recipe."""

@@ -252,11 +252,21 @@ def _contradictions(recipe: Recipe) -> list[tuple[Key, str]]:
     if recipe.system.compile and recipe.pretrain is not None and recipe.pretrain.batch_start is not None:
         message = "each size of a growing batch would be compiled anew; take out `batch_start` or `system.compile`"
         found.append((("pretrain", "batch_start"), message))
+    if recipe.finetune.halving and not _tries_settings(recipe):
+        message = "one setting is learnt, and halving is among several; give a `grid`, or take `halving` out"
+        found.append((("finetune", "halving"), message))
     names = [task.name for task in recipe.tasks]
     for index, name in enumerate(names):
         if name in names[:index]:
             found.append((("tasks", index, "name"), f"two tasks are called {name!r}; names have to differ"))
     return [*found, *_starts(recipe), *_experts(recipe)]
+
+
+def _tries_settings(recipe: Recipe) -> bool:
+    """Whether a grid stands in the recipe, or a protocol, which may bring one."""
+    finetune = recipe.finetune
+    methods = [*finetune.trainable, *(one for task in recipe.tasks for one in task.trainable or ())]
+    return bool(finetune.grid or finetune.protocol or any(one.grid for one in methods))
 
 
 def _experts(recipe: Recipe) -> list[tuple[Key, str]]:
@@ -294,6 +304,8 @@ def _starts(recipe: Recipe) -> list[tuple[Key, str]]:
     found: list[tuple[Key, str]] = []
     for index, task in enumerate(recipe.tasks):
         key, way = ("tasks", index, "start_from"), [task.name]
+        if task.start_from == "encoder" and any(other.name == "encoder" for other in recipe.tasks):
+            found.append((key, "`encoder` is the encoder itself, and a task is called so too; rename that task"))
         while (following := starts.get(way[-1])) is not None and following not in way:
             way.append(following)
         names = [other.name for other in recipe.tasks]

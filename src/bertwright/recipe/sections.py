@@ -15,9 +15,12 @@ from pydantic import Field, field_validator, model_validator
 from bertwright.recipe.debias import Expert
 from bertwright.recipe.exits import ExitsChoice
 from bertwright.recipe.fields import (
+    Epochs,
     Existing,
     Location,
+    Number,
     Positive,
+    PositiveNumber,
     Section,
     Share,
     Shares,
@@ -106,15 +109,15 @@ class Optimization(Section):
     """How the learning rate falls after the warm-up."""
     cycles: Positive = 1
     """Falls of the cosine schedule, each from the peak."""
-    power: Annotated[float, Field(gt=0)] = 2.0
+    power: PositiveNumber = 2.0
     """Exponent of the polynomial schedule."""
     decay: Annotated[Share, Field(gt=0, le=1)] = 0.2
     """Share of the budget, at its end, in which the rate of `wsd` falls."""
     warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.06
     """Share of the budget in which the learning rate rises."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Number = 0.01
     """Weight decay, on matrices only; decoupled from the gradient, but for SGD."""
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    clip: PositiveNumber | None = 1.0
     """Largest global gradient norm; off: no clipping."""
     checkpoint_every: Work = Amount("seconds", 120.0)
     """How much work a kill may cost: time, steps or tokens. Changes no result."""
@@ -138,13 +141,13 @@ class Pretrain(Optimization):
     """Rows of the first update; they grow to `batch` in a straight line; off: `batch` all the time."""
     batch_ramp: Annotated[Share, Field(gt=0, le=1)] = 0.6
     """Share of the budget in which the batch grows from `batch_start`."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: PositiveNumber = 1e-3
     """Peak learning rate."""
     optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
     """AdamW for all weights, Muon for the blocks' matrices with AdamW for the rest, or SGD with momentum."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD; 0 is plain SGD."""
-    muon_learning_rate: Annotated[float, Field(gt=0)] = 2e-2
+    muon_learning_rate: PositiveNumber = 2e-2
     """Peak learning rate of Muon's matrices; `learning_rate` is that of the rest."""
     mask_rate: Annotated[Share, Field(gt=0, lt=1)] = 0.15
     """Share of ordinary tokens to predict; the held-out loss always uses 15 %."""
@@ -166,7 +169,7 @@ class Pretrain(Optimization):
     """Share of the budget to stop at; the schedule stays that of the whole budget."""
     give_up_after: Work | None = None
     """Give the training up when so much is used up and `give_up_loss` is not reached; off: never."""
-    give_up_loss: Annotated[float, Field(gt=0)] | None = None
+    give_up_loss: PositiveNumber | None = None
     """Held-out loss, in nats, that has to be reached by then."""
 
     @model_validator(mode="after")
@@ -219,11 +222,11 @@ class Finetune(Optimization):
     """Which weights of the runs are kept: those of the best setting's runs, also those of the settings that were tried,
     or none once they are scored."""
 
-    epochs: Annotated[float, Field(gt=0)] = 3.0
+    epochs: Epochs = 3.0
     """Passes over the training rows."""
     batch: Positive = 32
     """Rows an update."""
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    learning_rate: PositiveNumber = 5e-5
     """Peak learning rate."""
     max_length: Annotated[int, Field(ge=8)] = 128
     """Longest row in tokens; longer ones are cut and counted."""

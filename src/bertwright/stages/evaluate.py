@@ -239,11 +239,15 @@ def _predict_run(
         windows = None if encoded.owners is None else len(encoded.ids)
         longest = min(work.options["max_length"], model.config.positions)
         decided[name] = _Answered(answers, logits, windows, encoded.cut, longest)
-        _write(work.folder / "predictions" / variant / f"seed-{seed}" / f"{name}.parquet", one, answers, logits)
+        _write(work.folder / "predictions" / variant / f"seed-{seed}", one, answers, logits)
     return decided
 
 
-def _write(path: Path, one: ScoredSet, decided: np.ndarray, logits: np.ndarray) -> None:
+def _write(folder: Path, one: ScoredSet, decided: np.ndarray, logits: np.ndarray) -> None:
+    """Write a set's answers into a folder; ``DataError`` where the set's name leads elsewhere."""
+    path = folder / f"{one.name}.parquet"
+    if path.resolve().parent != folder.resolve():
+        raise DataError(f"the set {one.name!r} has a name that leads out of {folder}; rename it in the task's `sets`")
     table = pa.table(
         {
             "id": list(one.rows.ids),
