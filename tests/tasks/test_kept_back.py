@@ -48,5 +48,7 @@ def test_a_file_s_rows_are_learnt_from_or_kept_back(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl").write_text(path.read_text())
     assert 40 == len(read_rows(task, tmp_path / "dev.jsonl"))
     path.write_text("".join(json.dumps({"text": f"t{n}", "label": f"l{n}"}) + "\n" for n in range(6)))
-    with pytest.raises(DataError, match="of its 6 rows none can be kept back for exit thresholds"):
+    with pytest.raises(
+        DataError, match=r"of its 6 row\(s\) none can be kept back for exit thresholds: at most half are"
+    ):
         read_kept_back(task)

@@ -227,7 +227,7 @@ def _predict_run(
     model = answering(
         folder, choose(work.machine.device, work.machine.precision), work.inputs.get(ENCODER_OF + variant)
     )
-    if labels.names is not None and model.labels != labels.names:
+    if labels.names is not None and not labels.same(model.labels):
         raise DataError(
             f"{folder}: its labels {model.labels} are not those of the training rows {labels.names}; train it again"
         )

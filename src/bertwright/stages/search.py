@@ -52,8 +52,9 @@ def search(work: Work) -> dict[str, Any]:
         kept, scored = (rows.some(list(part)) for part in parts)
         if not len(scored):
             raise DataError(
-                f"{task.train}: of its {len(rows)} rows none can be kept back to choose a setting on, as each is the "
-                "only one of its label; take one setting, or `finetune.select_on: dev`"
+                f"{task.train}: of its {len(rows)} row(s) none can be kept back to choose a setting on: at most half "
+                "are, and none without which a label has no row; add rows, take one setting, or set "
+                "`finetune.select_on: dev`"
             )
     epochs = options["epochs"] * options["share"]
     found: dict[str, Any] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import DataError, InputError
+from bertwright.tasks.dev_pairs import dev_pairs
 from bertwright.tasks.known import Known
 from bertwright.tasks.known_glue import GLUE, SUPERGLUE
 from bertwright.tasks.known_others import OTHERS
@@ -63,6 +64,7 @@ def locate(
         layout=known.layout,
         groups=known.groups,
         documents=known.documents,
+        without=dev_pairs(train) if name == "mrpc" else (),
     )
 
 

@@ -15,12 +15,16 @@ import numpy as np
 from bertwright.errors import DataError
 from bertwright.tasks.brackets import repaired
 from bertwright.tasks.cells import Heading, Row, rows_in, whole_characters
+from bertwright.tasks.dev_pairs import IDS, LIST, not_told_apart
 from bertwright.tasks.kept_back import kept_back
+from bertwright.tasks.label_words import word_of
 from bertwright.tasks.layout import Layout
 from bertwright.tasks.task import SetForm, Task
 
 Label = str | float | tuple[str, ...]
 
+_LARGEST = float(np.finfo(np.float32).max)  # labels are learnt, and compared, in fp32
+_SHOWN = 80  # characters of a cell in a message
 _COLUMN = re.compile(r"\{([^{}]+)\}")
 
 
@@ -29,6 +33,7 @@ class Rows:
     """Rows of a task: ids (the file's own or the row's number), texts (one or two a row), and labels (maybe none).
 
     ``columns`` are others that were asked for, as words; ``notes`` say what was left out, or read otherwise than usual.
+    ``drawn`` rows are some of their file's, as `train_rows` asks.
     """
 
     path: Path
@@ -37,6 +42,7 @@ class Rows:
     labels: tuple[Label, ...]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    drawn: bool = False
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -96,7 +102,7 @@ def read(
             values.append(whole_characters(str(row[column]), column, place))
     if not ids:
         raise DataError(f"{path} has no rows{_left(left, ' that have a label')}; a task needs some")
-    notes = [f"{path.name}: {note}" for note in (*heading.notes, *_notes(left, marked), *_numbers(texts, text))]
+    notes = [f"{path.name}: {note}" for note in (*heading.notes, *_notes(left, marked), *_odd_texts(texts, text))]
     extra = {column: tuple(values) for column, values in others.items()}
     return Rows(path, tuple(ids), tuple(texts), tuple(labels), extra, tuple(notes))
 
@@ -116,9 +122,15 @@ def read_rows(task: Task, path: Path) -> Rows:
         if task.positive not in known:
             raise DataError(
                 f"{path}: the positive label {task.positive!r} of task {task.name} is in no training row "
-                f"(found: {', '.join(sorted(known))}); set `positive` to one of these, or correct the labels"
+                f"(found: {some_of(sorted(known))}); set `positive` to one of these, or correct the labels"
             )
     return rows
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """Return names for a message, of many the first and how many there are, and of long ones the begin."""
+    short = (name if len(name) <= _SHOWN else f"{name[:_SHOWN]} ..." for name in names[:most])
+    return ", ".join(short) + (f", ... {len(names):,} in all" if len(names) > most else "")
 
 
 def read_kept_back(task: Task) -> Rows:
@@ -127,25 +139,52 @@ def read_kept_back(task: Task) -> Rows:
     _, kept = kept_back(rows.labels, task.kind, task.keep_back or 0.0)
     if not kept:
         raise DataError(
-            f"{task.train}: of its {len(rows)} rows none can be kept back for exit thresholds, as each is the only one "
-            "of its label; name a set of the task in `exits.calibrate_on`"
+            f"{task.train}: of its {len(rows)} row(s) none can be kept back for exit thresholds: at most half are, and "
+            "none without which a label has no row; add rows, or name a set of the task in `exits.calibrate_on`"
         )
     return rows.some(kept)
 
 
 def _drawn(task: Task) -> Rows:
     """Read the training file, all of it or what ``train_rows`` draws."""
-    rows = _read_as(task, task.own_form, task.train)
-    return rows if task.train_rows is None else _some_of(rows, task.train_rows)
+    rows = _without_dev(task, _read_as(task, task.own_form, task.train, IDS if task.without else ()))
+    return rows if task.train_rows is None else _some_of(rows, task.train_rows, task.kind)
 
 
-def _some_of(rows: Rows, count: int) -> Rows:
+def _without_dev(task: Task, rows: Rows) -> Rows:
+    """Return the training rows that are no pairs of dev; where any may be, ``rows`` have the columns of both ids."""
+    if not task.without:
+        said = not_told_apart(task)
+        return rows if said is None else replace(rows, notes=(*rows.notes, said))
+    out = set(task.without)
+    pairs = zip(*(rows.columns[name] for name in IDS), strict=True)
+    kept = [number for number, pair in enumerate(pairs) if " ".join(pair) not in out]
+    note = f"{rows.path.name}: {len(rows) - len(kept):,} pairs are of GLUE's dev set, as {LIST} says, and left out"
+    return replace(rows.some(kept), columns={}, notes=(*rows.notes, note))
+
+
+def _some_of(rows: Rows, count: int, kind: str) -> Rows:
     """Return so many rows, always the same ones, in their own order."""
     if count >= len(rows):
         return rows
     drawn = np.random.Generator(np.random.Philox(key=[0, 0])).permutation(len(rows))[:count]
+    some = rows.some(sorted(int(row) for row in drawn))
     note = f"{rows.path.name}: {count:,} of {len(rows):,} rows are learnt from, as `train_rows` asks"
-    return replace(rows.some(sorted(int(row) for row in drawn)), notes=(*rows.notes, note))
+    words = _words(some)
+    lost = sorted(_words(rows) - words)
+    if lost and len(words) < (1 if kind == "multi-label" else 2):
+        raise DataError(
+            f"{rows.path}: the {count:,} row(s) that `train_rows` draws hold {len(words)} of {len(words) + len(lost)} "
+            "labels, and a model needs some to tell apart; raise `train_rows`"
+        )
+    note += f"; none of them has the label(s) {some_of(lost)}" if lost else ""
+    return replace(some, notes=(*rows.notes, note), drawn=True)
+
+
+def _words(rows: Rows) -> set[str]:
+    """Return the labels of rows that have words for labels."""
+    each = (label if isinstance(label, tuple) else (label,) for label in rows.labels)
+    return {word for words in each for word in words if isinstance(word, str)}
 
 
 def read_set(task: Task, name: str, path: Path | None = None) -> Rows:
@@ -205,7 +244,7 @@ class _Labels:
         value = row[str(self.column)]
         if self.kind == "multi-label":
             words = _several(value, name, self.none_label, self.separator, place)
-            return tuple(self._known(whole_characters(word, name, place), name, place) for word in words)
+            return tuple(self._known(word, name, place) for word in words)
         if value is None or (isinstance(value, str) and not value.strip()) or value != value:
             raise DataError(f"{place}: column {name!r} is empty; every row needs a label")
         if self.kind == "regression":
@@ -218,8 +257,14 @@ class _Labels:
         return self._known(value, name, place)
 
     def _known(self, value: Any, name: str, place: str) -> str:
+        own = word_of(value)
+        if own is None:
+            raise DataError(
+                f"{place}: column {name!r} holds {value!r:.{_SHOWN}}, expected a label, which is a word or a number; "
+                "write it as text"
+            )
         if not self.layout.labels:
-            return whole_characters(str(value), name, place)
+            return whole_characters(own, name, place)
         word = self.layout.word(value, name)
         if word is None:
             spelt = dict.fromkeys([*self.layout.labels, *self.layout.words.get(name, self.layout.words.get("*", {}))])
@@ -235,9 +280,11 @@ class _Labels:
         except (TypeError, ValueError):
             raise DataError(f"{place}: label {value!r} is not a number; a regression needs numbers") from None
         except OverflowError:
-            raise DataError(f"{place}: column {name!r} holds a number too large to use; scale the labels") from None
+            raise DataError(_too_large(name, place)) from None
         if not math.isfinite(number):
             raise DataError(f"{place}: label {value!r} is not a finite number; correct it")
+        if abs(number) > _LARGEST:
+            raise DataError(_too_large(name, place))
         low, high = self.layout.span or (number, number)
         if not low <= number <= high:
             raise DataError(
@@ -247,18 +294,26 @@ class _Labels:
         return number
 
 
+def _too_large(column: str, place: str) -> str:
+    return f"{place}: column {column!r} holds a number too large to use; scale the labels"
+
+
 def _several(value: Any, column: str, none_label: str | None, separator: str, place: str) -> tuple[str, ...]:
-    """Return a row's labels, none of them ``none_label``; a list is taken as it is, anything else is parted."""
-    if value is None:
+    """Return a row's labels, none of them ``none_label``; a list is taken as it is, anything else is parted.
+
+    An absent value is no label, and so is NaN, which tables write for it.
+    """
+    if value is None or value != value:
         return ()
-    if not isinstance(value, list):
-        value = [] if value == none_label else [word.strip() for word in str(value).split(separator) if word.strip()]
-    for word in value:
-        if word is None or isinstance(word, list | dict):
-            raise DataError(
-                f"{place}: column {column!r} holds {value!r}; expected a list of labels, none of them empty"
-            )
-    return tuple(str(word) for word in value if word != none_label)
+    words = [word_of(one) for one in (value if isinstance(value, list) else [value])]
+    if not isinstance(value, list) and words[0] is not None:
+        words = [part.strip() for part in words[0].split(separator) if part.strip()] if words[0] != none_label else []
+    if not all(words) or (isinstance(value, list) and any(one != one for one in value)):
+        raise DataError(
+            f"{place}: column {column!r} holds {value!r:.{_SHOWN}}; expected a list of labels, none of them empty, or "
+            f"words parted by {separator!r}"
+        )
+    return tuple(word for word in words if word is not None and word != none_label)
 
 
 def _left(left: Counter[str], what: str = "") -> str:
@@ -275,11 +330,16 @@ def _notes(left: Counter[str], marked: int) -> Iterable[str]:
         yield f"{marked:,} row(s) had treebank marks such as -LRB-, which became the brackets and quotes they stand for"
 
 
-def _numbers(texts: Sequence[tuple[str, ...]], names: Sequence[str]) -> Iterable[str]:
-    """Note a text that is a number in every row: most likely the wrong column."""
+def _odd_texts(texts: Sequence[tuple[str, ...]], names: Sequence[str]) -> Iterable[str]:
+    """Note rows without any text, and texts that are numbers in most rows: most likely the wrong column."""
+    if blank := sum(not any(part.strip() for part in row) for row in texts):
+        yield f"{blank:,} of {len(texts):,} row(s) have no text; take them out, or name the column with the text"
     for place, name in enumerate(names):
-        if all(is_number(row[place]) for row in texts):
-            yield f"every text in {name!r} is a number; is that the column with the text?"
+        numbers = sum(len(row[place]) <= _SHOWN and is_number(row[place]) for row in texts)
+        if numbers > len(texts) / 2:
+            some = f"{numbers:,} of {len(texts):,} texts in {name!r} are numbers"
+            every = f"every text in {name!r} is a number"
+            yield f"{every if numbers == len(texts) else some}; is that the column with the text?"
 
 
 def is_number(text: str) -> bool:

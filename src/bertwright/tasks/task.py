@@ -64,7 +64,8 @@ class Task:
     ``label_separator`` parts (a list in the file needs neither). ``documents`` is the column that tells which document
     a row is of; ``forms`` are those of the sets that are not read, or not scored, as the task's own. ``class_weights``
     and ``window_stride`` are as ``weights.label_weights`` and ``batches.encode_windows`` take them; so many rows of
-    ``train`` are read as ``train_rows`` says, drawn, less the share of them that is ``keep_back`` for exit thresholds.
+    ``train`` are read as ``train_rows`` says, drawn, less the share of them that is ``keep_back`` for exit thresholds,
+    and never the pairs that ``without`` names by their ids, as a set has them (see ``dev_pairs``).
     """
 
     name: str
@@ -85,6 +86,7 @@ class Task:
     window_stride: int | None = None
     train_rows: int | None = None
     keep_back: float | None = None
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist or do not fit the kind."""
