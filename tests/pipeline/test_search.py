@@ -15,7 +15,7 @@ import safetensors.torch
 import yaml
 
 import bertwright
-from bertwright.errors import Diverged, InputError, RecipeError, RunError
+from bertwright.errors import BertwrightError, Diverged, InputError, RecipeError, RunError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.run import pointers, run_folder
 from bertwright.pipeline.stage import standings
@@ -64,6 +64,18 @@ def test_the_best_of_a_grid_is_scored(tuned: Toy, select_on: str) -> None:
     assert f"the best of 3 settings on {where}" in scored["variants"][0]["protocol"]
     assert {3} == {variant["settings_tried"] for variant in scored["variants"]}
     assert not any((sealed.folder / "model").exists() for name, sealed in result.stages.items() if "search" in name)
+
+
+def test_too_few_rows_to_choose_on_are_told_as_they_are(tuned: Toy) -> None:
+    """Of one row none can be kept back, which has nothing to do with labels that only one row has."""
+    task = {"name": "few", "train": "few.jsonl", "sets": {"dev": "few.jsonl"}, "text": "text", "kind": "regression"}
+    path = tuned()
+    (path.parent / "few.jsonl").write_text('{"text": "balan", "label": 1.5}\n')
+    path = tuned(tasks=[task], finetune={**ONE, "grid": {"learning_rate": RATES}})
+    with pytest.raises(
+        BertwrightError, match=r"of its 1 row\(s\) none can be kept back to choose a setting on: at most"
+    ):
+        bertwright.run(path)
 
 
 def test_two_tasks_with_a_grid_run_again_from_their_own_recipe(tuned: Toy) -> None:

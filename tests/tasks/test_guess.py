@@ -17,6 +17,7 @@ from bertwright.recipe.reading import draft_recipe
 from bertwright.recipe.task import Task
 from bertwright.tasks.catalogue import CATALOGUE
 from bertwright.tasks.guess import guess_task
+from bertwright.tasks.readers import read
 
 
 def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -149,6 +150,55 @@ def test_half_a_character_is_told_and_not_printed(tmp_path: Path, row: str) -> N
         guess_task(tmp_path / "a.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "odd"),
+    [
+        ("a.csv", "balan kore,cardio\nmish x,neuro\nbalan y,cardio\n", "'cardio'"),
+        ("a.csv", "the patient came in late again today,x\na,y\n", "'the patient came in late again today'"),
+        ("a.tsv", "3.5\ta b\n1\tc d\n", "'3.5'"),
+    ],
+)
+def test_a_file_without_header_is_noted(tmp_path: Path, name: str, content: str, odd: str) -> None:
+    """Its first row would give the columns their names, and be lost."""
+    (tmp_path / name).write_text(content)
+    [note] = guess_task(tmp_path / name).notes
+    assert f"looks like a row ({odd}); where it is one, write a line with names above it" in note
+    (tmp_path / name).write_text("text,label\na b,x\nb c,y\n".replace(",", "\t" if name == "a.tsv" else ","))
+    assert () == guess_task(tmp_path / name).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "sign", "do"),
+    [
+        ("a.csv", "\t", "name the file .tsv, or write it with commas"),
+        ("a.csv", "|", "write it with commas, or as jsonl"),
+        ("a.tsv", ",", "name the file .csv"),
+    ],
+)
+def test_cells_parted_by_another_sign_are_hinted_at(tmp_path: Path, name: str, sign: str, do: str) -> None:
+    """One column with both names in its own: in a guess, and where a task lacks its column."""
+    (tmp_path / name).write_text("".join(f"{a}{sign}{b}\n" for a, b in [("text", "label"), ("a b", "x"), ("b c", "y")]))
+    assert f"its cells look parted by {sign!r}: {do}" in guess_task(tmp_path / name).notes
+    with pytest.raises(DataError, match=r"no column 'text'.*; its cells look parted by"):
+        read(tmp_path / name, text=["text"], label="label", kind="classification")
+
+
+def test_a_folder_or_a_foreign_suffix_is_told_in_the_words_of_tasks(tmp_path: Path) -> None:
+    """A task has no `format`; a folder is not a file whose suffix says nothing."""
+    (tmp_path / "dev").mkdir()
+    with pytest.raises(DataError, match=r"dev is a folder, and rows are read from a file; name the file in it"):
+        guess_task(tmp_path / "dev")
+    (tmp_path / "a.xlsx").write_text("x")
+    with pytest.raises(DataError, match=r"Rename the file or write it as csv, tsv, jsonl or parquet"):
+        guess_task(tmp_path / "a.xlsx")
+
+
+def test_labels_are_counted_as_a_task_reads_them(tmp_path: Path) -> None:
+    """Fractions of whole numbers and truth have one form."""
+    rows = [{"text": f"one {n} two", "label": [True, "true", 1, 1.0][n % 4]} for n in range(8)]
+    assert {"true": 4, "1": 4} == dict(guess_task(jsonl(tmp_path / "a.jsonl", rows)).counts)
+
+
 def test_the_list_names_every_task_with_labels_metrics_and_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     """Three lines a task for a terminal, the same as JSON."""
     assert 0 == call(["tasks"])
@@ -156,6 +206,7 @@ def test_the_list_names_every_task_with_labels_metrics_and_sizes(capsys: pytest.
     assert 3 * len(CATALOGUE) == len(lines)
     assert "mrpc: classification of sentence1, sentence2; label: not_equivalent, equivalent" in lines
     assert "    scored by f1, accuracy; reads train, dev; official rows: train 3,668, dev 408, test 1,725" in lines
+    assert "    scored by matthews, accuracy; reads test; official rows: test 1,104" in lines
     assert "stsb: regression of sentence1, sentence2; label: a number" in lines
     assert 0 == call(["tasks", "--json"])
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"]

@@ -122,6 +122,22 @@ def test_a_known_task_takes_one_file_a_part(tmp_path: Path) -> None:
         catalogue.locate("rte", tmp_path)
 
 
+def test_a_folder_that_is_a_file_is_told_so(tmp_path: Path) -> None:
+    """It is there, and no folder."""
+    (tmp_path / "train.tsv").touch()
+    with pytest.raises(DataError, match=r"train\.tsv is a file, and `folder` is where its files are; name "):
+        catalogue.locate("rte", tmp_path / "train.tsv")
+
+
+def test_a_known_task_without_training_rows_is_one_of_sets(tmp_path: Path) -> None:
+    """Nobody finds a train file that was never published; where there is one it is taken."""
+    with pytest.raises(DataError, match=r"task ax: it has no training rows of its own.*`sets` of another task"):
+        catalogue.locate("ax", tmp_path)
+    for name in ("train.tsv", "dev.jsonl", "test.jsonl"):
+        (tmp_path / name).touch()
+    assert tmp_path / "train.tsv" == catalogue.locate("fever-symmetric", tmp_path).train
+
+
 @pytest.mark.parametrize("kind", ["classification", "multi-label", "regression"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_logit_that_is_no_number_is_never_an_answer(kind: str, bad: float) -> None:

@@ -252,6 +252,12 @@ def test_an_evaluation_that_is_no_number_is_a_divergence(tmp_path: Path, step: i
     assert (step, None) == (last["step"], last["held_out_loss"])
 
 
+def test_divergence_before_any_checkpoint_says_so(tmp_path: Path) -> None:
+    """There is none to name."""
+    with pytest.raises(Diverged, match=r"No such update was made; no checkpoint was written yet\. Lower"):
+        go(tmp_path, Toy(), ToyBatches(poison=range(40)), steps=40)
+
+
 def test_bf16_weights_do_not_lose_small_updates(tmp_path: Path) -> None:
     """A thousand updates of 1e-5 move a weight of 1 by 1e-2 through its fp32 master; bf16 alone would stay at 1."""
     weight = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))

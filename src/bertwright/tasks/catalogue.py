@@ -111,7 +111,7 @@ def listing() -> list[dict[str, Any]]:
             "text": ", ".join(known.text),
             "label": known.label,
             "labels": list(known.layout.labels),
-            "sets": ", ".join(("train", *known.sets)),
+            "sets": ", ".join((*(("train",) if _has_train(known) else ()), *known.sets) or known.sizes),
             "metrics": ", ".join(known.metrics),
             "sizes": dict(known.sizes),
             "forms": known.forms,
@@ -146,12 +146,27 @@ def _find(task: str, folder: Path, part: str) -> Path:
         )
     if found:
         return found[0]
+    if folder.is_file():
+        raise DataError(
+            f"task {task}: {folder} is a file, and `folder` is where its files are; name {folder.parent}, or name the "
+            "files with `train` and `sets`"
+        )
+    if part == "train" and not _has_train(known):
+        raise DataError(
+            f"task {task}: it has no training rows of its own, and {folder} none either; name a file of it in the "
+            f"`sets` of another task, as {{file: ..., known: {task}}}, or give `train`"
+        )
     there = ", ".join(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else "no such folder"
     stems = ", ".join((*usual, *known.stems.get(part, ())))
     raise DataError(
         f"task {task}: {folder} has no file {part} (called {stems}) with suffix {', '.join(_suffixes(known))} "
         f"(found: {there}); name the files with `train` and `sets`"
     )
+
+
+def _has_train(known: Known) -> bool:
+    """Whether publishers give training rows, as far as sizes tell."""
+    return "train" in known.sizes or not known.sizes
 
 
 def _suffixes(known: Known) -> tuple[str, ...]:

@@ -26,6 +26,13 @@ from bertwright.text.troubles import Limit, Reading, Troubles
 
 Row = Mapping[str, Any]
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# What is to be done with a file whose cells are parted by another sign than its suffix says.
+_PARTING = {
+    "\t": "name the file .tsv, or write it with commas",
+    "|": "write it with commas, or as jsonl",
+    ";": "write it with commas, or as jsonl",
+    ",": "name the file .csv",
+}
 _ROWS, _BYTES = 1 << 14, 1 << 24  # of parquet, read at once
 LONGEST_LINE = 1 << 26
 """Bytes of a row's line, at most: a packed file of some KB can hold a line that fills the memory."""
@@ -72,13 +79,21 @@ class Heading:
         known = f" (nor {', '.join(others)})" if others else ""
         near = difflib.get_close_matches(column, found, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{place}: no column {column!r}{known}{hint} (found: {', '.join(map(str, found))})"
+        parted = f"; {said}" if (said := parted_otherwise(found)) else ""
+        return f"{place}: no column {column!r}{known}{hint} (found: {', '.join(map(str, found))}){parted}"
 
     def pick(self, place: str, row: Row) -> Row:
         """Return a row under the names that were asked for."""
         if any(self.names[column] not in row for column in self.wanted):
             self.take(place, list(row))
         return {column: row[name] for column, name in self.names.items() if name in row}
+
+
+def parted_otherwise(names: Sequence[str]) -> str | None:
+    """Return what to do where a file's one name of a column holds what other files part cells by, else ``None``."""
+    if len(names) != 1 or (sign := next((sign for sign in _PARTING if sign in str(names[0])), None)) is None:
+        return None
+    return f"its cells look parted by {sign!r}: {_PARTING[sign]}"
 
 
 def all_columns(path: Path, *, most: int) -> tuple[list[Row], list[str]]:
@@ -92,11 +107,14 @@ def all_columns(path: Path, *, most: int) -> tuple[list[Row], list[str]]:
             for one in (column, *(value if isinstance(value, list) else (value,))):
                 whole_characters(str(one), column, f"{path}, row {number}")
         rows.append(row)
-    return rows, heading.notes
+    said = parted_otherwise(tuple(heading.names))
+    return rows, [*heading.notes, *([said] if said else [])]
 
 
 def rows_file(path: Path) -> TextFile:
-    """Return a file of rows with its format; ``DataError`` where its name does not say one."""
+    """Return a file of rows with its format; ``DataError`` where it is a folder, or its name does not say one."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, and rows are read from a file; name the file in it that is meant")
     advice = "Rows are csv, tsv, jsonl or parquet: write them as one of these, or rename the file if it is one."
     return text_file(Source(str(path)), path, advice=advice)
 

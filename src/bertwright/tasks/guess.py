@@ -13,6 +13,7 @@ import yaml
 from bertwright.errors import DataError
 from bertwright.tasks.cells import Row, all_columns
 from bertwright.tasks.joined_labels import joined_labels
+from bertwright.tasks.label_words import word_of
 
 _MOST_ROWS = 20_000  # of a file that a guess looks at
 _MOST_LABELS = 100
@@ -20,6 +21,7 @@ _SHOWN, _WIDTH = 3, 60
 # What people call these columns; where several fit, the first that is there is taken.
 _LABELS = ("label", "labels", "gold_label", "class", "category", "target", "score", "rating", "y", "is_duplicate")
 _NONE = "none"
+_NAME_WORDS = 5  # of a column's name, at most
 _IDS = ("id", "idx", "index", "guid", "pairid", "row")
 
 
@@ -101,17 +103,36 @@ def guess_task(path: Path) -> Guess:
         raise DataError(
             f"{path} has no rows to look at; name a file with a header, or with an object a line, and some rows"
         )
+    notes += _no_header(path, rows)
     columns = tuple(_column(name, [row.get(name) for row in rows]) for name in rows[0])
     label = _label(columns, len(rows))
     texts = _texts([column for column in columns if column is not label])
     kind = _kind(label, [row.get(label.name) for row in rows]) if label else "classification"
     counts = _counts(rows, label.name) if label and kind != "regression" else {}
     if label and kind == "classification":
-        words = (str(value) for row in rows if (value := row.get(label.name)) is not None)
+        words = (_word(value) for row in rows if (value := row.get(label.name)) is not None)
         notes += [f"column {label.name}: {said}"] if (said := joined_labels(words, kind)) is not None else []
     names = tuple(column.name for column in texts)
     own = label.name if label else None
     return Guess(path, len(rows), columns, names, own, kind, counts, tuple(rows[:_SHOWN]), tuple(notes))
+
+
+def _no_header(path: Path, rows: Sequence[Row]) -> list[str]:
+    """Note a table whose first line, which gives columns their names, looks like a row."""
+    if not {".csv", ".tsv"} & {suffix.lower() for suffix in path.suffixes}:
+        return []
+    odd = next((name for name in rows[0] if _like_a_cell(name, [row.get(name) for row in rows])), None)
+    if odd is None:
+        return []
+    return [
+        f"its first line was taken for the names of its columns and looks like a row ({_short(odd)!r}); where it is "
+        "one, write a line with names above it"
+    ]
+
+
+def _like_a_cell(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column's name is a number, a sentence, nothing, or what stands below it too."""
+    return not name or _number(name) is not None or len(name.split()) > _NAME_WORDS or name in values
 
 
 def _column(name: str, values: Sequence[Any]) -> Column:
@@ -166,9 +187,14 @@ def _counts(rows: Sequence[Row], label: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for row in rows:
         value = row.get(label)
-        parts = value if isinstance(value, list) else str(value).split(";") if value is not None else []
-        counts.update(str(part).strip() for part in parts)
+        parts = value if isinstance(value, list) else _word(value).split(";") if value is not None else []
+        counts.update(_word(part).strip() for part in parts)
     return dict(counts.most_common(_MOST_LABELS))
+
+
+def _word(value: Any) -> str:
+    """Return a label as a task reads it, and what would be none as it is printed."""
+    return word_of(value) or str(value)
 
 
 def _short(text: str) -> str:
