@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bertwright.pipeline.run import pointers, run_folder
 from bertwright.pipeline.stage import standings
 from bertwright.stages import learning, search
 from bertwright.store import Store
+from bertwright.tasks.metrics import METRICS, Score
 from bertwright.tasks.protocols import PROTOCOLS, Plan, Protocol
 
 Toy = Callable[..., Path]
@@ -329,3 +331,48 @@ def test_a_protocol_brings_its_settings_and_seeds(tuned: Toy) -> None:
     stages = plan(bertwright.load_recipe(path))
     assert 3 == sum(stage.kind == "search" for stage in stages)
     assert 3 == sum(stage.kind == "finetune" for stage in stages)
+
+
+def test_a_protocols_betas_reach_every_run(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tries' and the chosen one's; runs of other protocols do not know of them, and keep their identities."""
+    seen: list[tuple[float, float]] = []
+    real = learning.Settings
+
+    def noted(*given: Any, **more: Any) -> Any:
+        seen.append(more["betas"])
+        return real(*given, **more)
+
+    monkeypatch.setattr(learning, "Settings", noted)
+    path = tuned(finetune=None)
+    small = {"epochs": 1, "seeds": 1, "max_length": 16, "grid": {"learning_rate": RATES[1:]}}
+    for name, betas in (("mosaicbert", (0.9, 0.98)), ("cramming", (0.9, 0.999))):
+        finetune = {"protocol": name, **small}
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": finetune}))
+        stages = [one for one in plan(bertwright.load_recipe(path)) if one.kind == "search"]
+        assert {name == "mosaicbert"} == {"betas" in one.options for one in stages}
+        bertwright.run(path)
+        assert [betas] * 3 == seen
+        seen.clear()
+
+
+def test_a_protocol_may_choose_by_another_metric(tuned: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ExtremeBERT takes STS-B's best by Pearson; its score stays Spearman; who says `score` has that."""
+    rows = [{"sentence1": f"bala {'miso ' * n}", "sentence2": "bala", "label": n} for n in range(6)]
+    for part in ("train", "dev"):
+        (tmp_path / f"{part}.stsb.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 5))
+    pearson = METRICS["pearson"]
+    monkeypatch.setitem(METRICS, "pearson", replace(pearson, compute=lambda *_: Score(0.123)))
+    task = {"name": "stsb", "known": "stsb", "train": "train.stsb.jsonl", "sets": {"dev": "dev.stsb.jsonl"}}
+    path = tuned(finetune=None, tasks=[{**task, "start_from": "encoder"}])
+    small = {"protocol": "extremebert", "epochs": 1, "batch": 8, "grid": {"learning_rate": RATES[:2]}}
+    for given, metric in (({}, "pearson"), ({"select_by": "score"}, "spearman")):
+        document = {**yaml.safe_load(path.read_text()), "finetune": {**small, **given}}
+        path.write_text(yaml.safe_dump(document))
+        result = bertwright.run(path)
+        (chosen,) = results(result, "choose").values()
+        assert metric == chosen["metric"]
+        assert (metric == "pearson") == ([0.123] * 2 == [row["score"] for row in chosen["table"]])
+        scored = result.stages["evaluate/stsb"].record["results"]
+        assert "spearman" == scored["headline"]["metric"]
+        said = scored["variants"][0]["protocol"]
+        assert (metric == "pearson") == (", by pearson; the weights" in said)

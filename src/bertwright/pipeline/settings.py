@@ -28,7 +28,7 @@ _NO_RESULT = ("micro_batch", "checkpoint_every", "keep_weights")
 SUBSETS = (1, 2, 3, 4, 6)
 """How many kinds of bias terms are tried where the smallest sufficient subset is wanted."""
 # What a run has whatever setting is chosen for it.
-_NOT_CHOSEN = (*_NO_RESULT, "pack")
+_NOT_CHOSEN = (*_NO_RESULT, "pack", "chosen_by")
 _OF_A_TASK = ("epochs", "batch", "learning_rate", "max_length")
 
 
@@ -52,6 +52,8 @@ class Trial:
     """Whether the task has no other method."""
     exits: Exits | None = None
     """Early exits of its runs."""
+    metric: str | None = None
+    """What the best is chosen by, where a protocol takes another metric than the task's own."""
 
     def at_place(self, place: int) -> dict[str, Any]:
         """Return the options of a run whose setting is still to be chosen: the one at this place, the best first."""
@@ -63,6 +65,7 @@ class Trial:
         if self.tried == 1:
             return f"{self.protocol}: one setting, the weights of the last epoch, nothing selected on any set"
         where = "rows kept back from train" if self.select_on == "holdout" else "dev, where it is scored too"
+        where += f", by {self.metric}" if self.metric is not None else ""
         if self.method.within is not None:
             return (
                 f"{self.protocol}: the fewest bias terms within {self.method.within:g} points of all, of {self.tried} "
@@ -102,30 +105,30 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
     exits = method.exits or choice.exits or finetune.exits
     if exits is not None:
         check_exits(task, method, exits)
-    plan = protocol(finetune.protocol).plan(choice.known, method.method) if finetune.protocol else Plan()
-    grid = method.grid or finetune.grid
-    if grid is not None:
-        own_grid = {name: getattr(grid, name) for name in type(grid).model_fields}
-        plan = replace(plan, grid={name: values for name, values in own_grid.items() if values})
-    # What a method says itself stands before a grid for all, and its own grid before a value for all.
-    plan = replace(plan, grid={name: values for name, values in plan.grid.items() if name not in method.settings})
+    published = protocol(finetune.protocol).plan(choice.known, method.method) if finetune.protocol else Plan()
+    plan = _with_own_grid(published, finetune, method)
     explicit = _explicit(finetune, choice)
     for name in explicit.keys() & plan.grid.keys() if method.grid is None else ():
         raise InputError(
             f"task {choice.name}: `{name}` is set to {explicit[name]}, and the grid tries "
             f"{', '.join(f'{value:g}' for value in plan.grid[name])}; remove one of the two"
         )
-    usual = {} if method.method == "full" else {"learning_rate": LARGE_RATE}
-    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **usual, **learnt_together(exits, task.kind)}
+    usual: Setting = {} if method.method == "full" else {"learning_rate": LARGE_RATE}
+    usual |= learnt_together(exits, task.kind)
+    base = {**finetune.model_dump(mode="json", exclude=_ABOUT_RUNS), **usual}
     own = {name: value for name, value in explicit.items() if name not in plan.grid} | method.settings
     learnt = _trained(finetune, method)
     settings = [{**base, **_run_of(setting), **own, **_with_tried(learnt, setting)} for setting in plan.settings()]
-    select_on = finetune.select_on or plan.select_on
-    if select_on == "dev" and (len(settings) > 1 or method.within is not None):
+    select_on, several = finetune.select_on or plan.select_on, len(settings) > 1 or method.within is not None
+    if select_on == "dev" and several:
         _need_dev(task)
     by_sides = finetune.select_by == "both-sides" and len(settings) > 1
     if by_sides:
         _need_expert(task, method, select_on)
+    # What the recipe says itself stands before the protocol.
+    metric = plan.metric if several and "select_by" not in finetune.model_fields_set else None
+    if metric is not None:
+        settings = [{**one, "chosen_by": metric} for one in settings]
     return Trial(
         method=method,
         settings=tuple(settings),
@@ -139,7 +142,18 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
         known=choice.known,
         alone=len(choice.trainable or finetune.trainable) == 1,
         exits=exits,
+        metric=metric,
     )
+
+
+def _with_own_grid(plan: Plan, finetune: Finetune, method: Method) -> Plan:
+    """Return a plan with the grid of the method or the recipe, where one of them has one."""
+    grid = method.grid or finetune.grid
+    if grid is not None:
+        own = {name: getattr(grid, name) for name in type(grid).model_fields}
+        plan = replace(plan, grid={name: values for name, values in own.items() if values})
+    # What a method says itself stands before a grid for all, and its own grid before a value for all.
+    return replace(plan, grid={name: values for name, values in plan.grid.items() if name not in method.settings})
 
 
 def _trained(finetune: Finetune, method: Method) -> Setting:

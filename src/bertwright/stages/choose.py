@@ -43,7 +43,8 @@ def choose(work: Work) -> dict[str, Any]:
         {**_varied(one["setting"], work.options), **{key: one[key] for key in keys if key in one}} for one in tried
     ]
     return {
-        **{key: work.options[key] for key in ("task", "variant", "metric", "select_on", "varied", "share")},
+        **{key: work.options[key] for key in ("task", "variant", "select_on", "varied", "share")},
+        "metric": next((one["chosen_by"] for one in tried if "chosen_by" in one), work.options["metric"]),
         "select_by": work.options.get("select_by", "score"),
         "setting": good[0]["setting"],
         "changes": good[0].get("changes", []),

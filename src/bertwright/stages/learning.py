@@ -50,6 +50,8 @@ from bertwright.training.precision import Precision, choose
 from bertwright.training.ranks import Ranks
 from bertwright.training.trainable import Chosen
 
+_BETAS = (0.9, 0.999)
+"""AdamW's, where a protocol names none."""
 # Parts of a learner that are beside its model.
 _BESIDE = ("bias_head.", "ramps.")
 
@@ -110,7 +112,7 @@ def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels
     trainable.freeze_others(learner, learning)
     precision = choose(work.machine.device, work.machine.precision)
     learner.to(precision.device)
-    optimizer = _optimizer(learner, choice, learning, precision)
+    optimizer = _optimizer(learner, choice, learning, precision, options.get("betas", _BETAS))
     learner.to(precision.dtype)
     model.encoder.attention_form("matmul" if precision.device.type == "cpu" else "sdpa")
     batches, loss = (plain, _loss(task, weights)) if beside is None else (beside.batches, beside.loss)
@@ -206,9 +208,12 @@ def choice_of(work: Work, options: Mapping[str, Any]) -> Finetune:
     return Finetune.model_validate(own)
 
 
-def _optimizer(model: nn.Module, choice: Finetune, chosen: Chosen, precision: Precision) -> Optimizer:
+def _optimizer(
+    model: nn.Module, choice: Finetune, chosen: Chosen, precision: Precision, betas: Sequence[float]
+) -> Optimizer:
+    first, second = betas
     parameters = [(name, parameter) for name, parameter in model.named_parameters() if name in chosen]
-    settings = Settings(choice.learning_rate, choice.weight_decay, betas=(0.9, 0.999))
+    settings = Settings(choice.learning_rate, choice.weight_decay, betas=(first, second))
     entries = trainable.entries_of(chosen)
     return Optimizer(parameters, name="adamw", settings=settings, dtype=precision.dtype, entries=entries)
 

@@ -28,7 +28,7 @@ from bertwright.tasks.task import Task
 
 # What a setting may differ in; the rest of a run's options is who asks, and where it starts.
 _SETTING = (
-    *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable"),
+    *("epochs", "batch", "learning_rate", "weight_decay", "max_length", "trainable", "betas"),
     *("schedule", "cycles", "power", "decay", "warmup", "clip"),
     *("terms", "of_terms", "layers", "pack"),
     *("loss", "attributing", "bias_columns", "ramped", "depth"),
@@ -63,6 +63,7 @@ def search(work: Work) -> dict[str, Any]:
         "setting": {key: options[key] for key in _SETTING if key in options},
         "epochs": epochs,
         "selection_rows": len(scored),
+        **({"chosen_by": options["chosen_by"]} if "chosen_by" in options else {}),
     }
     try:
         learnt = learn(work, options, task, kept, labels, epochs=epochs)
@@ -104,10 +105,10 @@ def _logits(
 
 
 def _score(logits: np.ndarray, task: Task, labels: LabelMap, rows: Rows, options: Mapping[str, Any]) -> Score:
-    """Return the metric that decides."""
+    """Return the metric that decides: the task's, or the one that a protocol names."""
     positive = labels.names.index(options["positive"]) if labels.names and options["positive"] else None
     gold = np.asarray(labels.numbers(rows))
-    return METRICS[options["metric"]].compute(gold, decide(logits, task.kind), positive)
+    return METRICS[options.get("chosen_by", options["metric"])].compute(gold, decide(logits, task.kind), positive)
 
 
 def _sides(signals: Path, logits: np.ndarray, labels: LabelMap, rows: Rows) -> dict[str, dict[str, Any]]:
