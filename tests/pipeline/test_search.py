@@ -333,6 +333,57 @@ def test_a_protocol_brings_its_settings_and_seeds(tuned: Toy) -> None:
     assert 3 == sum(stage.kind == "finetune" for stage in stages)
 
 
+def named(path: Path) -> str:
+    """Return what a recipe's only task is said to be learnt by, up to the number of settings."""
+    (found,) = (stage for stage in plan(bertwright.load_recipe(path)) if stage.kind == "evaluate")
+    (variant,) = found.options["variants"].values()
+    return str(variant["protocol"].split(":")[0])
+
+
+SMALL = {"learning_rate": 1e-3, "epochs": 1.0, "batch": 4}
+
+
+@pytest.mark.parametrize(
+    ("finetune", "own"),
+    [
+        ({"protocol": "mosaicbert"}, ""),
+        ({"protocol": "mosaicbert", "max_length": 256, "epochs": 3, "warmup": "6 %", "micro_batch": 2}, ""),
+        ({"protocol": "mosaicbert", **SMALL, "seeds": 1}, " with own epochs, batch, learning_rate, seeds"),
+        ({"protocol": "mosaicbert", "schedule": "constant", "clip": None}, " with own schedule, clip"),
+        ({"protocol": "cramming", "grid": {"epochs": [1, 5]}, "select_on": "dev"}, " with own epochs, select_on"),
+        ({"protocol": "cramming", "select_on": "dev", "halving": True, "holdout": 0.2}, ""),
+        ({"protocol": "cramming", "weight_decay": 0.1}, " with own weight_decay"),
+        ({"protocol": "sane"}, ""),
+        ({"protocol": "sane", "seeds": 5}, ""),
+        ({"protocol": "sane", "select_on": "dev"}, " with own select_on"),
+        ({"protocol": "sane", "halving": True, "holdout": "20 %"}, " with own holdout, halving"),
+        ({"protocol": "sane", "grid": {"learning_rate": [3e-5, 1e-4]}}, " with own learning_rate"),
+        ({"protocol": "bitfit", "trainable": "bitfit"}, ""),
+        ({"protocol": "sane", "trainable": [{"method": "bitfit", "warmup": 0.1}]}, " with own warmup"),
+        ({"protocol": "sane", "trainable": "head"}, ""),
+    ],
+)
+def test_a_protocols_name_says_what_is_not_its_own(tuned: Toy, finetune: dict[str, Any], own: str) -> None:
+    """Scores that were made otherwise do not stand under a published name alone."""
+    path = tuned(finetune=None)
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": finetune}))
+    assert f"protocol {finetune['protocol']}{own}" == named(path)
+
+
+def test_a_tasks_own_settings_and_start_are_named_too(tuned: Toy) -> None:
+    """A task of the recipe may depart where the others do not."""
+    path = tuned(finetune=None, tasks=[first() | {"batch": 8, "seeds": 2}])
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": {"protocol": "mosaicbert"}}))
+    assert "protocol mosaicbert with own batch, seeds" == named(path)
+    pairs = {"train": "pairs.jsonl", "sets": {"dev": "pairs.jsonl"}}
+    (path.parent / "pairs.jsonl").write_text('{"sentence1": "bala", "sentence2": "miso", "label": 1}\n' * 8)
+    sentences = {"known": "rte", "start_from": "encoder", **pairs}
+    path = tuned(finetune=None, tasks=[{"name": "rte", **sentences}])
+    for name, own in (("mosaicbert", " with own start_from"), ("cramming", "")):
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "finetune": {"protocol": name}}))
+        assert f"protocol {name}{own}" == named(path)
+
+
 def test_a_protocols_betas_reach_every_run(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tries' and the chosen one's; runs of other protocols do not know of them, and keep their identities."""
     seen: list[tuple[float, float]] = []
@@ -375,4 +426,4 @@ def test_a_protocol_may_choose_by_another_metric(tuned: Toy, tmp_path: Path, mon
         scored = result.stages["evaluate/stsb"].record["results"]
         assert "spearman" == scored["headline"]["metric"]
         said = scored["variants"][0]["protocol"]
-        assert (metric == "pearson") == (", by pearson; the weights" in said)
+        assert (", by pearson; the weights" in said, "select_by" in said) == (not given, bool(given))

@@ -129,7 +129,7 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
     metric = plan.metric if several and "select_by" not in finetune.model_fields_set else None
     if metric is not None:
         settings = [{**one, "chosen_by": metric} for one in settings]
-    return Trial(
+    trial = Trial(
         method=method,
         settings=tuple(settings),
         varied=tuple(name for name, values in plan.grid.items() if len(values) > 1),
@@ -138,12 +138,13 @@ def _trial(recipe: Recipe, choice: TaskChoice, task: Task, method: Method) -> Tr
         seeds=_seeds(recipe, choice, plan),
         start=_start(recipe, choice, plan),
         start_setting=plan.start_setting if choice.start_from is None else None,
-        protocol=f"protocol {finetune.protocol}" if finetune.protocol else "own settings",
+        protocol="own settings",
         known=choice.known,
         alone=len(choice.trainable or finetune.trainable) == 1,
         exits=exits,
         metric=metric,
     )
+    return replace(trial, protocol=_named(recipe, choice, published, trial, usual)) if finetune.protocol else trial
 
 
 def _with_own_grid(plan: Plan, finetune: Finetune, method: Method) -> Plan:
@@ -154,6 +155,38 @@ def _with_own_grid(plan: Plan, finetune: Finetune, method: Method) -> Plan:
         plan = replace(plan, grid={name: values for name, values in own.items() if values})
     # What a method says itself stands before a grid for all, and its own grid before a value for all.
     return replace(plan, grid={name: values for name, values in plan.grid.items() if name not in method.settings})
+
+
+def _named(recipe: Recipe, choice: TaskChoice, plan: Plan, trial: Trial, usual: Setting) -> str:
+    """Return a protocol's name and, where the recipe departs from its plan, in what: such scores are not published."""
+    finetune, several = recipe.finetune, trial.tried > 1
+    base = {**Finetune().model_dump(mode="json", exclude=_ABOUT_RUNS), **usual}
+    planned = [{**base, **setting} for setting in plan.settings()]
+    own = [name for name in planned[0] if name not in _NO_RESULT and _all(trial.settings, name) != _all(planned, name)]
+    own += [name for name in trial.varied if name in LOSS_SETTINGS]
+    departures = {
+        "select_on": several and trial.select_on != plan.select_on,
+        "select_by": several and (trial.select_by, trial.metric) != ("score", plan.metric),
+        "holdout": several and trial.select_on == "holdout" and finetune.holdout != Finetune().holdout,
+        "halving": several and finetune.halving,
+        "seeds": plan.seeds not in (None, trial.seeds),
+        "start_from": _starts_otherwise(recipe, choice, plan),
+    }
+    own += [name for name, departs in departures.items() if departs]
+    return f"protocol {finetune.protocol}" + (f" with own {', '.join(own)}" if own else "")
+
+
+def _all(settings: Sequence[Setting], name: str) -> set[str]:
+    """Return what some settings have in a field; lists among it are told apart by how they are written."""
+    return {repr(one.get(name)) for one in settings}
+
+
+def _starts_otherwise(recipe: Recipe, choice: TaskChoice, plan: Plan) -> bool:
+    """Return whether a task starts from another run than its plan says."""
+    if choice.start_from in (None, "encoder"):
+        return choice.start_from is not None and plan.start is not None
+    meant = next((one.name for one in recipe.tasks if plan.start is not None and one.known == plan.start), None)
+    return choice.start_from != meant or plan.start_setting is not None
 
 
 def _trained(finetune: Finetune, method: Method) -> Setting:
