@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -236,16 +237,63 @@ def test_what_a_format_cannot_hold_is_refused_before_the_work(
     assert "write " in str(caught.value)
 
 
-def test_values_of_parquet_without_a_form_in_json_are_refused(tmp_path: Path) -> None:
-    """A date, and a number that is none; csv writes both."""
-    for value, words in ((date(2020, 1, 1), r"holds datetime.date\(2020, 1, 1\)"), (float("nan"), "holds nan")):
-        pq.write_table(pa.table({"text": ["a"], "x": [value]}), tmp_path / "a.parquet")
-        with pytest.raises(DataError, match=f"row 1: column 'x' {words}, for which JSON has no form"):
-            write(tmp_path / "a.parquet", tmp_path / "b.jsonl")
-        assert "a," in write(tmp_path / "a.parquet", tmp_path / "b.csv").read_text()
-    pq.write_table(pa.table({"text": ["a"], "x": [b"\xff"]}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="row 1: column 'x' holds bytes, which a text format cannot; write parquet"):
-        write(tmp_path / "a.parquet", tmp_path / "b.csv")
+def parquet(path: Path, column: Any) -> Path:
+    """Write a table of one row with a column x."""
+    pq.write_table(pa.table({"text": ["a"], "x": column}), path)
+    return path
+
+
+NO_TEXT = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
+NO_FORM = [
+    (pa.array([10**12], pa.timestamp("s")), "row 1: column 'x' holds a timestamp[ms] outside the years 0 to 9999"),
+    (pa.array([2**31 - 1], pa.int32()).view(pa.date32()), "row 1: column 'x' holds a date32[day] outside the years"),
+    (NO_TEXT, "row 1: column 'x' holds bytes that are not UTF-8"),
+    (pa.array([b"\xff"]), "column 'x' holds binary, for which {} has no form; write parquet"),
+    (pa.array([[{"a": b"a"}]]), "column 'x' holds binary in list<element: struct<a: binary>>, for which {} has"),
+]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize(("column", "words"), NO_FORM, ids=["moment", "day", "words", "bytes", "nested"])
+def test_values_of_parquet_without_a_form_in_text_are_refused(
+    tmp_path: Path, column: pa.Array, words: str, kind: str
+) -> None:
+    """The column, before the work; parquet holds them all."""
+    path = parquet(tmp_path / "a.parquet", column)
+    with pytest.raises(DataError) as caught:
+        open_writer(open_table(path, ("text",)), form_of(tmp_path / f"b.{kind}"), CLASSES)
+    assert words.format(kind) in str(caught.value)
+    assert "write parquet" in str(caught.value)
+    found = pq.read_table(write(path, tmp_path / "b.parquet"))
+    assert pq.read_table(path)["x"].equals(found["x"])
+
+
+def test_types_without_a_form_are_told_before_a_row_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schema tells them."""
+    monkeypatch.setattr(table_writers, "windows", lambda _: pytest.fail("rows were read"))
+    with pytest.raises(DataError, match="column 'x' holds binary"):
+        path = parquet(tmp_path / "a.parquet", pa.array([b"a"]))
+        open_writer(open_table(path, ("text",)), form_of(tmp_path / "b.csv"), CLASSES)
+
+
+def test_values_of_parquet_in_text(tmp_path: Path) -> None:
+    """Times to the nanosecond, decimals in cells; JSON has neither decimals nor numbers that are none, csv both."""
+    moment, first = pa.array([1], pa.timestamp("ns", "Mars/Olympus")), "1970-01-01T00:00:00.000000001Z"
+    for column, cell, value in (
+        (moment, first, first),
+        (pa.array([1], pa.time64("ns")), "00:00:00.000000001", "00:00:00.000000001"),
+        (pa.array([[date(2020, 1, 1)]]), '"[""2020-01-01""]"', ["2020-01-01"]),
+        (pa.array([Decimal("1.10")]), "1.10", None),
+        (pa.array([[Decimal("1.10")]]), '"[""1.10""]"', None),
+        (pa.array([float("nan")]), "NaN", None),
+    ):
+        path = parquet(tmp_path / "a.parquet", column)
+        assert f"a,{cell},no," in write(path, tmp_path / "b.csv").read_text()
+        if value is not None:
+            assert [value] == [row["x"] for row in objects(write(path, tmp_path / "b.jsonl"))]
+            continue
+        with pytest.raises(DataError, match="for which (JSON|jsonl) has no form; write parquet or csv"):
+            write(path, tmp_path / "b.jsonl")
 
 
 @pytest.mark.parametrize("name", ["b", "b.txt", "b.xlsx", "b.csv.xz", "b.parquet.gz"])

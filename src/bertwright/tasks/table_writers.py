@@ -25,6 +25,7 @@ import zstandard
 from bertwright import files
 from bertwright.errors import DataError, InputError
 from bertwright.tasks.answers import Answers, Columns
+from bertwright.tasks.plain_values import NoForm, plain_values, without_form
 from bertwright.tasks.tables import Table, Window, windows
 from bertwright.text.sources import FORMATS
 
@@ -75,6 +76,8 @@ def open_writer(table: Table, form: Form, columns: Columns) -> tuple[Writer, int
     flat = form.format in _SEPARATORS
     if flat:
         columns.check_joined()
+    if table.schema is not None and form.format != "parquet":
+        _check_types(table, form)
     keys: dict[str, None] = {}
     schema, count = table.schema, 0
     for window in windows(table):
@@ -113,10 +116,20 @@ class Source:
         """Return the rows as Python's values by column."""
         if self.table.file.format == "jsonl":
             return [row for _, row in window.rows]
+        rows = window.rows
         if self.table.file.format == "parquet":
-            found: list[dict[str, Any]] = window.rows.to_pylist()
-            return found
-        return [dict(zip(self.names, cells, strict=True)) for cells in window.rows]
+            rows = zip(*(self._plain(window, name) for name in self.names), strict=True)
+        return [dict(zip(self.names, cells, strict=True)) for cells in rows]
+
+    def _plain(self, window: Window, name: str) -> list[Any]:
+        """Return the values of one of parquet's columns."""
+        try:
+            return plain_values(window.rows.column(name))
+        except NoForm as error:
+            place = self.place(window, error.row)
+            raise DataError(
+                f"{place}: column {name!r} holds {error}, which a text format cannot; write parquet"
+            ) from None
 
     def place(self, window: Window, row: int) -> str:
         """Return what a row of a window is called."""
@@ -138,11 +151,7 @@ class _Separated:
         if self._plain:
             kept = window.rows
         else:
-            objects = enumerate(self._source.objects(window))
-            kept = [
-                [_cell(row.get(n), n, self._source.place(window, at)) for n in self._source.names]
-                for at, row in objects
-            ]
+            kept = [[_cell(row.get(name)) for name in self._source.names] for row in self._source.objects(window)]
         found = [[*cells, *new] for cells, new in zip(kept, self._columns.cells(answers), strict=True)]
         names = (*self._source.names, *self._columns.names(flat=True))
         for at, cells in enumerate(found if self._format == "tsv" else ()):
@@ -274,6 +283,19 @@ def _check_names(table: Table, found: Sequence[str], new: Sequence[str]) -> None
         )
 
 
+def _check_types(table: Table, form: Form) -> None:
+    """Refuse a column of parquet that a text format has no form for."""
+    for field in table.schema or ():
+        part = without_form(field.type, decimals=form.format in _SEPARATORS)
+        if part is not None:
+            inside = "" if part == field.type else f" in {field.type}"
+            other = " or csv" if without_form(field.type, decimals=True) is None else ""
+            raise DataError(
+                f"{table.file.path}: column {field.name!r} holds {part}{inside}, for which {form.format} has no form; "
+                f"write parquet{other}"
+            )
+
+
 def _check_twice(table: Table) -> None:
     twice = [name for name in table.columns if table.columns.count(name) > 1]
     if twice:
@@ -301,16 +323,10 @@ def _blank(count: int, columns: Columns) -> Answers:
     return Answers(first, zero[:, 0], zero[:, 1:], layers)
 
 
-def _cell(value: Any, column: str, place: str) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        raise DataError(f"{place}: column {column!r} holds bytes, which a text format cannot; write parquet")
-    if isinstance(value, (bool, int, float, list, dict)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _spliced(line: str, filled: bool, more: dict[str, Any]) -> str:
