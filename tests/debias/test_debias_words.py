@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from toy_debias import PieceTokenizer
 
 from bertwright.debias.alignment import locate
 from bertwright.debias.words import Looked, words_of
+from bertwright.text.tokenizer import Encoded
 
 TEXTS = [("one three", "two"), ("six", "")]
 
@@ -43,3 +46,22 @@ def test_shares_do_not_hang_on_how_a_model_cuts_words(size: int) -> None:
     letters = np.where(main.column == 0, main.end - main.start, 0).astype(np.float32)
     (words,) = words_of([text], Looked(main, letters, (0,)))
     assert pytest.approx([1 / 6, 3 / 6, 1 / 6, 1.0]) == [one.main for one in words]
+
+
+def test_many_rows_are_located_a_block_at_a_time() -> None:
+    """A tokenizer's objects are kilobytes a row: a large set's never stand in memory together, and nothing changes."""
+
+    asked: list[int] = []
+
+    class Counting(PieceTokenizer):
+        def encode_with_offsets(self, texts: Any) -> list[Encoded]:
+            asked.append(len(texts))
+            return super().encode_with_offsets(texts)
+
+    rows = [(f"row {number} of many", "and more") for number in range(10_000)]
+    found = locate(rows, Counting(3), max_length=9)
+    assert (max(asked) < 5000, 2 * len(rows)) == (True, sum(asked))
+    last = locate(rows[-2:], PieceTokenizer(3), max_length=9)
+    assert len(rows) == found.rows
+    for name in ("position", "column", "start", "end"):
+        assert getattr(last, name).tolist() == getattr(found, name)[found.row >= len(rows) - 2].tolist()

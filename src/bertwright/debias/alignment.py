@@ -23,6 +23,7 @@ Real = npt.NDArray[np.float32]
 WORD = re.compile(r"\w+|[^\w\s]")
 """A run of letters and digits, or one other sign."""
 _SPECIAL = -1
+_BLOCK = 1 << 12  # rows whose tokens are objects at once, of some kilobytes a row; behind them they are numbers
 
 
 class EncodedText(Protocol):
@@ -57,9 +58,18 @@ class Located:
 
 def locate(texts: Sequence[tuple[str, ...]], tokenizer: Locates, *, max_length: int, separators: int = 1) -> Located:
     """Find the characters behind every token of rows laid out, and cut, as ``tasks.batches.encode`` does."""
-    parts = len(texts[0])
-    columns = [tokenizer.encode_with_offsets([row[part] for row in texts]) for part in range(parts)]
-    room = room_of(parts, max_length, separators)
+    room = room_of(len(texts[0]), max_length, separators)
+    blocks = [
+        _spans(texts[start : start + _BLOCK], tokenizer, room, separators) for start in range(0, len(texts), _BLOCK)
+    ]
+    column, start, end = np.concatenate([spans for spans, _ in blocks]).T
+    counts = np.concatenate([lengths for _, lengths in blocks])
+    return Located(len(texts), np.repeat(np.arange(len(texts)), counts), ranges(counts), column, start, end)
+
+
+def _spans(texts: Sequence[tuple[str, ...]], tokenizer: Locates, room: int, separators: int) -> tuple[Whole, Whole]:
+    """Return column, start and end of all tokens of some rows, (tokens, 3), and how many each row has."""
+    columns = [tokenizer.encode_with_offsets(list(column)) for column in zip(*texts, strict=True)]
     special = (_SPECIAL, 0, 0)
     found: list[tuple[int, int, int]] = []
     lengths = []
@@ -73,9 +83,7 @@ def locate(texts: Sequence[tuple[str, ...]], tokenizer: Locates, *, max_length: 
             found += [(number, start, end) for start, end in part]
             found.append(special)
         lengths.append(len(found) - before)
-    column, start, end = np.array(found, dtype=np.int64).reshape(-1, 3).T
-    counts = np.array(lengths, dtype=np.int64)
-    return Located(len(texts), np.repeat(np.arange(len(texts)), counts), ranges(counts), column, start, end)
+    return np.array(found, dtype=np.int64).reshape(-1, 3), np.array(lengths, dtype=np.int64)
 
 
 @dataclass(frozen=True)
