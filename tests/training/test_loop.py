@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -375,6 +377,23 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, fault: str) -> None
         newest.rename(tmp_path / "checkpoint-000000002.tmp")
     tensors, state = checkpoint.latest(tmp_path) or ({}, State())
     assert (1, 1.0) == (state.step, float(tensors["a"][0]))
+
+
+def test_a_checkpoint_is_the_file_that_safetensors_writes(tmp_path: Path) -> None:
+    """To the byte, for all formats and shapes that an optimizer keeps, and with no second copy of it in memory."""
+    shapes = ((), (3,), (0, 4), (5, 2))
+    for formats in ((torch.int64, torch.float32, torch.bfloat16), (torch.float64, torch.float16)):
+        tensors = {f"{d}/{s} é": torch.arange(40).to(d)[: math.prod(s)].reshape(s) for d in formats for s in shapes}
+        tensors["turned"] = torch.arange(6.0).to(formats[0]).reshape(2, 3).T
+        path = checkpoint.save(tmp_path, tensors, State(step=1)) / "tensors.safetensors"
+        expected = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        assert expected == path.read_bytes()
+    large = {str(number): torch.zeros(1 << 18) for number in range(20)}
+    tracemalloc.start()
+    checkpoint.save(tmp_path, large, State(step=2))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5 << 20  # of 21 MB; that of the checksum is a block
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:

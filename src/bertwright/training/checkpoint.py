@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from bertwright import files
 from bertwright.training.order import Place
 
 _KEEP = 2
+_FORMATS = {
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+}
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
 
 
@@ -60,13 +69,34 @@ def save(folder: Path, tensors: dict[str, Tensor], state: State) -> Path:
     """Write ``checkpoint-<step>`` into a folder and remove all but the newest two."""
     path = folder / f"checkpoint-{state.step:09d}"
     with files.writing_folder(path) as partial:
-        blob = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        files.fill(partial / _TENSORS, blob)
+        _fill(partial / _TENSORS, tensors)
         content = {**asdict(state), "checksum": files.checksum(partial / _TENSORS)}
         files.fill(partial / _STATE, json.dumps(content, allow_nan=False).encode())
     for old in list(_newest_first(folder))[_KEEP:]:
         files.remove(old)
     return path
+
+
+def _fill(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file one tensor at a time.
+
+    The library's own ``save`` makes all of it in memory, twice, beside the training's; its ``save_file`` goes past
+    ``door`` to a file that others may not read, and tells of a full disk by an error without a number.
+    """
+    # As the library has it: wide numbers first, so that each tensor lies at a multiple of its own width.
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header, end = dict[str, Any](), 0
+    for name in names:
+        begin, end = end, end + tensors[name].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": _FORMATS[tensors[name].dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with files.filling(path) as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            stream.write(flat.view(torch.uint8).numpy().data)
 
 
 def latest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
