@@ -4,11 +4,11 @@
     python benchmarks/plain_tuned.py [--tasks rte,mrpc,trec] [--run build/store/runs/trial-tasks] [--save NAME]
 
 The plain loop is the fast one of `finetune_speed.py` (`AutoModelForSequenceClassification`, bf16 autocast, batches of
-rows of like length, fused AdamW) with what that recipe asks of the protocol `sane`: three rates, each tried on the same tenth of
-the training rows kept back, then three seeds of the best on all rows, three epochs of 32 rows an update, linear with
-6 % of warm-up. The score is the task's headline metric on its dev set (TREC: test); `difference` is ours less the plain
-loop's in points, with the 95 % interval of a bootstrap over rows and seeds, the rows the same for both. The last line
-is one JSON object.
+rows of like length, fused AdamW) with what that recipe asks of the protocol `sane`: three rates, each tried on the same
+tenth of the training rows kept back, then three seeds of the best on all rows, three epochs of 32 rows an update,
+linear with 6 % of warm-up. The score is the task's headline metric on its dev set (TREC: test); `difference` is ours
+less the plain loop's in points, with the 95 % interval of a bootstrap over rows and seeds, both the same for both
+sides. The last line is one JSON object.
 """
 
 from __future__ import annotations
