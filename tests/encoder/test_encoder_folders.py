@@ -163,6 +163,30 @@ def test_unused_tensors_are_said(saved: Path) -> None:
     assert expected == families.load(saved).notes
 
 
+@pytest.mark.parametrize("kind", ["TokenClassification", "MultipleChoice"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_of_other_kinds_are_left_and_said(family: str, kind: str, tmp_path: Path) -> None:
+    """Some have the names of a row's classifier, all or a few: the encoder is taken, and what was not is noted."""
+    saved = build_masked_lm(config(family), seed=0)
+    families.save(tmp_path / "ours", saved, special_ids=SPECIAL)
+    model = ordinary(tmp_path / "ours", f"AutoModelFor{kind}")
+    model.save_pretrained(tmp_path / "theirs")
+    found = families.load(tmp_path / "theirs")
+    assert found.classifier is None
+    same_tensors(saved.encoder, found.encoder)
+    name = f"{NAMES[family].class_stem}For{kind}"
+    assert f"the folder is a {name}, whose head is of another kind and is not used" in found.notes
+    assert any("classifier.bias" in note and "of the folder are not used" in note for note in found.notes)
+
+
+def test_a_classifier_in_part_is_left_and_said(saved: Path) -> None:
+    """Without the dense layer before it an output layer answers nothing; who asks for the encoder alone gets it."""
+    change_tensors(saved, lambda t: t | {"classifier.weight": torch.zeros(2, 32), "classifier.bias": torch.zeros(2)})
+    found = families.load(saved)
+    assert found.classifier is None
+    assert ("2 tensors of the folder are not used: classifier.bias, classifier.weight",) == found.notes
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_proof_holds_for_what_was_saved(family: str, tmp_path: Path) -> None:
     """The proof names the ordinary class and the largest difference, and leaves the model in training."""

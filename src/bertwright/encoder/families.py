@@ -30,6 +30,8 @@ PROBLEMS = {
 }
 # Largest difference between our outputs and the ordinary class's, fp32.
 _PROOF = 1e-4
+# What ordinary classes with heads that we read are for.
+_HEADS = ("SequenceClassification", "MaskedLM", "PreTraining")
 # Tensors of older folders that carry nothing: counters of positions and of angles.
 _CARRY_NOTHING = ("position_ids", "rotary_emb.inv_freq")
 
@@ -78,15 +80,17 @@ def load(folder: Path, *, add_missing: bool = False) -> Loaded:
     }
     pooler = _fill_if_there(on_meta(nn.Linear, config.width, config.width), pooler_names, tensors, taken, folder)
     labels = labels_of(settings, folder)
-    classifier = None
-    if all(name in tensors for names in family.classifier.values() for name in names):
-        names = {ours: _without(theirs, family.prefix, prefix) for ours, theirs in head_names(config).items()}
+    classifier, other = None, _other_head(settings)
+    names = {ours: _without(theirs, family.prefix, prefix) for ours, theirs in head_names(config).items()}
+    if other is None and all(name in tensors for theirs in names.values() for name in theirs):
         classes = tensors[family.classifier["output.weight"][0]].shape[:1].numel()
         classifier = _fill(on_meta(ClassificationHead, config, classes), names, tensors, taken, folder)
     unused = sorted(set(tensors) - taken - set(family.decoder) - {n for n in tensors if n.endswith(_CARRY_NOTHING)})
     repeated = (body["embeddings.words.weight"][0], family.masked_lm_head["bias"][0])
     _tied(tensors, dict(zip(family.decoder, repeated, strict=False)), folder)
     notes = [] if head is not None else ["the folder has no masked-word head"]
+    if other is not None:
+        notes.append(f"the folder is a {other}, whose head is of another kind and is not used")
     if unused:
         notes.append(f"{len(unused)} tensors of the folder are not used: {', '.join(unused[:5])}")
     if added:
@@ -94,6 +98,17 @@ def load(folder: Path, *, add_missing: bool = False) -> Loaded:
     elif add_missing:
         notes.append("`add_missing` changed nothing: the folder has all biases")
     return Loaded(config, encoder, head, pooler, classifier, labels, tuple(notes))
+
+
+def _other_head(settings: Mapping[str, Any]) -> str | None:
+    """Return the ordinary class of a folder whose head gives no answer of a whole row, such as one of tokens.
+
+    Its tensors may have the very names of one that does.
+    """
+    classes = settings.get("architectures")
+    kinds = [str(name).partition("For") for name in classes] if isinstance(classes, list) else []
+    other = ["".join(kind) for kind in kinds if kind[2] and kind[2] not in _HEADS]
+    return other[0] if other and len(other) == len(kinds) else None
 
 
 def read_config(folder: Path, *, add_missing: bool = False) -> EncoderConfig:
