@@ -135,6 +135,8 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path, capsys: pytest.CaptureFi
         "no column looks like label; name `text` and `label` of the task yourself"
         in guess_task(tmp_path / "z.csv").lines()
     )
+    (tmp_path / "n.csv").write_text("balan kore,cardio\nmish x,neuro\nbalan y,ophthalmo\n")
+    assert guess_task(tmp_path / "n.csv").lines()[-1].endswith("where it is a row, write a line with names above it")
     (tmp_path / "e.csv").write_text("text,label\n")
     with pytest.raises(DataError, match=r"e\.csv has no rows to look at"):
         guess_task(tmp_path / "e.csv")
