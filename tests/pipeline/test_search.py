@@ -20,6 +20,7 @@ from bertwright.errors import BertwrightError, Diverged, InputError, RecipeError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.run import pointers, run_folder
 from bertwright.pipeline.stage import standings
+from bertwright.reports.tables import summary_lines
 from bertwright.stages import learning, search
 from bertwright.store import Store
 from bertwright.tasks.metrics import METRICS, Score
@@ -59,6 +60,7 @@ def test_the_best_of_a_grid_is_scored(tuned: Toy, select_on: str) -> None:
     assert sorted(scores, reverse=True) == scores
     assert max(one["score"] for one in tried.values()) == scores[0]
     assert chosen["setting"]["learning_rate"] == chosen["table"][0]["learning_rate"]
+    assert chosen["undecided"] is None
     runs = results(result, "finetune").values()
     assert {(48, chosen["setting"]["learning_rate"])} == {(r["rows"], r["settings"]["learning_rate"]) for r in runs}
     scored = result.stages["evaluate/height"].record["results"]
@@ -109,6 +111,17 @@ def test_scores_stand_with_their_seeds(tuned: Toy, monkeypatch: pytest.MonkeyPat
     for seed, value in zip(variant["seeds"], variant["scores"]["dev"]["accuracy"]["values"], strict=True):
         table = pq.read_table(sealed.folder / f"predictions/given/seed-{seed}/dev.parquet").to_pydict()
         assert value == np.mean(np.array(table["gold"]) == np.array(table["predicted"]))
+
+
+def test_undefined_scores_choose_nothing(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grid's first setting is taken, the choice says why, and no score is called that of the best."""
+    accuracy = METRICS["accuracy"]
+    monkeypatch.setitem(METRICS, "accuracy", replace(accuracy, compute=lambda *_: Score(None, "made up")))
+    result = bertwright.run(tuned(finetune={**ONE, "grid": {"learning_rate": RATES[:2]}}))
+    (chosen,) = results(result, "choose").values()
+    assert ("made up", RATES[0]) == (chosen["undecided"], chosen["setting"]["learning_rate"])
+    said = "\n".join(summary_lines(result.records))
+    assert "the first of 2 settings on rows kept back" in said and "the best of" not in said
 
 
 def test_a_second_try_tries_nothing_twice(tuned: Toy) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from bertwright.reports.answer import notes
 from bertwright.reports.charts import charts, reliability_chart
 from bertwright.reports.closer_tables import closer_tables, settings_tables
 from bertwright.reports.glue_table import glue_table
 from bertwright.reports.page import write_report
-from bertwright.reports.records import RunRecords
+from bertwright.reports.records import RunRecords, score_rows
+from bertwright.reports.tables import score_table
 
 
 def stage(kind: str, name: str, results: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +105,23 @@ def test_all_settings_are_told_the_best_first(looked: RunRecords) -> None:
     assert "So far 4.5 epochs of the 12 that trying every setting to its end takes" in table.caption
     assert table.title.endswith("pretrained, for 50% of their epochs")
     assert [] == settings_tables(looked, "other")
+
+
+def test_a_choice_among_undefined_scores_is_not_of_the_best(looked: RunRecords) -> None:
+    """The first was taken, and table, scores, averages and notes say so, with the reason; one defined score decides."""
+    choice, *others = looked.stages
+    rows = [{**row, "failed": None, "note": "all predictions are equal"} for row in choice["results"]["table"]]
+    why = "no setting could be told from another (all predictions are equal), and the first was taken"
+    told = replace(looked, stages=(stage("choose", choice["name"], {**choice["results"], "table": rows}), *others))
+    (first, *_) = score_rows(told)
+    assert "the best of 2" in first.protocol and [] == [note for note in notes(told) if "told from" in note]
+    rows[0]["score"] = None
+    (first, *_) = score_rows(told)
+    assert f"protocol sane: the first of 2 settings on rows kept back from train; {why}" == first.protocol
+    assert first.protocol in glue_table(told).rows[0][-1] and why in score_table(told, "rte").caption
+    (table,) = settings_tables(told, "rte")
+    assert f"{why.capitalize()}. So far" in table.caption
+    assert f"rte, pretrained: {why}." in notes(told)
 
 
 def test_a_closer_look_has_confusion_and_hard_rows(looked: RunRecords) -> None:

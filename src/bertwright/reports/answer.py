@@ -14,6 +14,7 @@ from bertwright.reports.records import (
     robustness,
     score_rows,
     stage_rows,
+    undecided_text,
 )
 from bertwright.reports.words import (
     count_text,
@@ -187,6 +188,9 @@ def _training_notes(run: RunRecords) -> Iterator[str]:
     for record in run.of_kind("expert"):
         results = record["results"]
         yield from (f"{results['task']}, expert {results['expert']}: {note}" for note in results["notes"])
+    for record in run.of_kind("choose"):
+        if why := undecided_text(record["results"]):
+            yield f"{record['results']['task']}, {record['name'].split('/')[2]}: {why}."
     for record in run.of_kind("finetune"):
         results = record["results"]
         if results.get("rows_cut"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bertwright.reports.records import RunRecords
+from bertwright.reports.records import RunRecords, undecided_text
 from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, count_text, metric_text, score_text, seconds_text
 
@@ -45,7 +45,9 @@ def _settings(found: Mapping[str, Any]) -> Table:
         for row in found["table"]
     )
     where = "rows kept back from train" if found["select_on"] == "holdout" else "dev"
-    caption = f"Scored on {found['rows']:,} rows: {where}. The best come first."
+    why = undecided_text(found)
+    order = f"{why[0].upper()}{why[1:]}" if why else "The best come first"
+    caption = f"Scored on {found['rows']:,} rows: {where}. {order}."
     if found["epochs_spent"] < found["epochs_of_all"]:
         caption += (
             f" So far {found['epochs_spent']:g} epochs of the {found['epochs_of_all']:g} that trying every setting to "

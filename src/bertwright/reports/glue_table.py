@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bertwright.reports.records import RunRecords
+from bertwright.reports.records import RunRecords, protocol_of
 from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT
 from bertwright.tasks.glue import TASKS, Average, averages
@@ -53,8 +53,8 @@ def _variants(run: RunRecords) -> dict[str, _Parts]:
             for name, metrics in variant["scores"].items():
                 # A set of another task is no score of this one; of two tasks that are the same one the first counts.
                 if name in _PARTS and "known" not in (results["sets"][name] or {}):
-                    about = (len(variant["seeds"]), variant["settings_tried"], variant["protocol"])
-                    scored = _Scored(_means(metrics), *about)
+                    protocol = protocol_of(run, results["task"], variant)
+                    scored = _Scored(_means(metrics), len(variant["seeds"]), variant["settings_tried"], protocol)
                     found.setdefault(variant["variant"], {}).setdefault((results["known"], _PARTS[name]), scored)
     return found
 

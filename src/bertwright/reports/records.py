@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bertwright.stages.choose import undecided
 from bertwright.stages.work import LEARNT_FROM
 from bertwright.tasks.statistics import MOST_UNDEFINED, SAMPLES
 
@@ -129,7 +130,22 @@ class StageRow:
 
 def score_rows(run: RunRecords) -> list[ScoreRow]:
     """Return every score of every task."""
-    return [row for record in run.of_kind("evaluate") for row in _scores_of(record["results"])]
+    return [row for record in run.of_kind("evaluate") for row in _scores_of(run, record["results"])]
+
+
+def protocol_of(run: RunRecords, task: str, variant: Mapping[str, Any]) -> str:
+    """Return how a variant's scores came about; where nothing told the settings apart, none of them is the best."""
+    said: str = variant["protocol"]
+    for record in run.of_kind("choose"):
+        if record["name"].split("/")[1:3] == [task, variant["variant"]] and (why := undecided_text(record["results"])):
+            return f"{said.replace('the best of', 'the first of')}; {why}"
+    return said
+
+
+def undecided_text(choice: Mapping[str, Any]) -> str:
+    """Say of a choice that nothing told its settings apart, and why; nothing of any other."""
+    why = undecided(choice["table"])
+    return f"no setting could be told from another ({why}), and the first was taken" if why else ""
 
 
 def robustness(run: RunRecords, row: ScoreRow) -> dict[str, tuple[str, float | None]]:
@@ -148,10 +164,11 @@ def variant_places(run: RunRecords) -> dict[str, int]:
     return {name: place for place, name in enumerate(dict.fromkeys(scored + others))}
 
 
-def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
+def _scores_of(run: RunRecords, results: Mapping[str, Any]) -> list[ScoreRow]:
     headline, sets = results["headline"], results["sets"]
     rows = []
     for variant in results["variants"]:
+        protocol = protocol_of(run, results["task"], variant)
         for set_name, metrics in variant["scores"].items():
             about = sets.get(set_name, {})
             rows += [
@@ -167,7 +184,7 @@ def _scores_of(results: Mapping[str, Any]) -> list[ScoreRow]:
                     interval=_pair(score["interval"]),
                     seeds=tuple(variant["seeds"]),
                     settings_tried=variant["settings_tried"],
-                    protocol=variant["protocol"],
+                    protocol=protocol,
                     rows=about.get("rows"),
                     floor=about.get("floor", {}).get(metric),
                     headline=(set_name, metric) == (headline["set"], headline["metric"]),

@@ -22,7 +22,8 @@ _MOVED = "moved.json"  # terms of the best setting's run, the one that moved mos
 def choose(work: Work) -> dict[str, Any]:
     """Sort the settings by their score; ``RunError`` where all of them failed.
 
-    Equal scores stay in the order of the grid. One that failed, or whose score is undefined, comes last.
+    Equal scores stay in the order of the grid. One that failed, or whose score is undefined, comes last; where all are
+    undefined the first of the grid is taken, and ``undecided`` says why.
     """
     found = {role: files.read_json(folder / RECORD)["results"] for role, folder in work.inputs.items()}
     tried = [{**one, "run": role} for role, one in found.items() if role != "before" and "empty" not in one]
@@ -52,10 +53,19 @@ def choose(work: Work) -> dict[str, Any]:
         "table": table,
         "tried": len(tried),
         "failed": len(tried) - len(good),
+        "undecided": undecided(table),
         "seconds": sum(one["seconds"] for one in ran),
         "rows": ran[0]["selection_rows"] if ran else found["before"]["rows"],
         **_spared(found.get("before"), ran),
     }
+
+
+def undecided(table: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why no setting of a choice's table could be told from another; ``None`` where one could."""
+    good = [row for row in table if row["failed"] is None]
+    if len(good) < 2 or any(row["score"] is not None for row in good):
+        return None
+    return str(good[0]["note"] or "their scores are undefined")
 
 
 def moved_most(changes: Sequence[Mapping[str, Any]]) -> list[str]:
