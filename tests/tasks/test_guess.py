@@ -191,7 +191,7 @@ def test_a_folder_or_a_foreign_suffix_is_told_in_the_words_of_tasks(tmp_path: Pa
     with pytest.raises(DataError, match=r"dev is a folder, and rows are read from a file; name the file in it"):
         guess_task(tmp_path / "dev")
     (tmp_path / "a.xlsx").write_text("x")
-    with pytest.raises(DataError, match=r"Rename the file or write it as csv, tsv, jsonl or parquet"):
+    with pytest.raises(DataError, match=r"Rows are csv, tsv, jsonl or parquet: write them as one of these"):
         guess_task(tmp_path / "a.xlsx")
 
 
