@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -11,6 +12,9 @@ import numpy as np
 
 # Batches whose rows are sorted together: enough for rows of like length, few enough that order stays random.
 _POOL = 50
+# Of a text that is too long this many characters are encoded at first, for each token that there is room for.
+_CHARACTERS, _FEWEST = 16, 1024
+_SPACE = re.compile(r"[^\W_] ")  # behind a letter or digit
 
 Piece = TypeVar("Piece")
 
@@ -21,6 +25,10 @@ class Encodes(Protocol):
     cls_id: int
     sep_id: int
     pad_id: int
+
+    @property
+    def words_apart(self) -> bool:
+        """Return whether a text that is cut at a space behind a letter has the ids that the whole text begins with."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return ids without special tokens."""
@@ -62,12 +70,52 @@ def encode(
     ``separators`` stand between the parts of a pair (RoBERTa: 2). A row longer than ``max_length`` loses tokens from
     the end of its longer part, one by one, and is counted.
     """
-    columns = [tokenizer.encode([row[part] for row in texts]) for part in range(len(texts[0]))]
-    room = room_of(len(columns), max_length, separators)
-    fitted = [fit(parts, room) for parts in zip(*columns, strict=True)]
+    parts = [[row[part] for row in texts] for part in range(len(texts[0]))]
+    room = room_of(len(parts), max_length, separators)
+    columns = _columns(parts, room, tokenizer)
+    fitted = [fit(row, room) for row in zip(*columns, strict=True)]
     laid = [_laid_out(kept, tokenizer, separators) for kept, _ in fitted]
     ids, segments = tuple(ids for ids, _ in laid), tuple(segments for _, segments in laid)
     return Encoded(ids, segments, labels, tokenizer.pad_id, sum(was_cut for _, was_cut in fitted))
+
+
+def _columns(parts: Sequence[Sequence[str]], room: int, tokenizer: Encodes) -> list[list[list[int]]]:
+    """Return the ids of all rows' parts, as far as ``fit`` looks at them."""
+    found = [_begins(texts, room, tokenizer) for texts in parts]
+    columns = [ids for ids, _ in found]
+    for texts, (ids, begun) in zip(parts, found, strict=True) if len(parts) == 2 else ():
+        for row in begun:
+            if min(len(column[row]) for column in columns) > room:
+                # Which of two long parts is the longer one decides where an odd token goes.
+                ids[row] = tokenizer.encode([texts[row]])[0]
+    return columns
+
+
+def _begins(texts: Sequence[str], room: int, tokenizer: Encodes) -> tuple[list[list[int]], list[int]]:
+    """Return each text's ids, of one that is much too long the first of them, more than ``room``; and which these are.
+
+    All ids of a text of megabytes take a hundred times its memory, and only the first few are kept.
+    """
+    size = max(_CHARACTERS * room, _FEWEST)
+    if max(map(len, texts)) <= 2 * size or not tokenizer.words_apart:
+        return tokenizer.encode(texts), []
+    kept = [text if len(text) <= 2 * size else _begin(text, size) for text in texts]
+    begun = [row for row, text in enumerate(texts) if len(kept[row]) < len(text)]
+    found = tokenizer.encode(kept)
+    while short := [row for row in begun if len(found[row]) <= room]:  # a word that is long or unknown is one token
+        size *= 8
+        for row in short:
+            kept[row] = _begin(texts[row], size)
+        for row, ids in zip(short, tokenizer.encode([kept[row] for row in short]), strict=True):
+            found[row] = ids
+        begun = [row for row in begun if len(kept[row]) < len(texts[row])]
+    return found, begun
+
+
+def _begin(text: str, size: int) -> str:
+    """Return a text up to the first space behind a letter and ``size`` characters; whole where there is none."""
+    found = _SPACE.search(text, size)
+    return text if found is None else text[: found.start() + 1]
 
 
 def encode_windows(

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ _NAMES = {
     "mask": ("[MASK]", "<mask>"),
 }
 _TRAINERS = {"wordpiece": train_wordpiece, "bpe": train_bpe, "unigram": train_unigram}
+# Those that change a character by itself, or with its accents: never one together with what stands behind a space.
+_BY_CHARACTERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 _NORMALIZERS = {"wordpiece": wordpiece_normalizer, "bpe": bpe_normalizer, "unigram": unigram_normalizer}
 
 
@@ -92,6 +95,17 @@ class Tokenizer:
             if self._leaking and self._leaking.search(text):
                 found[number] = [i for _, piece in self._broken_up(text) for i in self._ids(piece)]
         return found
+
+    @cached_property
+    def words_apart(self) -> bool:
+        """Whether a text that is cut at a space behind a letter has the ids that the whole text begins with.
+
+        So it is where the space parts words before the model sees them, and nothing looks further than a word.
+        """
+        content = self._content()
+        added = [token["content"] for token in content.get("added_tokens") or ()]
+        inside_words = all(token.isascii() and not any(map(str.isspace, token)) for token in added)
+        return inside_words and _by_characters(content.get("normalizer")) and _at_spaces(content.get("pre_tokenizer"))
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
         """Return each text's ids with the characters they stand for."""
@@ -263,6 +277,28 @@ def _lowercase(normalizer: dict[str, Any] | None) -> bool | None:
     if normalizer["type"] == "Lowercase":
         return True
     return False if normalizer["type"] in ("NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip", "Prepend") else None
+
+
+def _by_characters(normalizer: dict[str, Any] | None) -> bool:
+    """Return whether what a normalizer makes of a text up to a space does not hang on what follows."""
+    if normalizer is None:
+        return True
+    if normalizer["type"] == "Sequence":
+        return all(_by_characters(part) for part in normalizer["normalizers"])
+    return normalizer["type"] in _BY_CHARACTERS
+
+
+def _at_spaces(splitter: dict[str, Any] | None) -> bool:
+    """Return whether a splitter parts a text at every space, or before it; of several the first one decides."""
+    if splitter is None:
+        return False
+    if splitter["type"] == "Sequence":
+        return bool(splitter["pretokenizers"]) and _at_spaces(splitter["pretokenizers"][0])
+    # GPT-2's expression, in ByteLevel, takes a space only before what it stands before.
+    switch = {"ByteLevel": "use_regex", "Metaspace": "split"}.get(splitter["type"])
+    if switch is not None:
+        return bool(splitter.get(switch, True))
+    return splitter["type"] in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
 
 
 def _input_names(content: dict[str, Any], *, segments: bool) -> list[str]:
