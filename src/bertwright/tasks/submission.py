@@ -213,10 +213,10 @@ def _rows(name: str, content: bytes) -> Iterator[str]:
         yield f"{file}: the first line is {lines[0][:60]!r}{mark}; it has to be {HEADER!r}"
     while lines and not lines[-1]:
         lines.pop()
-    if blank := [number for number, line in enumerate(lines[1:], 2) if not line]:
-        more, them = (f" and {len(blank) - 1} more are", "them") if len(blank) > 1 else (" is", "it")
-        yield f"{file}: line {blank[0]}{more} blank; take {them} out"
     rows = [line for line in lines[1:] if line]
+    if blank := max(0, len(lines) - 1 - len(rows)):
+        more, them = (f" and {blank - 1} more are", "them") if blank > 1 else (" is", "it")
+        yield f"{file}: line {lines.index('', 1) + 1}{more} blank; take {them} out"
     if len(rows) != expected.rows:
         yield f"{file} has {len(rows)} rows; {expected.rows} are expected"
     faults = [fault for number, row in enumerate(rows) if (fault := _fault(expected, number, row))]
