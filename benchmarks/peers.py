@@ -32,6 +32,7 @@ from bertwright.text.shards import Shards
 from bertwright.text.sources import Source, expand
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.feed import Batches, Feed, on_device
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import masked_lm_loss
@@ -175,7 +176,7 @@ def own_loop(
         ranks=Ranks(),
         folder=folder,
         metrics=folder / "metrics.jsonl",
-        checkpoint_every=Budget("steps", 10**9),
+        cadence=Cadence(Budget("steps", 10**9)),
     )
     return outcome, model
 

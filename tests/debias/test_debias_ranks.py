@@ -18,6 +18,7 @@ from bertwright.encoder.models import Classifier
 from bertwright.recipe.debias_settings import Settings
 from bertwright.training import trainable
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.loop import train
 from bertwright.training.optimizers import Optimizer
 from bertwright.training.optimizers import Settings as OptimizerSettings
@@ -68,7 +69,7 @@ def learnt(folder: Path, trained: str, ranks: Ranks, micro_batch: int) -> torch.
         ranks=ranks,
         folder=folder,
         metrics=folder / "metrics.jsonl",
-        checkpoint_every=Budget("steps", 8),
+        cadence=Cadence(Budget("steps", 8)),
     )
     return torch.cat([part.detach().reshape(-1) for _, part in named])
 

@@ -15,6 +15,7 @@ from bertwright.encoder.models import build_classifier
 from bertwright.encoder.stack import set_dropout
 from bertwright.tasks.batches import Encoded, TrainBatches
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.loop import train
 from bertwright.training.losses import classification_loss
 from bertwright.training.optimizers import Optimizer, Settings
@@ -46,7 +47,7 @@ def test_losses_are_those_of_a_padded_loop(tmp_path: Path) -> None:
         ranks=Ranks(),
         folder=tmp_path,
         metrics=tmp_path / "metrics.jsonl",
-        checkpoint_every=Budget("steps", _STEPS),
+        cadence=Cadence(Budget("steps", _STEPS)),
     )
     found = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     expected = _padded(tmp_path / "model", rows, batches)

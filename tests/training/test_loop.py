@@ -26,6 +26,7 @@ from bertwright import files
 from bertwright.errors import Diverged, Interrupted, RunError
 from bertwright.training import checkpoint, loss_scale, ranks, trainable
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.checkpoint import State
 from bertwright.training.feed import Feed
 from bertwright.training.loop import Outcome, train
@@ -119,9 +120,10 @@ def go(
         "ranks": ranks or Ranks(),
         "folder": folder,
         "metrics": folder / "metrics.jsonl",
-        "checkpoint_every": Budget("steps", every),
         **changes,
     }
+    beside = {name: settings.pop(name) for name in list(settings) if name in Cadence.__dataclass_fields__}
+    settings["cadence"] = Cadence(**{"checkpoint_every": Budget("steps", every), **beside})
     return train(model, batches or ToyBatches(), loss, made, **settings)
 
 
@@ -421,7 +423,7 @@ def rank(argument: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("in_part", [False, True])
 def test_two_ranks_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_part: bool) -> None:
     """Two gloo processes on the same global batch give one process's weights, to 1e-5; also where some biases learn."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     start(2, "test_loop:rank", {"folder": str(tmp_path / "two"), "in_part": in_part}, threads=2)
     model = Toy()
     model.dropout.p = 0.0
@@ -440,7 +442,7 @@ def test_a_killed_run_continues_as_two_ranks(tmp_path: Path, monkeypatch: pytest
                 raise Killed
             return super().step(place, rank, world)
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     killed, whole = Toy(), Toy()
     killed.dropout.p = whole.dropout.p = 0.0
     with pytest.raises(Killed):
@@ -463,7 +465,7 @@ def test_a_rank_that_dies_ends_the_others_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, told: str
 ) -> None:
     """The failing rank is named with what it said, or that it was killed, and nobody is left waiting."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     with pytest.raises(RunError, match=told):
         start(2, "test_loop:rank", {"folder": str(tmp_path), how: 1}, threads=2)
 
@@ -631,7 +633,7 @@ def go_in_fp16(folder: Path, model: Overflowing, **changes: Any) -> Outcome:
         "ranks": Ranks(),
         "folder": folder,
         "metrics": folder / "metrics.jsonl",
-        "checkpoint_every": Budget("steps", 1),
+        "cadence": Cadence(Budget("steps", 1)),
         "loss_scaled": True,
         **changes,
     }

@@ -108,7 +108,7 @@ def make_pack(
     )
 
 
-def fold(loaded: Loaded, pack: Pack, *, tokenizer: str, scale: float = 1.0) -> Classifier:
+def fold(loaded: Loaded, pack: Pack, *, tokenizer: str) -> Classifier:
     """Return an ordinary classifier, fp32, with the pack's biases written in; ``loaded`` is left as it is.
 
     A change of a key's bias is left out where softmax takes it away: it adds the same to all scores of a query. With
@@ -119,13 +119,13 @@ def fold(loaded: Loaded, pack: Pack, *, tokenizer: str, scale: float = 1.0) -> C
     rotated = loaded.config.family == "modern"
     deltas = {key: value for key, value in pack.biases.items() if rotated or not key.endswith(".key")}
     own = {name: value.clone() for name, value in head_tensors(loaded).items()}
-    model = Classifier(encoder, _head(pack, loaded, own, _scale(scale), _CPU, torch.float32)).eval()
+    model = Classifier(encoder, _head(pack, loaded, own, 1.0, _CPU, torch.float32)).eval()
     parameters = dict(encoder.named_parameters())
     with torch.no_grad():
         for term in pack.terms:
             if term.key in deltas and term.name not in POOLER:
                 name, start, stop = locate(term, loaded.config)
-                parameters[name.removeprefix("encoder.")][start:stop] += scale * _tensor(deltas[term.key])
+                parameters[name.removeprefix("encoder.")][start:stop] += _tensor(deltas[term.key])
     return model
 
 

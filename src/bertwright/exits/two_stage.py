@@ -24,6 +24,7 @@ from bertwright.exits.ramps import Ramps, checked_layers, seeing
 from bertwright.recipe.exits_settings import RampSettings
 from bertwright.tasks.batches import Encoded, in_order_of_length
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.feed import on_device
 from bertwright.training.loop import Outcome, train
 from bertwright.training.optimizers import Optimizer, Settings
@@ -154,6 +155,6 @@ def learn_ramps(
         ranks=Ranks(),
         folder=folder,
         metrics=metrics,
-        checkpoint_every=checkpoint_every or Budget("seconds", 300),
+        cadence=Cadence(checkpoint_every or Budget("seconds", 300)),
         progress=progress,
     )

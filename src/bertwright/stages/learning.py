@@ -42,6 +42,7 @@ from bertwright.tasks.weights import label_weights
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training import trainable
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.feed import Batches
 from bertwright.training.loop import Outcome, train
 from bertwright.training.losses import LOSSES, WEIGHTED_LOSSES, Loss
@@ -153,7 +154,7 @@ def _train(
         ranks=Ranks(),
         folder=work.scratch,
         metrics=work.folder / "metrics.jsonl",
-        checkpoint_every=as_budget(choice.checkpoint_every),
+        cadence=Cadence(as_budget(choice.checkpoint_every)),
         progress=work.tell,
     )
 

@@ -30,6 +30,7 @@ from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training import trainable
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence
 from bertwright.training.checkpoint import State
 from bertwright.training.launch import launch
 from bertwright.training.loop import Outcome, train
@@ -135,19 +136,27 @@ class _Job:
             ranks=self.ranks,
             folder=folder,
             metrics=(work.folder if everything else folder) / "metrics.jsonl",
-            checkpoint_every=as_budget(choice.checkpoint_every),
-            evaluate=self._evaluate,
-            evaluations=choice.evaluations,
-            until=choice.stop_at if everything else 1.0,
-            milestones=choice.save_at if everything else (),
-            at_milestone=lambda share: self._save(optimizer, share),
-            hopeless=self._hopeless if everything else lambda _: False,
+            cadence=self._cadence(optimizer, everything=everything),
             loss_scaled=self.setup.precision == "fp16",
             progress=self._teller(name) if self.ranks.rank == 0 else None,
         )
         for key, parameter in self.model.named_parameters():
             parameter.data = kept.get(key, parameter.data)
         return outcome
+
+    def _cadence(self, optimizer: Optimizer, *, everything: bool) -> Cadence:
+        """Return what is done beside the steps; where the head learns alone nothing is saved on the way."""
+        choice = self.choice
+        cadence = Cadence(as_budget(choice.checkpoint_every), self._evaluate, choice.evaluations)
+        if not everything:
+            return cadence
+        return replace(
+            cadence,
+            until=choice.stop_at,
+            milestones=choice.save_at,
+            at_milestone=lambda share: self._save(optimizer, share),
+            hopeless=self._hopeless,
+        )
 
     def _at_work(self) -> tuple[Optimizer, dict[str, torch.Tensor]]:
         """Bring the model to its device and format; return the optimizer, and what stays frozen as it was before."""

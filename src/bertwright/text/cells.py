@@ -108,13 +108,14 @@ def _separated_cells(reading: Reading) -> Iterator[str]:
     header = _header(reading)
     if header is None:
         return
-    place, before, begun = _column(reading, header), -1, False
+    place, begun = _column(reading, header), False
+    before: int | None = None
     table = csv.reader(_short_lines(reading), **DIALECTS[reading.file.format])
     end = 0
 
     def broken(start: int, fault: str) -> None:
         nonlocal before
-        before = lines_before(reading.file, reading.span.start) if before < 0 else before
+        before = lines_before(reading.file, reading.span.start) if before is None else before
         reading.broken(before + start, fault)
 
     while True:

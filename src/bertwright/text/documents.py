@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from bertwright.text.cells import cells
 from bertwright.text.lines import blocks, lines
 from bertwright.text.sources import TextFile
-from bertwright.text.troubles import EMPTY, TOO_LONG, BrokenRow, Limit, Reading, Span, Troubles
+from bertwright.text.troubles import EMPTY, TOO_LONG, Limit, Reading, Span, Troubles
 
-__all__ = ["BrokenRow", "Span", "Troubles", "documents", "ignore", "normalise"]
-
+__all__ = ["Troubles", "documents", "ignore", "normalise"]
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n")
 # All that ``str.split`` parts words at, but for the space.

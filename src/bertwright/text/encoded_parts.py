@@ -120,7 +120,7 @@ class _Writer:
     def write(self) -> dict[str, Any]:
         """Write the part and return its counts."""
         texts = cleaned(self._job, self._troubles, self._lines.add)
-        while self._block(texts, self._folder / f"{len(self._blocks):05d}") or not self._blocks:
+        while self._block(texts, self._folder / f"{len(self._blocks):05d}"):
             pass
         counts = {
             "disagreement": "",

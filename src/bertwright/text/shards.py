@@ -46,12 +46,9 @@ class Shards:
         self._folder = folder
         manifest = _read_manifest(folder)
         self.row_length: int = manifest["row_length"]
-        self.vocabulary: int = manifest["vocabulary"]
         self.tokenizer_identity: str = manifest["tokenizer"]
         self.pad_id: int = manifest["pad_id"]
-        self.cls_id: int = manifest["cls_id"]
         self.sep_id: int = manifest["sep_id"]
-        self.mask_id: int = manifest["mask_id"]
         self.dtype = np.dtype(manifest["dtype"])
         shards = [Shard(**entry) for entry in manifest["shards"]]
         self._shards = {split: [shard for shard in shards if shard.split == split] for split in SPLITS}

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Keys = npt.NDArray[np.uint64]
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""What SplitMix64 adds to its state for each number: 2^64 over the golden ratio."""
 
 
 def keys_of(segment: int, count: int, seed: int) -> Keys:
@@ -26,7 +28,7 @@ def buckets_of(keys: Keys, buckets: int) -> npt.NDArray[np.int64]:
 def mix(numbers: Keys) -> Keys:
     """Return numbers that look drawn, one to one (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
-        numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+        numbers = numbers + GOLDEN
         numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))

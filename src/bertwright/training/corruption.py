@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bertwright.text.shuffle import GOLDEN, mix
+
 _U64 = np.uint64
 
 
@@ -60,12 +62,9 @@ def mask_tokens(
 
 
 def _mix(key: np.ndarray | np.uint64, number: np.ndarray | np.uint64) -> np.ndarray:
-    """Hash a key with a number to 64 random bits: splitmix64's finalizer on their sum over its odd constant."""
+    """Hash a key with a number to 64 random bits: SplitMix64's number of that place, from the key as its state."""
     with np.errstate(over="ignore"):
-        z = np.asarray(key + (number + _U64(1)) * _U64(0x9E3779B97F4A7C15))
-        z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> _U64(31)))
+        return mix(np.asarray(key + number * GOLDEN))
 
 
 def _unit(bits: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bertwright.errors import Diverged, Interrupted
 from bertwright.training import checkpoint, loss_scale
 from bertwright.training.allocation import memory_kept
 from bertwright.training.budget import Budget
+from bertwright.training.cadence import Cadence, used
 from bertwright.training.checkpoint import State
 from bertwright.training.feed import Batches, Feed, MicroBatches, on_device
 from bertwright.training.losses import Loss
@@ -60,38 +62,28 @@ def train(
     ranks: Ranks,
     folder: Path,
     metrics: Path,
-    checkpoint_every: Budget,
-    evaluate: Callable[[], dict[str, float]] | None = None,
-    evaluations: int = 1,
-    until: float = 1.0,
-    milestones: Sequence[float] = (),
-    at_milestone: Callable[[float], None] = lambda _: None,
-    hopeless: Callable[[State], bool] = lambda _: False,
+    cadence: Cadence,
     loss_scaled: bool = False,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
     """Train until the budget is used up, from the newest checkpoint in ``folder`` if there is one.
 
-    ``evaluate`` is called before the first step and ``evaluations`` times evenly over the budget, the last at its end.
-    ``until`` is the share of the budget to stop at, with the schedule of the whole; after an evaluation ``hopeless``
-    may give the training up. ``at_milestone`` is called behind each share of the budget in ``milestones``. Raises
-    ``Interrupted`` after SIGTERM or Ctrl-C, with everything saved, and ``Diverged`` where the loss stays non-finite; an
-    update with such a loss or gradient is never made, and moves no schedule but that of a clock. ``loss_scaled`` is for
-    passes in fp16 (see ``loss_scale``).
+    ``cadence`` says what is done beside the steps, and when. Raises ``Interrupted`` after SIGTERM or Ctrl-C, with
+    everything saved, and ``Diverged`` where the loss stays non-finite, or an evaluation is; an update with such a loss
+    or gradient is never made, and moves no schedule but that of a clock. ``loss_scaled`` is for passes in fp16 (see
+    ``loss_scale``).
     """
     total = budget.total(batches.steps_per_epoch)
-    end = max(1, round(total * until))
-    device = optimizer.weights[0].device
+    end, device = cadence.end(total), optimizer.weights[0].device
     state, diary = _resume(optimizer, folder, ranks, loss_scaled), _Diary(metrics, total, ranks.rank == 0, progress)
     diary.cut(state.step)
-    if evaluate is not None and state.step == 0:
-        state.first = state.final = _measure(model, evaluate, diary, state, folder)
+    measure = partial(_measure, model, diary, state, folder)
+    cadence.before_steps(state, measure)
     feed = Feed(batches, ranks.rank, ranks.world, device, ahead=device.type == "cuda")
     with _Stopping() as stopping, memory_kept(), feed:
-        while (done := _used(budget, state)) < end and not state.gave_up:
-            begun, before = time.monotonic(), _portions(checkpoint_every, state)
-            rate = multiplier(schedule, done, total, warmup)
-            place = state.place
+        while (done := used(budget, state)) < end and not state.gave_up:
+            begun, before = time.monotonic(), cadence.portions(state)
+            rate, place = multiplier(schedule, done, total, warmup), state.place
             following = Place(place.step + 1, place.row + batches.rows(place), done / total)
             micro_batches = feed.take(place, following)
             update = _update(model, micro_batches, loss, optimizer, state, rate, clip, seed, ranks)
@@ -99,15 +91,10 @@ def train(
             state.step, state.row, state.share = following.step, following.row, following.share
             seconds, stop = ranks.first(time.monotonic() - begun, stopping.asked)
             state.seconds += seconds
-            after = _used(budget, state)
+            after = used(budget, state)
             diary.step(state, done, after, update, optimizer.learning_rate * rate)
-            if evaluate is not None and (after >= end or after * evaluations // total > done * evaluations // total):
-                state.final = _measure(model, evaluate, diary, state, folder)
-                state.gave_up = bool(ranks.first(after < end and hopeless(state))[0])
-            for share in milestones:
-                if done < share * total <= after:
-                    at_milestone(share)
-            if stop or after >= end or state.gave_up or _portions(checkpoint_every, state) > before:
+            cadence.after_step(state, total, done, after, ranks, measure)
+            if stop or after >= end or state.gave_up or cadence.portions(state) > before:
                 diary.keep()  # before the checkpoint, behind which nothing is done again
                 _save(optimizer, state, folder, ranks, stop=bool(stop))
             if stop:
@@ -128,15 +115,6 @@ def _outcome(state: State) -> Outcome:
         state.final,
         state.gave_up,
     )
-
-
-def _used(budget: Budget, state: State) -> int:
-    return budget.done(steps=state.updates, tokens=state.tokens, seconds=state.seconds)
-
-
-def _portions(every: Budget, state: State) -> int:
-    """Return how many whole portions of ``every`` a training has behind it."""
-    return _used(every, state) // every.total(None)
 
 
 @dataclass(frozen=True)
@@ -213,7 +191,7 @@ def _last_checkpoint(folder: Path) -> str:
 
 
 def _measure(
-    model: nn.Module, evaluate: Callable[[], dict[str, float]], diary: _Diary, state: State, folder: Path
+    model: nn.Module, diary: _Diary, state: State, folder: Path, evaluate: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
     """Evaluate; ``Diverged`` where that gives no finite number, for then no update can be trusted any more."""
     model.eval()

@@ -232,6 +232,6 @@ class Optimizer:
             if kind == "weight":
                 master.copy_(like(value, master))
             else:
-                # The count of steps stays where the optimizer keeps it; moments follow the weights' device.
+                # All of it follows the weights' device, AdamW's count of steps too: the fused one keeps it there.
                 self._states[master][master][kind] = like(value.clone(), master)
         self._to_weights()
