@@ -108,7 +108,7 @@ def _other_head(settings: Mapping[str, Any]) -> str | None:
     classes = settings.get("architectures")
     kinds = [str(name).partition("For") for name in classes] if isinstance(classes, list) else []
     other = ["".join(kind) for kind in kinds if kind[2] and kind[2] not in _HEADS]
-    return other[0] if other and len(other) == len(kinds) else None
+    return other[0][:80] if other and len(other) == len(kinds) else None
 
 
 def read_config(folder: Path, *, add_missing: bool = False) -> EncoderConfig:
