@@ -223,6 +223,12 @@ def clear(folder: Path, name: str | None = None) -> None:
             remove(left)
 
 
+def neighbour_of(path: Path) -> str | None:
+    """Return the name of the file that a temporary name of ours stands beside; nothing for any other name."""
+    found = _NEIGHBOUR.fullmatch(path.name)
+    return found[1] if found else None
+
+
 def _neighbour(path: Path) -> Path:
     """Return a temporary name beside a path that nobody else takes."""
     return path.with_name(f"{path.name}.{os.getpid()}-{_OWN}-{next(_numbers)}{TEMPORARY}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertwright import door
+from bertwright import door, files
 from bertwright.errors import InputError, StoreError
 from bertwright.tasks.partial_rows import Done, working
 
@@ -105,10 +105,12 @@ def test_what_somebody_puts_beside_unfinished_rows_stays(tmp_path: Path) -> None
 
 
 def test_what_a_kill_left_of_ours_is_used_again(tmp_path: Path) -> None:
-    """A half-written note, and rows that nothing was noted of."""
+    """A half-written note, under the very name that it has while it is written, and rows that nothing was noted of."""
     folder = tmp_path / "o.csv.partial"
-    folder.mkdir()
-    for name in ("state.json.4194304.tmp", "rows", "lock", "whole"):
+    with files.writing(folder / "state.json"):
+        (half,) = (path.name for path in folder.iterdir())
+    files.remove(folder / "state.json")
+    for name in (half, "rows", "lock", "whole"):
         (folder / name).write_text("torn")
     write(tmp_path / "o.csv")
     assert {"o.csv": b"text\none\ntwo\n"} == content(tmp_path)

@@ -171,7 +171,7 @@ class Flight:
             self._waiting[number] -= 1
             if not self._waiting[number]:
                 mean = np.asarray(np.mean(self._logits[number], axis=0, dtype=np.float32))
-                self.finished.append((number, _answer(self._rows[number], mean, self.layer)))
+                self.finished.append((number, _answer_or_error(self._rows[number], mean, self.layer)))
 
     def _keep(self, staying: np.ndarray) -> None:
         """Pack the windows whose places are given into new lanes, and cut what is padding to all of a lane."""
@@ -193,7 +193,7 @@ class Flight:
         self._engine.each(fill, cuts)
 
 
-def _answer(row: Encoded, logits: np.ndarray, layer: int) -> Answer | Diverged:
+def _answer_or_error(row: Encoded, logits: np.ndarray, layer: int) -> Answer | Diverged:
     try:
         return answered(row, logits, layer)
     except Diverged as error:

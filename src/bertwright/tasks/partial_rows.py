@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +25,6 @@ from bertwright.errors import InputError, LockHeld
 from bertwright.store import PARTIAL
 
 _STATE, _ROWS, _WHOLE, _LOCK = "state.json", "rows", "whole", "lock"
-_TEMPORARY = re.compile(rf"{re.escape(_STATE)}\.\d+{re.escape(files.TEMPORARY)}")
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -134,7 +132,7 @@ def _noted(path: Path) -> _State | None:
 
 def _is_own(path: Path) -> bool:
     """Return whether a file in the folder is one that work leaves there."""
-    named = path.name in (_STATE, _ROWS, _WHOLE, _LOCK) or _TEMPORARY.fullmatch(path.name) is not None
+    named = path.name in (_STATE, _ROWS, _WHOLE, _LOCK) or files.neighbour_of(path) == _STATE
     return named and path.is_file() and not path.is_symlink()
 
 
@@ -196,7 +194,7 @@ def working(out: Path) -> Iterator[PartialRows]:
             raise LockHeld(f"another process writes {out}; wait for it to end, or name another file") from None
     try:
         for left in folder.iterdir():
-            if _TEMPORARY.fullmatch(left.name):
+            if files.neighbour_of(left) == _STATE:
                 door.remove_file(left)
         yield PartialRows(folder)
     finally:
