@@ -7,7 +7,8 @@ the encoder has it. The common default is `AutoModelForSequenceClassification` i
 the second loop is the same in bf16 autocast with batches of rows of like length, padded to the longest of them. All go
 in turns, each in a process of its own; rows a second are medians, the first updates left out of the clock. Then the
 second loop and ours train three epochs at the same settings over the same seeds and are scored on dev by the task's
-metric: `score_delta` is the mean difference, in points. The last line is one JSON object.
+metric: `score_delta` is the mean difference, in points. The speeds want the machine for themselves, the scores do not:
+`--seeds 0` leaves the scores out, `--rounds 0` the speeds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -215,16 +216,22 @@ def main() -> None:
         print(json.dumps(turn(own)))
         return
     tasks = own.tasks.split(",")
-    # Speeds first, which want the machine for themselves; scores do not.
-    figures: dict[str, Any] = {"tasks": {task: {"rows_per_s": speeds(task, own)} for task in tasks}}
-    for task, found in figures["tasks"].items():
-        found["scores"] = scores(task, own)
-        print(f"{task}: {json.dumps(found)}", flush=True)
-    each = figures["tasks"].values()
-    for name, peer in (("ratio_default", "default"), ("ratio_grouped", "grouped")):
-        figures[name] = statistics.geometric_mean(one["rows_per_s"]["ours"] / one["rows_per_s"][peer] for one in each)
-    deltas = [statistics.mean(one["scores"]["ours"]) - statistics.mean(one["scores"]["grouped"]) for one in each]
-    figures["score_delta"] = statistics.mean(deltas)
+    found: dict[str, dict[str, Any]] = {task: {} for task in tasks}
+    figures: dict[str, Any] = {"tasks": found}
+    if own.rounds:
+        for task in tasks:
+            found[task]["rows_per_s"] = speeds(task, own)
+        for name, peer in (("ratio_default", "default"), ("ratio_grouped", "grouped")):
+            ratios = (one["rows_per_s"]["ours"] / one["rows_per_s"][peer] for one in found.values())
+            figures[name] = statistics.geometric_mean(ratios)
+    if own.seeds:
+        for task in tasks:
+            found[task]["scores"] = scores(task, own)
+            print(f"{task}: {json.dumps(found[task])}", flush=True)
+        each = [one["scores"] for one in found.values()]
+        figures["score_delta"] = statistics.mean(
+            statistics.mean(one["ours"]) - statistics.mean(one["grouped"]) for one in each
+        )
     if own.save:
         (RESULTS / f"{own.save}.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures))
