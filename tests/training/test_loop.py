@@ -30,7 +30,7 @@ from bertwright.training.cadence import Cadence
 from bertwright.training.checkpoint import State
 from bertwright.training.feed import Feed
 from bertwright.training.loop import Outcome, train
-from bertwright.training.losses import Loss, LossSum, cross_entropy_sum
+from bertwright.training.losses import Loss, LossSum, cross_entropy_sum, masked_lm_loss
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.order import Place
 from bertwright.training.ranks import Ranks, start
@@ -556,15 +556,17 @@ def test_a_hopeless_training_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, 7, 130])
-def test_cross_entropy_is_that_of_the_library(dtype: torch.dtype, rows: int) -> None:
-    """The same sum and gradient, also where the sum is one term of a larger loss, or a label is hopeless."""
+@pytest.mark.parametrize("more", [0, 3])
+def test_cross_entropy_is_that_of_the_library(dtype: torch.dtype, rows: int, more: int) -> None:
+    """The same sum and gradient, also where the sum is a term of a larger loss, a label hopeless, or rows have none."""
     torch.manual_seed(0)
-    ours = (5 * torch.randn(rows, 50)).to(dtype)
+    ours = (5 * torch.randn(rows + more, 50)).to(dtype)
     ours[0, 0] = 300.0  # every other probability of this row is 0 in fp32
     ours.requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
     labels = torch.randint(0, 50, (rows,))
-    found, expected = cross_entropy_sum(ours, labels), F.cross_entropy(theirs.float(), labels, reduction="sum")
+    expected = F.cross_entropy(theirs[:rows].float(), labels, reduction="sum")
+    found = cross_entropy_sum(ours, labels)
     (3 * found).backward()
     (3 * expected).backward()
     # The loss is read off a probability in the logits' own type: bf16 keeps 8 bits of each.
@@ -572,6 +574,26 @@ def test_cross_entropy_is_that_of_the_library(dtype: torch.dtype, rows: int) -> 
     torch.testing.assert_close(ours.grad, theirs.grad, atol=2e-2 if dtype == torch.bfloat16 else 1e-6, rtol=1e-2)
     with torch.no_grad():
         torch.testing.assert_close(cross_entropy_sum(ours, labels), expected.detach())
+
+
+def test_logits_of_batches_come_in_few_sizes() -> None:
+    """Whatever is masked, a step's largest tensors fit where those of the step before were; the loss is the same."""
+    asked: list[int] = []
+
+    class Model(nn.Module):
+        def forward(self, ids: torch.Tensor, positions: torch.Tensor, **_: object) -> torch.Tensor:
+            asked.append(len(positions))
+            return F.one_hot(ids.flatten()[positions], 9).float()
+
+    ids = torch.arange(4096).reshape(32, 128) % 9
+    for count in (0, 1, *range(560, 680)):
+        chosen = torch.arange(count) + 1
+        batch = {"ids": ids, "mask": None, "segments": None, "positions": chosen, "labels": chosen % 9, "count": count}
+        found = masked_lm_loss(Model(), batch)
+        assert count <= asked[-1] <= max(count + 8, count * 17 // 16)
+        assert count == found.count
+        torch.testing.assert_close(found.total, torch.tensor(count * (math.log(math.e + 8) - 1)))
+    assert len(set(asked)) <= 8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has to be told")
@@ -602,6 +624,37 @@ print(outside, inside, kept - psutil.Process().memory_info().rss)
     outside, inside, given_back = map(int, done.stdout.split())
     assert inside < outside / 2
     assert given_back > 50_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has to be told")
+def test_a_stage_leaves_no_memory_behind(tmp_path: Path) -> None:
+    """A model outlives the block in which its steps keep memory; the process has it back when the stage is done."""
+    script = f"""
+import psutil, torch
+from pathlib import Path
+from bertwright.pipeline import executors
+from bertwright.stages.work import Machine
+from bertwright.training.allocation import memory_kept
+
+above = []
+
+def stage(work):
+    with memory_kept():
+        model = [torch.ones(250_000) for _ in range(200)]
+        above.append(torch.ones(1000))  # what is still there keeps the heap from shrinking by itself
+    return {{}}
+
+executors.stage_function = lambda kind: stage
+before = psutil.Process().memory_info().rss
+none = dict.fromkeys(("options", "settings", "inputs", "paths", "parts"), {{}})
+store = Path({str(tmp_path)!r})
+job = executors.Job(store, "one", "choose", "0" * 32, machine=Machine(1), recipe="", **none)
+executors.execute(job)
+print(psutil.Process().memory_info().rss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    assert int(done.stdout) < 100_000_000
 
 
 class Overflowing(nn.Module):

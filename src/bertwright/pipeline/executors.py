@@ -26,6 +26,7 @@ from bertwright.recipe.sections import Recipe
 from bertwright.reports.cards import write_cards
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
+from bertwright.training.allocation import give_back
 
 SIDE_BY_SIDE = ("shortcuts", "expert", "search", "finetune", "ramps", "evaluate")
 """Kinds of stages of which several may work at once."""
@@ -89,6 +90,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
                         tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
                     )
                 )
+            give_back()
             files.write_text(folder / "recipe.yaml", job.recipe)
             told = {"kind": job.kind, "name": job.name, "identity": job.identity, "license": job.license}
             write_cards(folder, {**told, "parts": job.parts, "results": results}, job.inputs, job.paths)

@@ -19,7 +19,7 @@ from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.encoder.models import cut_config
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
-from bertwright.pipeline.executors import machine, own_memory
+from bertwright.pipeline.executors import SIDE_BY_SIDE, machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.plan_experts import DRAWN
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
@@ -45,7 +45,10 @@ _CHECKPOINTS = 3
 _FORWARD = 0.4  # a forward pass, against forward and backward
 _LOADING = 1e8  # parameters a second, of a run that is to answer
 _COMPARING = 0.2  # seconds, of two variants' scores on a set
-_PACK = 1_000_000  # bytes, of a run that leaves one
+_PACK = 0.002  # of the encoder's bytes, what a run that leaves a pack writes
+_RECORDS = 100_000  # bytes, of a stage's record, card and metrics
+_BEGINNING = 6.0  # seconds, of a process of its own until its first step is done
+_BESIDES = 150_000_000  # bytes, of kernels, readers and what other stages left, beside a step's own
 _SLOW_PRODUCTS = 2e10  # operations a second of small products in fp32, as ramps learn by
 # What a run's options say of what it trains, where they say nothing.
 _FULL: dict[str, Any] = {"trainable": "full", "terms": "all", "layers": None, "seed": 0}
@@ -97,11 +100,15 @@ class _Forecaster:
             "evaluate": self._one_evaluate,
         }
         found: dict[str, Prediction] = {}
+        begun = 0
         for number, stage in enumerate(stages):
             tell(number / len(stages))
             if stage.kind == "fetch" or any(one.stage not in self.folders for one in _fetched(stage).values()):
                 continue  # nobody knows how much it is before it is here
-            found[stage.name] = kinds[stage.kind](stage)
+            one = kinds[stage.kind](stage)
+            if stage.kind in SIDE_BY_SIDE and begun < self.recipe.system.runs:
+                one, begun = replace(one, seconds=one.seconds + _BEGINNING), begun + 1
+            found[stage.name] = one
         return found
 
     def _speed(self, stage: Stage) -> measure.TextSpeed:
@@ -142,7 +149,7 @@ class _Forecaster:
     def _one_tokenizer(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
         seconds = speed.bytes / speed.reading + speed.bytes / speed.counting
-        return Prediction(seconds, _now(), 2_000_000)
+        return Prediction(seconds, _now() + PROCESS, stage.options["vocabulary"] * 30)
 
     def _one_prepare(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
@@ -150,16 +157,16 @@ class _Forecaster:
         at_once = processes_for(self._files(stage), place.threads, place.memory or MEMORY)
         seconds = (speed.bytes / speed.reading + speed.bytes / speed.encoding) / at_once + 1.0
         # The ids are on the disk twice for a while: as parts and as rows, then as rows and as shards.
-        rows = speed.tokens * 2 + 2_000_000
+        rows = speed.tokens * 2 + _RECORDS
         return Prediction(seconds, _now() + at_once * PROCESS, rows, rows)
 
     def _one_overlap(self, stage: Stage) -> Prediction:
         one = self._one_prepare(stage)
-        return Prediction(one.seconds, one.memory_bytes, 1_000_000)
+        return Prediction(one.seconds, one.memory_bytes, _RECORDS)
 
     def _one_initialise(self, _stage: Stage) -> Prediction:
         parameters = measure.count_parameters(self._config())
-        return Prediction(3.0 + parameters / 3e7, _now() + parameters * 12, parameters * _WEIGHT)
+        return Prediction(1.0 + parameters / 3e7, _now() + parameters * 12, parameters * _WEIGHT)
 
     def _one_pretrain(self, stage: Stage) -> Prediction:
         choice = Pretrain.model_validate({**stage.options["pretrain"], **stage.settings})
@@ -190,7 +197,7 @@ class _Forecaster:
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
         model *= 1 + len(choice.save_at)
-        fixed = _now() + cost.parameters * (_AT_WORK + _CHECKPOINT)
+        fixed = _now() + _BESIDES + cost.parameters * (_AT_WORK + _CHECKPOINT)
         if place.device.type == "cpu":
             # Divided weights are there once, and not once a rank.
             shared = (devices - 1) * cost.parameters * _AT_WORK if self.recipe.system.sharding else 0
@@ -209,10 +216,12 @@ class _Forecaster:
         cost, memory = self._step("finetune", config, rows, sizes.length, trained=options, longest=sizes.longest)
         steps = max(1, round(choice.epochs * options.get("share", 1.0) * sizes.rows / choice.batch))
         micro_batches = -(-choice.batch // rows)
-        seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 3.0
+        seconds = steps * (cost.micro_batch * micro_batches * _share_of_passes(options) + cost.update) + 1.2
+        if choice.checkpoint_every.unit == "seconds" and seconds < choice.checkpoint_every.amount:
+            memory -= cost.parameters * _CHECKPOINT  # it is done before one is due
         whole = options["trainable"] not in PACK_METHODS
         kept = cost.parameters * _WEIGHT if stage.kind == "finetune" or stage.settings.get("keep_weights") else 10_000
-        kept = kept if whole else min(kept, _PACK)
+        kept = _RECORDS + int(kept if whole else kept * _PACK)
         return Prediction(seconds, memory, kept, cost.parameters * _CHECKPOINT * _CHECKPOINTS)
 
     def _one_expert(self, stage: Stage) -> Prediction:
@@ -250,8 +259,9 @@ class _Forecaster:
         rows = sum(size.rows for size in sizes.values())
         states = sizes["train"].rows * len(layers) * config.width * 4
         products = 6 * (states / 4) * config.width * options["exits"]["epochs"]  # forward and backward, dense layers
-        seconds = rows / 32 * cost.micro_batch * _FORWARD + products / _SLOW_PRODUCTS + 10.0
-        return Prediction(seconds, memory, len(layers) * (config.width + 4) * config.width * 4, states)
+        seconds = rows / 32 * cost.micro_batch * _FORWARD + products / _SLOW_PRODUCTS + 2.0
+        kept = _RECORDS + cost.parameters * _WEIGHT + len(layers) * (config.width + 4) * config.width * 4
+        return Prediction(seconds, memory, kept, states)
 
     def _config_of(self, stage: Stage) -> EncoderConfig:
         """Return the shape of an expert's encoder: the run's, a folder's, or one of its own."""
@@ -288,8 +298,8 @@ class _Forecaster:
         # Beside runs there are inputs that answer nothing by themselves: encoders of packs, and experts.
         runs = sum(role.rpartition("/")[0] in variants for role in stage.inputs)
         each = batches * cost.micro_batch * _FORWARD + cost.parameters / _LOADING
-        seconds = runs * each + (len(variants) - 1) * len(sizes) * _COMPARING + 1.0
-        return Prediction(seconds, memory, 5_000_000)
+        seconds = runs * each + (len(variants) - 1) * len(sizes) * _COMPARING + 0.5
+        return Prediction(seconds, memory, _RECORDS + runs * sum(size.rows for size in sizes) * 20)
 
     def _step(
         self,
@@ -313,7 +323,7 @@ class _Forecaster:
                 self.recipe, kind, config, learns, choice, rows=rows, length=length, longest=max(length, longest)
             )
             # A checkpoint is put together in memory before it is written.
-            self._steps[key] = cost, peak + cost.parameters * _CHECKPOINT
+            self._steps[key] = cost, peak + _BESIDES + cost.parameters * _CHECKPOINT
         return self._steps[key]
 
     def _alike(self, shape: tuple[Any, ...], length: int, longest: int) -> tuple[measure.StepCost, int] | None:
