@@ -14,11 +14,12 @@ from typing import Any
 from bertwright import files
 from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import IN_PASSING, SIDE_BY_SIDE, Job, carry_out, execute, machine
+from bertwright.pipeline.failed_runs import failures_told, with_finished
 from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
-from bertwright.pipeline.stage import KINDS, Due, Stage, failures, standings
+from bertwright.pipeline.stage import KINDS, Due, Stage, failures, point, standings
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
 from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
@@ -106,17 +107,15 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
             look_into_task(task := resolve_task(choice), [])
             look_into_experts(task, choice, recipe.finetune, [])
     current = _Run(recipe, store, listen)
-    # The pointers are written before the work: garbage collection must never take a stage that this run needs.
-    entries = {s.name: {"kind": s.kind, "identity": s.identity, "parts": s.parts} for s in stages}
     fetched = [stage for stage in stages if stage.kind == "fetch"]
     if fetched:
-        files.write_json(folder / "stages.json", {**before, **{stage.name: entries[stage.name] for stage in fetched}})
+        point(folder, before, fetched)
     for stage in fetched:
         _here(current, stage, states[stage.name].why)  # before the forecast, which measures what is there
     predicted = _forecast(recipe, stages, states, store, folder, listen)
     files.write_text(folder / "recipe.yaml", to_yaml(recipe))
     kept = {stage.name: before[stage.name] for stage in planned if stage.name in before}
-    files.write_json(folder / "stages.json", {**kept, **entries})
+    point(folder, kept, stages)
     due = [stage for stage in stages if stage.kind == "pretrain" and states[stage.name].state != "done"]
     with tracked(recipe.system.trackers if due else (), recipe.name, folder / "trackers", told(due)) as trackers:
         current.trackers = trackers
@@ -126,8 +125,12 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
                 store.discard(stage.kind, stage.identity)
         _work_through(current, stages, states)
     if current.failed:
-        told_of = {name: {**entries[name], "failed": said} for name, said in current.failed.items()}
-        files.write_json(folder / "stages.json", {**kept, **entries, **told_of})
+        stages = with_finished(stages, current.done)
+        point(folder, kept, stages, current.failed)
+        left = [s for s in stages if s.name not in current.done and s.name not in current.failed]
+        states |= standings(left, store, before)
+        _work_through(current, left, states)
+        point(folder, kept, stages, current.failed)
     if recipe.finetune.keep == "none":
         _shed(current, planned)
     # Side by side they end in any order; all that follows reads them in the order of the plan.
@@ -138,13 +141,15 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     records = replace(records_of(recipe, current.done, predicted, command, reused), failed=current.failed)
     page = _written(records, folder, recipe) if recipe.report else None
     if current.failed:
-        raise RunError(_told_of_failures(current, stages))
+        raise RunError(failures_told(stages, current.done, current.failed))
     return Result(folder, current.done, page, records)
 
 
 def _shed(current: _Run, planned: Sequence[Stage]) -> None:
     """Remove the weights of runs that everything behind them in the whole plan has used, and no other recipe's run."""
-    needed = {entry.stage for s in planned if s.name not in current.done for entry in s.inputs.values()}
+    made = {sealed.folder for sealed in current.done.values()}
+    behind = [stage for stage in planned if current.store.folder(stage.kind, stage.identity) not in made]
+    needed = {entry.stage for stage in behind for entry in stage.inputs.values()}
     elsewhere = {
         entry["identity"]
         for path in current.store.runs.glob("*/stages.json")
@@ -157,24 +162,19 @@ def _shed(current: _Run, planned: Sequence[Stage]) -> None:
             current.store.shed(stage.kind, stage.identity, MODEL)
 
 
-def _told_of_failures(current: _Run, stages: Sequence[Stage]) -> str:
-    """Say which runs failed and what was left out for it; all else is done."""
-    left = [stage.name for stage in stages if stage.name not in current.done and stage.name not in current.failed]
-    said = "".join(f"\n{name}: {words}" for name, words in current.failed.items())
-    without = f" {', '.join(left)} {'needs' if len(left) == 1 else 'need'} what failed and did not run." if left else ""
-    return (
-        f"{len(current.failed)} of {len(stages)} stages failed; what was finished is kept, and the same command tries "
-        f"the rest again.{without}{said}"
-    )
-
-
 def _finished(recipe: Recipe, until: str, command: str) -> Result:
     """Return what the first rank made of a recipe."""
     store, folder = Store(recipe.store), run_folder(recipe)
     stages = [stage for stage in plan(recipe) if KINDS.index(stage.kind) <= KINDS.index(until)]
-    done = {s.name: sealed for s in stages if (sealed := store.sealed(s.kind, s.identity))}
+    done = _sealed(store, stages)
     page = folder / "report.html"
     return Result(folder, done, page if page.exists() else None, records_of(recipe, done, {}, command))
+
+
+def _sealed(store: Store, stages: Sequence[Stage]) -> dict[str, Sealed]:
+    """Return what is finished of a plan; where runs of a task failed, its scores over the others."""
+    done = {s.name for s in stages if store.sealed(s.kind, s.identity)}
+    return {s.name: sealed for s in with_finished(stages, done) if (sealed := store.sealed(s.kind, s.identity))}
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -237,7 +237,7 @@ def _failing_alone(current: _Run, stage: Stage) -> Iterator[None]:
     except Interrupted:
         raise
     except RunError as error:
-        if stage.kind not in SIDE_BY_SIDE:
+        if stage.kind not in (*SIDE_BY_SIDE, *IN_PASSING):
             raise
         current.failed[stage.name] = str(error)
         current.listen(stage.name, {"event": "failed", "kind": stage.kind, "said": str(error)})
@@ -374,7 +374,7 @@ def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = ""
     """Write the report of what is sealed and return its page; nothing is run."""
     recipe = as_recipe(source)
     store, folder, stages = Store(recipe.store), run_folder(recipe), plan(recipe)
-    done = {s.name: sealed for s in stages if (sealed := store.sealed(s.kind, s.identity))}
+    done = _sealed(store, stages)
     known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
     failed = {name: said for name, said in failures(stages, pointers(folder)).items() if name not in done}
     return _written(replace(records_of(recipe, done, known, command), failed=failed), folder, recipe)

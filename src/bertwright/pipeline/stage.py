@@ -145,6 +145,18 @@ def where(stage: Stage, store: Store, before: Mapping[str, Any]) -> Due:
     return Due("due", difference(entry["parts"], stage.parts) or "has not run yet, or was removed from the store")
 
 
+def point(
+    folder: Path, kept: Mapping[str, Any], stages: Sequence[Stage], failed: Mapping[str, str] | None = None
+) -> None:
+    """Let a run's folder point to stages, beside those that it has ``kept``: garbage collection takes none of them.
+
+    What ``failed`` ones said stands there too, by name.
+    """
+    entries = {stage.name: {"kind": stage.kind, "identity": stage.identity, "parts": stage.parts} for stage in stages}
+    said = {name: {**entries[name], "failed": words} for name, words in (failed or {}).items()}
+    files.write_json(folder / "stages.json", {**kept, **entries, **said})
+
+
 def failures(stages: Sequence[Stage], before: Mapping[str, Any]) -> dict[str, str]:
     """Return what stages said that failed at the last try, by name; ``before`` is what the run's folder points to."""
     found = {stage.name: before[stage.name] for stage in stages if stage.name in before}

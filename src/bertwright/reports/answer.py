@@ -88,14 +88,15 @@ def _pretrained(results: Mapping[str, Any]) -> str:
 def _headline(run: RunRecords, row: ScoreRow) -> str:
     """Return a task's main score beside the best of the others; behind it who does better out of distribution."""
     text = f"{row.task}: {metric_text(row.metric)} {spread_text(row.mean, row.deviation, row.metric)} on {row.set}"
-    floor = "; no better than one answer for every row" if _at_floor(row) else ""
+    more = f"; {plural(len(row.failed_seeds), 'seed')} failed" if row.failed_seeds else ""
+    more += "; no better than one answer for every row" if _at_floor(row) else ""
     others = _against(run, row, row.set, row.metric)
     if not others:
-        return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')}{floor})."
+        return f"{text} ({row.variant}, {plural(len(row.seeds), 'seed')}{more})."
     best = others[0]
     difference, word = score_text(best.difference, best.metric, signed=True), "clear" if best.clear else "not clear"
     of = f", the best of {len(others)} others" if len(others) > 1 else ""
-    return " ".join([f"{text} ({difference} against {best.b}{of}, {word}{floor}).", *_elsewhere(run, row)])
+    return " ".join([f"{text} ({difference} against {best.b}{of}, {word}{more}).", *_elsewhere(run, row)])
 
 
 def _against(run: RunRecords, row: ScoreRow, name: str, metric: str) -> list[DifferenceRow]:
@@ -133,7 +134,10 @@ def notes(run: RunRecords) -> list[str]:
     What is to be said of several tasks in the same words is said once, with their names.
     """
     found = [
-        *(f"{name} failed, and what needs it is missing here: {said}" for name, said in run.failed.items()),
+        *(
+            f"{name} failed, and what needs it is missing here or did without it: {said}"
+            for name, said in run.failed.items()
+        ),
         *_text_notes(run),
         *_overlap_notes(run),
         *_training_notes(run),
@@ -235,6 +239,12 @@ def _score_notes(run: RunRecords) -> Iterator[str]:
         if row.mean is None and not row.notes:
             yield f"{place} is undefined; its record gives no reason."
         yield from (f"{place}{' is undefined' if row.mean is None else ''}: {note}" for note in row.notes)
+        if row.headline and row.failed_seeds:
+            failed, left = (", ".join(map(str, seeds)) for seeds in (row.failed_seeds, row.seeds))
+            yield (
+                f"{row.task}: of the seeds of {row.variant} failed {failed}; its scores are over {left} alone, and "
+                "flatter what does not always learn."
+            )
         if row.headline and len(row.seeds) == 1:
             yield f"{row.task}: one seed of {row.variant}, so there is no deviation and no interval over seeds."
     for one in difference_rows(run):

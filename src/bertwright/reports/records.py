@@ -70,6 +70,8 @@ class ScoreRow:
     floor: float | None
     headline: bool
     notes: tuple[str, ...]
+    failed_seeds: tuple[int, ...] = ()
+    """Those whose runs failed: there is no score of them among these."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ def _scores_of(run: RunRecords, results: Mapping[str, Any]) -> list[ScoreRow]:
                     floor=about.get("floor", {}).get(metric),
                     headline=(set_name, metric) == (headline["set"], headline["metric"]),
                     notes=tuple(score.get("notes") or ()),
+                    failed_seeds=tuple(variant.get("failed_seeds", ())),
                 )
                 for metric, score in metrics.items()
             ]

@@ -70,7 +70,7 @@ def headline_table(run: RunRecords) -> Table:
             row.variant,
             spread_text(row.mean, row.deviation, row.metric),
             interval_text(row.interval, row.metric),
-            str(len(row.seeds)),
+            _seeds(row),
             _floor(row),
         )
         for row in rows
@@ -105,7 +105,7 @@ def score_table(run: RunRecords, task: str) -> Table:
             spread_text(row.mean, row.deviation, row.metric),
             interval_text(row.interval, row.metric),
             ", ".join(score_text(value, row.metric) for value in row.values),
-            str(len(row.seeds)),
+            _seeds(row),
             str(row.settings_tried),
             _floor(row),
         )
@@ -151,6 +151,11 @@ def _groups(task: str, set_name: str, group: str, whole: Sequence[ScoreRow], row
 
 def _floor(row: ScoreRow) -> str:
     return ABSENT if row.floor is None else score_text(row.floor, row.metric)
+
+
+def _seeds(row: ScoreRow) -> str:
+    """Return how many seeds there are, and how many failed where some did."""
+    return f"{len(row.seeds)}" + (f", {len(row.failed_seeds)} failed" if row.failed_seeds else "")
 
 
 def _what(rows: Sequence[ScoreRow]) -> str:
