@@ -121,7 +121,7 @@ def test_a_check_says_what_was_left_out_and_how_labels_become_others(inference: 
     path = inference()
     (path.parent / "train.jsonl").write_text(
         "".join(
-            json.dumps({"sentence1": "a", "sentence2": "b", "gold_label": label}) + "\n"
+            json.dumps({"sentence1": "an a", "sentence2": "b", "gold_label": label}) + "\n"
             for label in ("-", "neutral", "neutral", "entailment", "entailment", "contradiction")
         )
     )

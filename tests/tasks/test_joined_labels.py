@@ -22,7 +22,7 @@ def written(path: Path, separator: str, labels: tuple[list[str], ...] = LABELS) 
     with path.open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["text", "label"])
-        table.writerows([f"row {number} of the file", separator.join(row)] for number, row in enumerate(labels))
+        table.writerows([f"row {number} of {path.stem}", separator.join(row)] for number, row in enumerate(labels))
     return path
 
 

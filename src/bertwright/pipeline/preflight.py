@@ -12,6 +12,7 @@ from bertwright.recipe.text import Prepare
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import read_rows, read_set
 from bertwright.tasks.scoring import scored_set
+from bertwright.tasks.shared_rows import shared_note
 from bertwright.tasks.task import Task
 from bertwright.tasks.weights import label_weights
 from bertwright.text.documents import Troubles, documents
@@ -84,4 +85,5 @@ def look_into_task(task: Task, notes: list[str]) -> None:
     for name in task.sets:
         one = scored_set(task, labels, name, read_set(task, name))
         found += [*one.rows.notes, *([f"{name}: {one.convention}"] if one.convention else [])]
+        found += [shared] if (shared := shared_note(rows, one.rows)) is not None else []
     notes += [f"note: task {task.name}: {note}" for note in dict.fromkeys(found)]

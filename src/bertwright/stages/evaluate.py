@@ -27,6 +27,7 @@ from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score
 from bertwright.tasks.readers import Rows, read_rows, read_set
 from bertwright.tasks.scoring import ScoredSet, scored_set
+from bertwright.tasks.shared_rows import shared_note
 from bertwright.tasks.statistics import compare, summarise
 from bertwright.tasks.task import Task
 from bertwright.training.precision import choose
@@ -84,7 +85,7 @@ def evaluate(work: Work) -> dict[str, Any]:
         "variants": variants,
         "comparisons": _comparisons(sets, answered),
         **against,
-        "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one)), *warned],
+        "notes": [*labels.notes, *(note for one in sets.values() for note in _notes(one, learnt_from)), *warned],
     }
 
 
@@ -214,9 +215,11 @@ def headline_set(sets: Mapping[str, Path]) -> str:
     return next((name for name in ("test", "dev") if name in sets), next(iter(sets)))
 
 
-def _notes(one: ScoredSet) -> list[str]:
-    """Return what was left out of a set's file, and how answers became the set's labels."""
-    return [*one.rows.notes, *([f"answers on {one.name}: {one.convention}"] if one.convention else [])]
+def _notes(one: ScoredSet, learnt_from: Rows) -> list[str]:
+    """Return what was left out of a set's file, what of it was learnt from, and how answers became the set's labels."""
+    shared = None if one.name == LEARNT_FROM else shared_note(learnt_from, one.rows)
+    said = [f"answers on {one.name}: {one.convention}"] if one.convention else []
+    return [*one.rows.notes, *([shared] if shared else []), *said]
 
 
 def _predict_run(
