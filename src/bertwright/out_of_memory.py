@@ -14,7 +14,7 @@ from bertwright.errors import InputError
 _TEXTS = ("can't allocate memory", "bad_alloc", "out of memory", "not enough memory", "failed to allocate memory")
 SAID = (
     "the memory that this process may take is full. Close other programs, or take fewer rows at once (`micro_batch` in "
-    "a recipe changes no result). What was finished is kept; give the same command again."
+    "a recipe; the batch stays the same). What was finished is kept; give the same command again."
 )
 """What there is to say where no stage is at work."""
 
@@ -24,9 +24,9 @@ _LOWER = {
     "overlap": "`system.threads` or `system.memory`: fewer processes read at once",
     "prepare": "`system.threads` or `system.memory`: fewer processes read at once",
     "pretrain": "`pretrain.micro_batch` (it changes no result), `system.devices` on one machine, or `encoder.size`",
-    "expert": f"`finetune.micro_batch` (it changes no result), {_SIDE_BY_SIDE} or `encoder.size`",
-    "search": f"`finetune.micro_batch` (it changes no result), {_SIDE_BY_SIDE} or `encoder.size`",
-    "finetune": f"`finetune.micro_batch` (it changes no result), {_SIDE_BY_SIDE} or `encoder.size`",
+    "expert": f"`finetune.micro_batch` (the batch stays the same), {_SIDE_BY_SIDE} or `encoder.size`",
+    "search": f"`finetune.micro_batch` (the batch stays the same), {_SIDE_BY_SIDE} or `encoder.size`",
+    "finetune": f"`finetune.micro_batch` (the batch stays the same), {_SIDE_BY_SIDE} or `encoder.size`",
     "ramps": f"{_SIDE_BY_SIDE} or `encoder.size`",
     "evaluate": f"{_SIDE_BY_SIDE} or `encoder.size`",
 }

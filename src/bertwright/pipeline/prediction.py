@@ -95,5 +95,5 @@ def _lighter(name: str, there: int, rows: RowsAtOnce | None) -> str:
         return "Fewer system.threads" if kind != "tokenizer" else "A tokenizer from a folder"
     fitting = int((there - rows.fixed_bytes) / max(rows.row_bytes, 1)) if rows else 0
     if 0 < fitting < (rows.count if rows else 0):
-        return f"`{kind}.micro_batch={fitting}` (it changes no result)"
+        return f"`{kind}.micro_batch={fitting}` (the batch stays the same)"
     return "A smaller encoder.size"

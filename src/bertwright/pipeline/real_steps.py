@@ -72,7 +72,7 @@ def take_step(
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"{kind}: {rows} rows of {length} tokens at once do not fit the GPU's memory ({error}). "
-                f"`{kind}.micro_batch={max(1, rows // 2)}` changes no result and may fit"
+                f"`{kind}.micro_batch={max(1, rows // 2)}` may fit, and the batch stays the same"
             ) from error
     _keep(path, key, cost, meter.peak)
     return cost, meter.peak

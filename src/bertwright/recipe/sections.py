@@ -103,8 +103,9 @@ class Optimization(Section):
     """What pretraining and fine-tuning have in common."""
 
     micro_batch: Positive | None = None
-    """Rows that go through the encoder at once; off: 8,192 tokens on a CPU, on a GPU what fits and is fastest. Changes
-    no result but rounding."""
+    """Rows that go through the encoder at once; off: in pretraining 8,192 tokens on a CPU, on a GPU what fits and is
+    fastest, in fine-tuning the whole batch. The batch stays the same, and with it all results but for rounding and, in
+    fine-tuning, another draw of dropout."""
     schedule: Literal["esd", "linear", "cosine", "polynomial", "wsd", "constant"] = "linear"
     """How the learning rate falls after the warm-up."""
     cycles: Positive = 1
