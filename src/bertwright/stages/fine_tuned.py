@@ -99,7 +99,7 @@ def find(folder: Path) -> tuple[Path, FineTuned]:
     """Return the model's folder of a fine-tuned run, or its pack, and its task.
 
     ``folder`` is the run's (sealed, or a name that points to it), its model's or a pack; ``InputError`` says what else
-    it is.
+    it is, ``DataError`` what is damaged in it.
     """
     if (path := folder if folder.suffix == SUFFIX else folder / PACK).is_file():
         return path, in_pack(pack.read(path).task)

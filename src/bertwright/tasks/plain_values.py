@@ -61,14 +61,17 @@ def plain_values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _is_uuid(kind: pa.DataType) -> bool:
+    """Return whether a type is that of identities, which are 16 bytes and have a usual spelling."""
     return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid"
 
 
 def _is_view(kind: pa.DataType) -> bool:
+    """Return whether a type is one of lists whose parts may lie anywhere in their column."""
     return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:
+    """Return whether a type is one of lists, in any of their layouts."""
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or _is_view(kind)
 
 
@@ -120,6 +123,7 @@ def _single(array: pa.Array) -> list[Any]:
 
 
 def _objects(array: pa.StructArray) -> list[Any]:
+    """Return objects, each made of the values of its columns."""
     names = [field.name for field in array.type]
     rows = zip(*map(_plain, array.flatten()), strict=True) if names else iter([()] * len(array))
     return [
@@ -129,6 +133,7 @@ def _objects(array: pa.StructArray) -> list[Any]:
 
 
 def _lists(array: pa.Array) -> list[Any]:
+    """Return lists, cut out of the values of all of them."""
     if _is_view(array.type):
         return [None if one.values is None else _plain(one.values) for one in array]
     left = iter(_plain(array.flatten()))  # in which null lists have no part

@@ -74,8 +74,7 @@ class Window:
 
 def open_table(path: Path, text: Sequence[str]) -> Table:
     """Look at the begin of a file; ``DataError`` where it is no table or lacks a column of text."""
-    if not path.is_file():
-        raise DataError(_no_file(path))
+    _check_file(path)
     file = rows_file(path)
     if file.format == "txt":
         raise DataError(f"{path}: rows are read from csv, tsv, jsonl or parquet; found a txt file")
@@ -90,16 +89,19 @@ def open_table(path: Path, text: Sequence[str]) -> Table:
     return Table(file, tuple(text), tuple(schema.names), schema)
 
 
-def _no_file(path: Path) -> str:
+def _check_file(path: Path) -> None:
+    """Refuse what is no ordinary file."""
     if path.is_dir() or not path.exists():
-        return f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a file with the rows"
-    return (
-        f"{path} is a pipe or a device, and the rows are read twice: first for faults, then to be answered; write them "
-        "into a file and name that"
-    )
+        raise DataError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a file with the rows")
+    if not path.is_file():
+        raise DataError(
+            f"{path} is a pipe or a device, and the rows are read twice: first for faults, then to be answered; write "
+            "them into a file and name that"
+        )
 
 
 def _separated_table(file: TextFile, text: Sequence[str]) -> Table:
+    """Look at the header of a csv or tsv file."""
     sign = _sign(file, text) if file.format == "csv" else DIALECTS[file.format]["delimiter"]
     line, header = next(_cells(file, sign), (0, []))
     if not header:
