@@ -164,7 +164,7 @@ def test_a_file_without_header_is_noted(tmp_path: Path, name: str, content: str,
     """Its first row would give the columns their names, and be lost."""
     (tmp_path / name).write_text(content)
     [note] = guess_task(tmp_path / name).notes
-    assert f"looks like a row ({odd}); where it is one, write a line with names above it" in note
+    assert f"and holds {odd}; where it is a row, write a line with names above it" in note
     (tmp_path / name).write_text("text,label\na b,x\nb c,y\n".replace(",", "\t" if name == "a.tsv" else ","))
     assert () == guess_task(tmp_path / name).notes
 

@@ -64,7 +64,7 @@ def locate(
         layout=known.layout,
         groups=known.groups,
         documents=known.documents,
-        without=dev_pairs(train) if name == "mrpc" else (),
+        without=dev_pairs(train) if known.dev_in_train else (),
     )
 
 

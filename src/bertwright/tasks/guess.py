@@ -21,9 +21,6 @@ _SHOWN, _WIDTH = 3, 60
 # What people call these columns; where several fit, the first that is there is taken.
 _LABELS = ("label", "labels", "gold_label", "class", "category", "target", "score", "rating", "y", "is_duplicate")
 _NONE = "none"
-_NAMES_ABOVE = (
-    "its first line was taken for the names of its columns; where it is a row, write a line with names above it"
-)
 _NAME_WORDS = 5  # of a column's name, at most
 _IDS = ("id", "idx", "index", "guid", "pairid", "row")
 
@@ -78,7 +75,7 @@ class Guess:
         if not self.text or self.label is None:
             missing = " and ".join([*([] if self.text else ["text"]), *([] if self.label else ["label"])])
             lines += [f"no column looks like {missing}; name `text` and `label` of the task yourself"]
-            return lines if self.notes or not _is_table(self.path) else [*lines, _NAMES_ABOVE]
+            return lines if self.notes or not _is_table(self.path) else [*lines, _names_above()]
         lines += [f"text: {', '.join(self.text)}; label: {self.label}; kind: {self.kind}"]
         if self.counts:
             lines += [f"labels: {', '.join(f'{name} ({count:,})' for name, count in self.counts.items())}"]
@@ -124,12 +121,15 @@ def guess_task(path: Path) -> Guess:
 def _no_header(path: Path, rows: Sequence[Row]) -> list[str]:
     """Note a table whose first line, which gives columns their names, looks like a row."""
     odd = next((name for name in rows[0] if _like_a_cell(name, [row.get(name) for row in rows])), None)
-    if odd is None or not _is_table(path):
-        return []
-    return [
-        f"its first line was taken for the names of its columns and looks like a row ({_short(odd)!r}); where it is "
-        "one, write a line with names above it"
-    ]
+    return [] if odd is None or not _is_table(path) else [_names_above(f" and holds {_short(odd)!r}")]
+
+
+def _names_above(but: str = "") -> str:
+    """Say what to do where the first line of a table is a row."""
+    return (
+        f"its first line was taken for the names of its columns{but}; where it is a row, write a line with names above "
+        "it"
+    )
 
 
 def _is_table(path: Path) -> bool:

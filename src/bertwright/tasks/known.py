@@ -18,9 +18,10 @@ class Known:
     """How a known task looks. ``sets`` are the names of its labelled files beside ``train``.
 
     ``stems`` are names that publishers give a file beside the usual ones, ``folders`` those of the folder; ``sizes``
-    are the rows of the official files and ``forms`` says in words which are read. Where a model of another task is
-    scored on this one, ``becomes`` gives what its labels become and ``merge`` how; a label that is not in it stays what
-    it is, if this task has it.
+    are the rows of the official files and ``forms`` says in words which are read. With ``dev_in_train`` a publisher's
+    training file holds the pairs of dev too, which a list beside it names (see ``dev_pairs``). Where a model of another
+    task is scored on this one, ``becomes`` gives what its labels become and ``merge`` how; a label that is not in it
+    stays what it is, if this task has it.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Known:
     folders: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     forms: str = "jsonl"
+    dev_in_train: bool = False
 
 
 def numbered(*words: str, first: int = 0) -> dict[str, str]:

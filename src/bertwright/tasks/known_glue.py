@@ -62,6 +62,7 @@ GLUE: dict[str, Known] = {
         folders=("MRPC", "mrpc"),
         sizes={"train": 3668, "dev": 408, "test": 1725},
         forms=f"{_GLUE}, Microsoft's msr_paraphrase_*.txt by name",
+        dev_in_train=True,
     ),
     "stsb": Known(
         "regression",
