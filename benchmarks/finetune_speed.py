@@ -28,11 +28,11 @@ import transformers
 
 from bertwright.encoder import families
 from bertwright.encoder.models import Classifier
-from bertwright.stages.fine_tuned import answer_rows, lay_out
+from bertwright.stages.fine_tuned import answer_rows
 from bertwright.stages.learning import learn
 from bertwright.stages.work import Machine, Work
 from bertwright.tasks import catalogue
-from bertwright.tasks.batches import Encoded
+from bertwright.tasks.batches import Encoded, lay_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, decide
 from bertwright.tasks.readers import Rows, read_rows

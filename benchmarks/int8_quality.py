@@ -26,8 +26,8 @@ from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.sources import deployable
 from bertwright.stages.export_sources import gather
 from bertwright.tasks.metrics import METRICS
-from bertwright.tasks.readers import text_columns
 from bertwright.tasks.statistics import compare
+from bertwright.tasks.texts import columns_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -50,7 +50,7 @@ def answers(seed: Path, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return gold classes and the classes that torch and int8 answer, (n,) each."""
     found = gather((seed,))
     ((name, pack),) = found.packs.items()
-    columns = list(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
+    columns = list(columns_of(pack.task.text))
     cells, gold = rows_of(task, columns)
     probe, labels = Probe(name, task, cells), pack.task.labels
     want = expected(found.loaded, pack, found.tokenizer, probe, exit="never").logits.argmax(axis=1)

@@ -13,8 +13,7 @@ from toy_rows import sentences
 
 from bertwright.encoder import families
 from bertwright.encoder.models import Classifier
-from bertwright.stages.fine_tuned import lay_out
-from bertwright.tasks.batches import Encoded, TrainBatches
+from bertwright.tasks.batches import Encoded, TrainBatches, lay_out
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.losses import classification_loss
 from bertwright.training.optimizers import Optimizer, Settings

@@ -14,8 +14,9 @@ import pytest
 from bertwright.errors import DataError, InputError
 from bertwright.tasks import catalogue
 from bertwright.tasks.layout import Layout
-from bertwright.tasks.readers import Rows, read, read_rows, text_columns
+from bertwright.tasks.readers import Rows, read, read_rows
 from bertwright.tasks.task import Task
+from bertwright.tasks.texts import text_columns
 
 MARK = "\ufeff"
 INFERENCE = ["entailment", "neutral", "contradiction"]

@@ -24,7 +24,7 @@ from bertwright.errors import DataError, InputError
 from bertwright.exits.policies import Policy, parse
 from bertwright.pack import RAMPS_SEE_THE_MEAN, Backbone, Pack, PackTask, to_bytes
 from bertwright.pack_pairs import check_fit
-from bertwright.tasks.readers import text_columns
+from bertwright.tasks.texts import columns_of
 
 BIASES, FINAL_NORM, HEAD = "biases", "final_norm.weight", "head/"
 TUNED = "tuned"
@@ -138,7 +138,7 @@ class Bank:
         flat.flags.writeable = False
         ramps = self._ramps(name, pack)
         policy = _policy(name, pack, ramps)
-        columns = tuple(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
+        columns = columns_of(pack.task.text)
         digest = xxhash.xxh3_128(to_bytes(pack)).hexdigest()
         info = PackInfo(
             *(pack.task.labels, pack.task.kind, columns, policy.text, digest, pack.task.max_length),

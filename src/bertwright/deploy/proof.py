@@ -22,10 +22,9 @@ from bertwright.exits.compaction import ExitingClassifier, answer_exiting
 from bertwright.exits.policies import parse
 from bertwright.exits.ramps import from_pack
 from bertwright.pack import Pack
-from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
-from bertwright.tasks.brackets import repaired
+from bertwright.tasks.batches import Encoded, averaged, in_order_of_length, lay_out
 from bertwright.tasks.metrics import decide
-from bertwright.tasks.readers import filled, text_columns
+from bertwright.tasks.texts import texts_of
 from bertwright.text.tokenizer import Tokenizer
 
 _DRAWN_ROWS = 32
@@ -165,17 +164,9 @@ def drawn(pack: str, columns: int, tokenizer: Tokenizer) -> Probe:
 
 def rows_of(loaded: Loaded, pack: Pack, tokenizer: Tokenizer, probe: Probe) -> Encoded:
     """Return a probe's rows as torch is given them: texts made of cells, laid out as in training."""
-    task, texts = pack.task, []
-    columns = list(dict.fromkeys(column for one in task.text for column in text_columns(one)))
-    for cells in probe.cells:
-        row = dict(zip(columns, cells, strict=True))
-        own = tuple(filled(one, row.__getitem__) for one in task.text)
-        texts.append(tuple(repaired(text) for text in own) if task.brackets else own)
-    separators, length = loaded.config.separators, min(task.max_length, loaded.config.positions)
-    none, stride = np.zeros(len(texts)), task.window_stride
-    if stride is None:
-        return encode(texts, none, tokenizer, max_length=length, separators=separators)
-    return encode_windows(texts, none, tokenizer, max_length=length, stride=stride, separators=separators)
+    task = pack.task
+    texts = [texts_of(task.text, cells, brackets=task.brackets) for cells in probe.cells]
+    return lay_out(texts, np.zeros(len(texts)), tokenizer, loaded.config, task.max_length, task.window_stride)
 
 
 @torch.inference_mode()

@@ -10,9 +10,8 @@ from scipy.special import expit
 from bertwright.deploy.bank import Entry
 from bertwright.errors import Diverged, InputError
 from bertwright.exits.policies import Policy
-from bertwright.tasks.batches import encode, encode_windows
-from bertwright.tasks.brackets import repaired
-from bertwright.tasks.readers import filled
+from bertwright.tasks.batches import Shape, lay_out
+from bertwright.tasks.texts import texts_of
 from bertwright.text.tokenizer import Tokenizer
 
 
@@ -62,10 +61,8 @@ class Answer:
     pack: str
 
 
-def encoded(
-    row: Row, entry: Entry, policy: Policy, tokenizer: Tokenizer, *, positions: int, separators: int
-) -> Encoded:
-    """Return a row's ids, laid out as the pack was trained; ``positions`` is the longest row that the encoder takes."""
+def encoded(row: Row, entry: Entry, policy: Policy, tokenizer: Tokenizer, shape: Shape) -> Encoded:
+    """Return a row's ids, laid out as the pack was trained; ``shape`` is the encoder's."""
     columns, task = entry.info.columns, entry.task
     if len(row.texts) != len(columns):
         raise InputError(
@@ -77,15 +74,8 @@ def encoded(
             raise InputError(f"pack {entry.name}, {column}: found a {type(text).__name__}, expected a text")
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise InputError(f"pack {entry.name}, {column}: half of a character (a lone surrogate); send whole UTF-8")
-    cells = dict(zip(columns, row.texts, strict=True))
-    texts = tuple(filled(one, cells.__getitem__) for one in task.text)
-    texts = tuple(repaired(text) for text in texts) if task.brackets else texts
-    length, none = min(task.max_length, positions), np.zeros(1)
-    if task.window_stride is None:
-        laid = encode([texts], none, tokenizer, max_length=length, separators=separators)
-    else:
-        stride = task.window_stride
-        laid = encode_windows([texts], none, tokenizer, max_length=length, stride=stride, separators=separators)
+    texts = texts_of(task.text, row.texts, brackets=task.brackets)
+    laid = lay_out([texts], np.zeros(1), tokenizer, shape, task.max_length, task.window_stride)
     return Encoded(entry, policy, laid.ids, laid.segments, bool(laid.cut))
 
 

@@ -93,14 +93,7 @@ class Runtime:
     def encode(self, row: Row) -> Encoded:
         """Return a row's token ids, with its pack as it is now."""
         entry = self._entry(row.pack)
-        return encoded(
-            row,
-            entry,
-            entry.leaving_by(row.exit),
-            self.tokenizer,
-            positions=self.config.positions,
-            separators=self.config.separators,
-        )
+        return encoded(row, entry, entry.leaving_by(row.exit), self.tokenizer, self.config)
 
     def begin(self, rows: Sequence[Encoded]) -> Flight:
         """Return a batch in flight, behind the embeddings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bertwright.tasks.readers import text_columns
+from bertwright.tasks.texts import columns_of, text_columns
 
 _DECIDE = {
     "classification": "print(model.config.id2label[int(logits.argmax())])",
@@ -60,7 +60,7 @@ encoder: {{folder: THIS_FOLDER}}
 
 def load_pack(text: Sequence[str]) -> str:
     """Return how a pack is used; ``text`` are its columns, or patterns of columns."""
-    columns = ", ".join(dict.fromkeys(column for one in text for column in text_columns(one)))
+    columns = ", ".join(columns_of(text))
     return f"""\
 With bertwright, for each row of a file with the columns {columns}:
 

@@ -24,9 +24,8 @@ from bertwright.debias.signals import Signals
 from bertwright.encoder.models import Classifier
 from bertwright.recipe.debias import TEACHER
 from bertwright.recipe.debias_settings import Attributing, Settings
-from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.work import MODEL, SIGNALS
-from bertwright.tasks.batches import Encoded, TrainBatches
+from bertwright.tasks.batches import Encoded, TrainBatches, lay_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows
 from bertwright.tasks.task import Task

@@ -21,10 +21,10 @@ from bertwright.debias.quality import quality
 from bertwright.encoder import families
 from bertwright.encoder.model_folder import save_model
 from bertwright.recipe.debias_settings import Attributing
-from bertwright.stages.fine_tuned import lay_out, write_task
+from bertwright.stages.fine_tuned import write_task
 from bertwright.stages.learning import Learnt, learn
 from bertwright.stages.work import MODEL, SIGNALS, Work
-from bertwright.tasks.batches import Encoded, in_order_of_length
+from bertwright.tasks.batches import Encoded, in_order_of_length, lay_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows, read_rows
 from bertwright.tasks.task import Task

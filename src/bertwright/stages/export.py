@@ -20,8 +20,8 @@ from bertwright.deploy.sources import Deployable, deployable
 from bertwright.errors import InputError
 from bertwright.pack import SUFFIX, Pack, Score
 from bertwright.stages.export_sources import Gathered, gather
-from bertwright.tasks.readers import text_columns
 from bertwright.tasks.tables import open_table, windows
+from bertwright.tasks.texts import columns_of
 from bertwright.text.tokenizer import Tokenizer
 
 _ROWS = 500
@@ -91,7 +91,7 @@ def export(asked: Asked, out: Path, tell: Tell = _silent) -> Exported:
 
 def _probe(asked: Asked, name: str, pack: Pack, tokenizer: Tokenizer) -> Probe:
     """Return the rows that a pack is proved on: the first of the user's file, or drawn ones."""
-    columns = tuple(dict.fromkeys(column for text in pack.task.text for column in text_columns(text)))
+    columns = columns_of(pack.task.text)
     path = asked.rows.get(name, asked.rows.get(""))
     if path is None:
         return drawn(name, len(columns), tokenizer)

@@ -16,8 +16,9 @@ from bertwright.encoder.model_folder import save_model
 from bertwright.encoder.packed import Resident, fold
 from bertwright.errors import InputError, RunError
 from bertwright.pack import Pack, read
-from bertwright.stages.fine_tuned import TASK, answer_rows, in_pack, lay_out
-from bertwright.tasks.readers import text_columns
+from bertwright.stages.fine_tuned import TASK, answer_rows, in_pack
+from bertwright.tasks.batches import lay_out
+from bertwright.tasks.texts import columns_of
 from bertwright.text.tokenizer import Tokenizer
 
 _PROBE = "a probe of some words"
@@ -57,5 +58,4 @@ def export_pack(path: Path, encoder: Path, out: Path, card: Callable[[Pack], str
         files.write_json(folder / TASK, asdict(in_pack(task)))
         if card is not None:
             files.write_text(folder / "README.md", card(pack))
-    columns = list(dict.fromkeys(column for one in task.text for column in text_columns(one)))
-    return {"folder": out, "task": task.name, "columns": columns, "proof": proof}
+    return {"folder": out, "task": task.name, "columns": list(columns_of(task.text)), "proof": proof}

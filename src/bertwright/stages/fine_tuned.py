@@ -17,7 +17,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bertwright import files, pack, store
 from bertwright.encoder import families
-from bertwright.encoder.config import EncoderConfig
 from bertwright.encoder.models import Classifier
 from bertwright.encoder.ordinary_config import settings_in
 from bertwright.errors import DataError, InputError
@@ -25,10 +24,9 @@ from bertwright.pack import SUFFIX, PackTask
 from bertwright.pack_card import Strict
 from bertwright.stages.packs import encoder_of, with_pack
 from bertwright.stages.work import MODEL, PACK
-from bertwright.tasks.batches import Encoded, averaged, encode, encode_windows, in_order_of_length
-from bertwright.tasks.brackets import repaired
-from bertwright.tasks.readers import filled, text_columns
+from bertwright.tasks.batches import Encoded, averaged, in_order_of_length, lay_out
 from bertwright.tasks.task import Task
+from bertwright.tasks.texts import columns_of, texts_of
 from bertwright.text.documents import ignore
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.feed import on_device
@@ -57,16 +55,11 @@ class FineTuned(Strict):
     @property
     def columns(self) -> tuple[str, ...]:
         """Return the columns that the texts are made of, each once."""
-        return tuple(dict.fromkeys(column for one in self.text for column in text_columns(one)))
+        return columns_of(self.text)
 
     def texts(self, rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """Return the texts of rows of these columns, as they were made in training."""
-        found = []
-        for cells in rows:
-            row = dict(zip(self.columns, cells, strict=True))
-            own = [filled(one, row.__getitem__) for one in self.text]
-            found.append(tuple(repaired(text) for text in own) if self.brackets else tuple(own))
-        return found
+        return [texts_of(self.text, cells, brackets=self.brackets) for cells in rows]
 
 
 _FINE_TUNED = TypeAdapter(FineTuned)
@@ -174,24 +167,6 @@ def _checked(content: bytes, path: Path) -> FineTuned:
         one = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, one["loc"])) or "the task"
         raise DataError(f"{path}: {where}: found {repr(one['input'])[:80]}; {one['msg']}; {_AGAIN}") from error
-
-
-def lay_out(
-    texts: Sequence[tuple[str, ...]],
-    labels: np.ndarray,
-    tokenizer: Tokenizer,
-    config: EncoderConfig,
-    max_length: int,
-    stride: int | None = None,
-) -> Encoded:
-    """Encode rows as a family lays them out, at most as long as the encoder takes.
-
-    Longer ones are cut, or become windows that begin ``stride`` tokens apart.
-    """
-    length, separators = min(max_length, config.positions), config.separators
-    if stride is None:
-        return encode(texts, labels, tokenizer, max_length=length, separators=separators)
-    return encode_windows(texts, labels, tokenizer, max_length=length, stride=stride, separators=separators)
 
 
 class Answering:

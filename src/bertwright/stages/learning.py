@@ -20,7 +20,6 @@ from bertwright.encoder.models import Classifier, build_classifier, first_layers
 from bertwright.exits.ramps import Ramps
 from bertwright.recipe.sections import Finetune
 from bertwright.stages.debiasing import Guide, Learning, guide
-from bertwright.stages.fine_tuned import lay_out
 from bertwright.stages.methods import (
     Counts,
     changes,
@@ -34,7 +33,7 @@ from bertwright.stages.packs import with_pack
 from bertwright.stages.ramped import ramped
 from bertwright.stages.training_choices import as_budget, schedule_of
 from bertwright.stages.work import PACK, Work
-from bertwright.tasks.batches import Encoded, TrainBatches
+from bertwright.tasks.batches import Encoded, TrainBatches, lay_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.readers import Rows
 from bertwright.tasks.task import Task

@@ -16,10 +16,11 @@ from bertwright.debias.expert_file import with_own_ids
 from bertwright.errors import DataError, Diverged
 from bertwright.stages.choose import setting_of
 from bertwright.stages.debiasing import joined
-from bertwright.stages.fine_tuned import answer_rows, lay_out
+from bertwright.stages.fine_tuned import answer_rows
 from bertwright.stages.finetune import save_run
 from bertwright.stages.learning import Learnt, learn
 from bertwright.stages.work import SIGNALS, Work
+from bertwright.tasks.batches import lay_out
 from bertwright.tasks.holdout import hold_out
 from bertwright.tasks.labels import LabelMap
 from bertwright.tasks.metrics import METRICS, Score, decide

@@ -34,6 +34,18 @@ class Encodes(Protocol):
         """Return ids without special tokens."""
 
 
+class Shape(Protocol):
+    """What is asked of an encoder's shape."""
+
+    @property
+    def positions(self) -> int:
+        """Return the tokens of its longest row."""
+
+    @property
+    def separators(self) -> int:
+        """Return the separators between the parts of a pair."""
+
+
 class Place(Protocol):
     """A place in the data; here the number of the step says all."""
 
@@ -60,6 +72,24 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """Return the tokens of each row, (n,)."""
         return np.array([len(row) for row in self.ids])
+
+
+def lay_out(
+    texts: Sequence[tuple[str, ...]],
+    labels: np.ndarray,
+    tokenizer: Encodes,
+    shape: Shape,
+    max_length: int,
+    stride: int | None = None,
+) -> Encoded:
+    """Encode rows as a family lays them out, at most as long as the encoder takes.
+
+    Longer ones are cut, or become windows that begin ``stride`` tokens apart.
+    """
+    length, separators = min(max_length, shape.positions), shape.separators
+    if stride is None:
+        return encode(texts, labels, tokenizer, max_length=length, separators=separators)
+    return encode_windows(texts, labels, tokenizer, max_length=length, stride=stride, separators=separators)
 
 
 def encode(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,12 @@ from bertwright.tasks.kept_back import kept_back
 from bertwright.tasks.label_words import word_of
 from bertwright.tasks.layout import Layout
 from bertwright.tasks.task import SetForm, Task
+from bertwright.tasks.texts import columns_of, filled
 
 Label = str | float | tuple[str, ...]
 
 _LARGEST = float(np.finfo(np.float32).max)  # labels are learnt, and compared, in fp32
 _SHOWN = 80  # characters of a cell in a message
-_COLUMN = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ def read(
     """
     layout = layout or Layout()
     reading = _Labels(label, kind, none_label, label_separator, layout)
-    parts = [column for one in text for column in text_columns(one)]
-    wanted = dict.fromkeys([*parts, *([label] if label else []), *columns])
+    wanted = dict.fromkeys([*columns_of(text), *([label] if label else []), *columns])
     heading = Heading(tuple(wanted), ("id",), layout)
     ids, texts, labels = [], [], []
     others: dict[str, list[str]] = {column: [] for column in columns}
@@ -204,16 +202,6 @@ def _read_as(task: Task, form: SetForm, path: Path, columns: Sequence[str] = ())
         layout=form.layout,
         columns=columns,
     )
-
-
-def text_columns(text: str) -> tuple[str, ...]:
-    """Return the columns that a text is made of: itself, or those in the braces of a pattern."""
-    return tuple(_COLUMN.findall(text)) or (text,)
-
-
-def filled(text: str, cell: Callable[[str], str]) -> str:
-    """Return a row's text, by its column or its pattern; ``cell`` gives what stands in a column."""
-    return _COLUMN.sub(lambda found: cell(found[1]), text) if _COLUMN.search(text) else cell(text)
 
 
 def _cells_of(row: Row, place: str) -> Callable[[str], str]:
