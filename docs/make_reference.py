@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from error_messages import page as errors
 from pydantic_core import PydanticUndefined
 
 from bertwright.cli.main import app
+from bertwright.exits.policies import RULES
 from bertwright.recipe.debias import Expert, Loss
+from bertwright.recipe.debias_published import PUBLISHED
 from bertwright.recipe.exits import Exits
+from bertwright.recipe.exits_settings import SETTINGS
 from bertwright.recipe.fields import Section
 from bertwright.recipe.methods import Grid, Method
 from bertwright.recipe.sections import Encoder, Finetune, Pretrain, Recipe, System
 from bertwright.recipe.task import LabelledSet, Task
 from bertwright.recipe.text import Prepare, Source, Tokenizer
+from bertwright.tasks.metrics import METRICS
+from bertwright.tasks.protocols import PROTOCOLS
 
 HERE = Path(__file__).parent
 SECTIONS: list[tuple[str, type[Section]]] = [
@@ -67,7 +73,7 @@ def recipe() -> str:
     ]
     for name, section in SECTIONS:
         title = f"`{name}`" if name else "At the top"
-        rows = ["| key | default | what it is |", "| --- | --- | --- |"]
+        rows = []
         for key, field in section.model_fields.items():
             default = field.get_default(call_default_factory=True)
             if default is PydanticUndefined:
@@ -80,9 +86,41 @@ def recipe() -> str:
                 shown = "off"
             else:
                 shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
-            rows.append(f"| `{key}` | {shown} | {_line(field.description)} |")
-        parts.append(f"## {title}\n\n{_line(section.__doc__)}\n\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+            rows.append((f"`{key}`", shown, _line(field.description)))
+        parts.append(f"## {title}\n\n{_line(section.__doc__)}\n\n" + _table(("key", "default", "what it is"), rows))
+    return "\n".join([*parts, names()])
+
+
+def names() -> str:
+    """Return what a recipe's names of metrics, policies and published settings stand for, and where they are from."""
+    trained = {
+        name: ", ".join(f"{key} {value}" for key, value in one.training.items()) for name, one in PUBLISHED.items()
+    }
+    tables = {
+        "`tasks.metrics`": _table(
+            ("name", "kinds of tasks", "what it is"),
+            [(f"`{name}`", ", ".join(one.kinds), one.sentence) for name, one in METRICS.items()],
+        ),
+        "`finetune.protocol`": _table(
+            ("name", "where it is from"), [(f"`{name}`", one.source) for name, one in PROTOCOLS.items()]
+        ),
+        "`finetune.trainable.loss.name`, as published": _table(
+            ("name", "where it is from", "its expert", "its training"),
+            [(f"`{name}`", one.source, one.expert, trained[name]) for name, one in PUBLISHED.items()],
+        ),
+        "`finetune.exits.settings`": _table(
+            ("name", "where it is from"), [(f"`{name}`", one.source) for name, one in SETTINGS.items()]
+        ),
+        "Policies of exits": _table(
+            ("such as", "what it does"), [(f"`{one.example}`", one.sentence) for one in RULES.values()]
+        ),
+    }
+    return "\n".join(["## Names\n", *(f"### {title}\n\n{table}" for title, table in tables.items())])
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _line(text: str | None) -> str:

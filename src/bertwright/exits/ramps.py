@@ -23,18 +23,9 @@ from bertwright.encoder.stack import Encoder
 from bertwright.errors import DataError, InputError
 from bertwright.pack import RAMPS_SEE_THE_MEAN
 
-FORMS = {
-    "pooler": "a dense layer and an activation, as the family's own head has them, then a linear layer (as published)",
-    "linear": "a linear layer alone: next to no cost",
-}
-STARTS = {
-    "tuned": "the dense layers start from the tuned classifier's",
-    "fresh": "the dense layers are drawn",
-}
-POOLINGS = {
-    "head": "what the family's own head sees: the first token, but where a family pools otherwise (as published)",
-    "mean": "the mean of all tokens: inner layers have not yet gathered a row's meaning in its first one",
-}
+FORMS = ("pooler", "linear")
+STARTS = ("tuned", "fresh")
+POOLINGS = ("head", "mean")
 _DEVIATION = 0.02
 _MEAN = f"ramps/{RAMPS_SEE_THE_MEAN}"
 _NAME = re.compile(r"ramps/(\d+)/(\w+)\.(weight|bias)")
