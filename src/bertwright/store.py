@@ -103,6 +103,10 @@ class Store:
         """Return where a stage lies once it is sealed."""
         return self.stages / f"{kind}-{identity_}"
 
+    def partial_folder(self, kind: str, identity_: str) -> Path:
+        """Return where a stage lies while it is at work."""
+        return self.folder(kind, identity_ + PARTIAL)
+
     def sealed(self, kind: str, identity_: str) -> Sealed | None:
         """Return a finished stage, or ``None``."""
         folder = self.folder(kind, identity_)
@@ -110,7 +114,7 @@ class Store:
 
     def partial(self, kind: str, identity_: str) -> bool:
         """Whether work on this stage was begun and not finished."""
-        return self.folder(kind, identity_ + PARTIAL).is_dir()
+        return self.partial_folder(kind, identity_).is_dir()
 
     @contextlib.contextmanager
     def lock(self, kind: str, identity_: str) -> Iterator[None]:
@@ -140,7 +144,7 @@ class Store:
 
         What a kill left half-written, or half-removed, goes: it has a temporary name and would be sealed with the rest.
         """
-        folder = self.folder(kind, identity_ + PARTIAL)
+        folder = self.partial_folder(kind, identity_)
         with files.explained(folder):
             files.make_folder(folder / SCRATCH)
             for left in sorted(folder.rglob(f"*{files.TEMPORARY}"), reverse=True):
@@ -149,7 +153,7 @@ class Store:
 
     def seal(self, kind: str, identity_: str, record: Mapping[str, Any]) -> Sealed:
         """Write the record with every file's checksum, bring all to the disk and give the folder its final name."""
-        folder, final = self.folder(kind, identity_ + PARTIAL), self.folder(kind, identity_)
+        folder, final = self.partial_folder(kind, identity_), self.folder(kind, identity_)
         with files.explained(final):
             files.remove(folder / SCRATCH)
             door.remove_file(folder / RECORD)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,76 +36,52 @@ IN_PASSING = ("choose",)
 
 @dataclass(frozen=True)
 class Job:
-    """A stage that is due, with folders in place of names: all that another process or machine needs."""
+    """A stage that is due, and what is sealed with its results: all that another process or machine needs."""
 
     store: Path
-    name: str
-    kind: str
-    identity: str
-    options: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    inputs: Mapping[str, Path]
-    paths: Mapping[str, Path]
+    work: Work
     parts: Mapping[str, Any]
-    machine: Machine
     recipe: str
-    license: str = "unknown"
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as plain values, for another process or machine."""
-        content = asdict(self)
-        for name in ("inputs", "paths"):
-            content[name] = {key: str(path) for key, path in content[name].items()}
-        return {**content, "store": str(self.store)}
+        return {"store": str(self.store), "work": self.work.as_json(), "parts": self.parts, "recipe": self.recipe}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Job:
         """Return the job that ``as_json`` described."""
-        folders = {name: {key: Path(path) for key, path in content[name].items()} for name in ("inputs", "paths")}
-        places = {"store": Path(content["store"]), "machine": Machine(**content["machine"]), **folders}
-        return cls(**{**content, **places})
+        return cls(Path(content["store"]), Work.from_json(content["work"]), content["parts"], content["recipe"])
 
 
 def execute(job: Job, tell: Tell = silent) -> Sealed:
     """Do one stage and seal it; a stage that another run sealed meanwhile is taken as it is."""
-    store = Store(job.store)
-    with store.lock(job.kind, job.identity):
-        if sealed := store.sealed(job.kind, job.identity):
+    store, work = Store(job.store), job.work
+    stage = work.kind, work.identity
+    with store.lock(*stage):
+        if sealed := store.sealed(*stage):
             return sealed
-        with store.working(job.kind, job.identity) as folder:
+        with store.working(*stage) as folder:
             started, clock = now(), time.monotonic()
-            with MemoryMeter() as meter, memory_told(job.kind):
-                results = stage_function(job.kind)(
-                    Work(
-                        name=job.name,
-                        kind=job.kind,
-                        options=job.options,
-                        settings=job.settings,
-                        inputs=job.inputs,
-                        paths=job.paths,
-                        folder=folder,
-                        machine=job.machine,
-                        identity=job.identity,
-                        license=job.license,
-                        tell=lambda fields: tell({**fields, "memory_bytes": meter.now}),
-                    )
+            with MemoryMeter() as meter, memory_told(work.kind):
+                results = stage_function(work.kind)(
+                    replace(work, tell=lambda fields: tell({**fields, "memory_bytes": meter.now}))
                 )
             give_back()
             files.write_text(folder / "recipe.yaml", job.recipe)
-            told = {"kind": job.kind, "name": job.name, "identity": job.identity, "license": job.license}
-            write_cards(folder, {**told, "parts": job.parts, "results": results}, job.inputs, job.paths)
+            told = {"kind": work.kind, "name": work.name, "identity": work.identity, "license": work.license}
+            write_cards(folder, {**told, "parts": job.parts, "results": results}, work.inputs, work.paths)
             record = {
-                "name": job.name,
+                "name": work.name,
                 "parts": job.parts,
                 "started": started,
                 "seconds": round(time.monotonic() - clock, 3),
                 "peak_memory_bytes": meter.peak,
                 "machine": machine_facts(),
-                "device": device_facts(job.kind, job.machine),
+                "device": device_facts(work.kind, work.machine),
                 "versions": versions(),
                 "results": results,
             }
-            return store.seal(job.kind, job.identity, record)
+            return store.seal(*stage, record)
 
 
 def carry_out(argument: Mapping[str, Any], tell: Tell = silent) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from bertwright.recipe.sections import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
 from bertwright.reports.redaction import without_examples
-from bertwright.stages.work import MODEL
+from bertwright.stages.work import MODEL, Work
 from bertwright.store import Sealed, Store, now
 
 WAYS = "ways.json"
@@ -281,20 +281,19 @@ def _done(current: _Run, stage: Stage) -> None:
 
 
 def _job(current: _Run, stage: Stage) -> Job:
-    return Job(
-        store=current.store.root,
+    work = Work(
         name=stage.name,
         kind=stage.kind,
-        identity=stage.identity,
         options=stage.options,
         settings=stage.settings,
         inputs={role: _folder(current, entry) for role, entry in stage.inputs.items()},
         paths=stage.paths,
-        parts=stage.parts,
+        folder=current.store.partial_folder(stage.kind, stage.identity),
         machine=machine(current.recipe, stage.kind),
-        recipe=to_yaml(current.recipe),
+        identity=stage.identity,
         license=current.recipe.license,
     )
+    return Job(current.store.root, work, stage.parts, to_yaml(current.recipe))
 
 
 def _folder(current: _Run, entry: Any) -> Path:

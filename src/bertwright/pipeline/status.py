@@ -9,7 +9,7 @@ from bertwright import files
 from bertwright.pipeline.run import pointers, run_folder
 from bertwright.recipe.sections import Recipe
 from bertwright.screen import figures_line
-from bertwright.store import PARTIAL, Store
+from bertwright.store import Store
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def status(recipe: Recipe) -> Status:
         if store.sealed(kind, identity):
             stages.append(StageStatus(name, "done", {}))
         elif store.partial(kind, identity):
-            rows = files.read_json_lines(store.folder(kind, identity + PARTIAL) / "metrics.jsonl")
+            rows = files.read_json_lines(store.partial_folder(kind, identity) / "metrics.jsonl")
             stages.append(StageStatus(name, "partial", rows[-1] if rows else {}))
         else:
             stages.append(StageStatus(name, "due", {}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ from bertwright.training.ranks import Ranks, start
 from bertwright.training.second_text import SecondText
 from bertwright.training.sharding import shard, whole
 
+_NEWS = "news.jsonl"
+"""In the scratch folder: what the first of several ranks tells."""
+
 
 def pretrain(work: Work) -> dict[str, Any]:
     """Train on masked words, in this process or in one for each device, and save a folder that proved itself."""
@@ -55,13 +59,12 @@ def pretrain(work: Work) -> dict[str, Any]:
         return train_rank(work, Ranks())
     setup_of(work)  # found once, before there are ranks
     files.make_folder(work.scratch)
-    news = work.scratch / "news.jsonl"
+    news = work.scratch / _NEWS
     files.remove(news)
-    argument = {**work.as_json(), "news": str(news)}
     start(
         work.machine.devices,
         "bertwright.stages.pretrain:rank",
-        argument,
+        work.as_json(),
         threads=work.machine.threads,
         meanwhile=_Listener(news, work.tell),
     )
@@ -80,7 +83,8 @@ def follow() -> None:
 
 def rank(content: Mapping[str, Any]) -> None:
     """Do one rank's part of a pretraining that ``pretrain`` started; the first rank leaves the result."""
-    work = Work.from_json(content, lambda fields: files.append_json(Path(content["news"]), fields))
+    work = Work.from_json(content)
+    work = replace(work, tell=partial(files.append_json, work.scratch / _NEWS))
     ranks = Ranks.from_environment(work.machine.device)
     results = train_rank(work, ranks)
     if ranks.rank == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,32 +78,15 @@ class Work:
 
     def as_json(self) -> dict[str, Any]:
         """Return the work as plain values, for another process."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "options": dict(self.options),
-            "settings": dict(self.settings),
-            "inputs": {role: str(path) for role, path in self.inputs.items()},
-            "paths": {label: str(path) for label, path in self.paths.items()},
-            "folder": str(self.folder),
-            "machine": asdict(self.machine),
-            "identity": self.identity,
-            "license": self.license,
-        }
+        content = asdict(replace(self, tell=silent))
+        del content["tell"]
+        for name in ("inputs", "paths"):
+            content[name] = {key: str(path) for key, path in content[name].items()}
+        return {**content, "folder": str(self.folder)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], tell: Tell = silent) -> Work:
         """Return the work that ``as_json`` described."""
-        return cls(
-            name=content["name"],
-            kind=content["kind"],
-            options=content["options"],
-            settings=content["settings"],
-            inputs={role: Path(path) for role, path in content["inputs"].items()},
-            paths={label: Path(path) for label, path in content["paths"].items()},
-            folder=Path(content["folder"]),
-            machine=Machine(**content["machine"]),
-            identity=content["identity"],
-            license=content["license"],
-            tell=tell,
-        )
+        folders = {name: {key: Path(path) for key, path in content[name].items()} for name in ("inputs", "paths")}
+        places = {**folders, "folder": Path(content["folder"]), "machine": Machine(**content["machine"])}
+        return cls(**{**content, **places}, tell=tell)
