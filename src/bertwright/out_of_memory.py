@@ -18,32 +18,19 @@ SAID = (
 )
 """What there is to say where no stage is at work."""
 
-_SIDE_BY_SIDE = "`system.runs`, where several go side by side, `finetune.max_length`"
-_LOWER = {
-    "tokenizer": "`system.threads`, or take a tokenizer from a folder",
-    "overlap": "`system.threads` or `system.memory`: fewer processes read at once",
-    "prepare": "`system.threads` or `system.memory`: fewer processes read at once",
-    "pretrain": "`pretrain.micro_batch` (it changes no result), `system.devices` on one machine, or `encoder.size`",
-    "expert": f"`finetune.micro_batch` (the batch stays the same), {_SIDE_BY_SIDE} or `encoder.size`",
-    "search": f"`finetune.micro_batch` (the batch stays the same), {_SIDE_BY_SIDE} or `encoder.size`",
-    "finetune": f"`finetune.micro_batch` (the batch stays the same), {_SIDE_BY_SIDE} or `encoder.size`",
-    "ramps": f"{_SIDE_BY_SIDE} or `encoder.size`",
-    "evaluate": f"{_SIDE_BY_SIDE} or `encoder.size`",
-}
-
 
 @contextlib.contextmanager
-def memory_told(kind: str) -> Iterator[None]:
-    """Turn what libraries raise for want of memory into an ``InputError`` with the setting of a kind of stage."""
+def memory_told(kind: str, lower: str | None) -> Iterator[None]:
+    """Turn what libraries raise for want of memory into an ``InputError`` with the settings that ``lower`` it."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        lower = f"Lower {_LOWER[kind]}" if kind in _LOWER else "Close other programs, or take a larger machine"
+        advice = f"Lower {lower}" if lower else "Close other programs, or take a larger machine"
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise InputError(
-            f"{kind}: the memory that this process may take is full ({said}). {lower}; what was finished is kept and "
+            f"{kind}: the memory that this process may take is full ({said}). {advice}; what was finished is kept and "
             "the same command continues."
         ) from error
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from bertwright.cli.main import call
 from bertwright.errors import InputError, StoreError
 from bertwright.out_of_memory import memory_told
 from bertwright.pipeline import executors
+from bertwright.stages.kinds import KINDS
 from bertwright.text import arrays
 
 Toy = Callable[..., Path]
@@ -60,10 +62,11 @@ def test_memory_that_ends_is_told_with_the_setting_to_lower(toy: Toy, tmp_path: 
 )
 def test_each_librarys_want_of_memory_is_known(error: Exception, told: str) -> None:
     """Python's, torch's and C++'s; another error stays what it is."""
-    with pytest.raises(InputError, match="finetune.micro_batch") as raised, memory_told("finetune"):
+    lowering = partial(memory_told, "finetune", KINDS["finetune"].lower)
+    with pytest.raises(InputError, match="finetune.micro_batch") as raised, lowering():
         raise error
     assert told in str(raised.value)
-    with pytest.raises(RuntimeError, match="^else$"), memory_told("finetune"):
+    with pytest.raises(RuntimeError, match="^else$"), lowering():
         raise RuntimeError("else")
 
 

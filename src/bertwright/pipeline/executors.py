@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,10 @@ from bertwright.out_of_memory import memory_told
 from bertwright.processes import Tell, processors, silent
 from bertwright.recipe.sections import Recipe
 from bertwright.reports.cards import write_cards
+from bertwright.stages.kinds import KINDS, SIDE_BY_SIDE, stage_function
 from bertwright.stages.work import Machine, Work
 from bertwright.store import Sealed, Store, now
 from bertwright.training.allocation import give_back
-
-SIDE_BY_SIDE = ("shortcuts", "expert", "search", "finetune", "ramps", "evaluate")
-"""Kinds of stages of which several may work at once."""
-IN_PASSING = ("choose",)
-"""Kinds that read a few records and are done, whoever works beside them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def execute(job: Job, tell: Tell = silent) -> Sealed:
             return sealed
         with store.working(*stage) as folder:
             started, clock = now(), time.monotonic()
-            with MemoryMeter() as meter, memory_told(work.kind):
+            with MemoryMeter() as meter, memory_told(work.kind, KINDS[work.kind].lower):
                 results = stage_function(work.kind)(
                     replace(work, tell=lambda fields: tell({**fields, "memory_bytes": meter.now}))
                 )
@@ -108,28 +103,6 @@ def machine(recipe: Recipe, kind: str | None = None) -> Machine:
         activation_checkpointing=system.activation_checkpointing,
         sharding=system.sharding,
     )
-
-
-def stage_function(kind: str) -> Callable[[Work], dict[str, Any]]:
-    """Return the function of a kind of stage; its module is imported now and not before."""
-    module, name = {
-        "fetch": ("fetch", "fetch"),
-        "tokenizer": ("prepare", "tokenizer"),
-        "overlap": ("overlap", "overlap"),
-        "prepare": ("prepare", "prepare"),
-        "initialise": ("initialise", "initialise_encoder"),
-        "biases": ("initialise", "add_missing_biases"),
-        "pretrain": ("pretrain", "pretrain"),
-        "shortcuts": ("shortcuts", "shortcuts"),
-        "expert": ("expert", "expert"),
-        "search": ("search", "search"),
-        "choose": ("choose", "choose"),
-        "finetune": ("finetune", "finetune"),
-        "ramps": ("ramps", "ramps"),
-        "evaluate": ("evaluate", "evaluate"),
-    }[kind]
-    function: Callable[[Work], dict[str, Any]] = getattr(importlib.import_module(f"bertwright.stages.{module}"), name)
-    return function
 
 
 class MemoryMeter:
@@ -184,14 +157,10 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-# Kinds of stages that never use a GPU.
-_ON_PROCESSOR = ("fetch", "tokenizer", "overlap", "prepare", "shortcuts", "choose")
-
-
 def device_facts(kind: str, machine: Machine) -> dict[str, Any]:
     """Return what a stage worked on: ``cpu`` and its threads, or a GPU's name and how many of them."""
     torch = sys.modules.get("torch")
-    if torch is None or kind in _ON_PROCESSOR or machine.device == "cpu" or not torch.cuda.is_available():
+    if torch is None or not KINDS[kind].on_gpu or machine.device == "cpu" or not torch.cuda.is_available():
         return {"name": "cpu", "count": machine.threads}
     return {"name": torch.cuda.get_device_name(), "count": machine.devices if kind == "pretrain" else 1}
 

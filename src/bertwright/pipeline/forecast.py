@@ -19,7 +19,7 @@ from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.encoder.models import cut_config
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
-from bertwright.pipeline.executors import SIDE_BY_SIDE, machine, own_memory
+from bertwright.pipeline.executors import machine, own_memory
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.plan_experts import DRAWN
 from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
@@ -29,6 +29,7 @@ from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.methods import PACK_METHODS
 from bertwright.recipe.sections import Finetune, Pretrain, Recipe
 from bertwright.stages import measure, starting, training_choices
+from bertwright.stages.kinds import SIDE_BY_SIDE
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
 from bertwright.stages.work import SEEN_ROWS
 from bertwright.text.memory import PROCESS, room_for

@@ -26,6 +26,7 @@ from bertwright.out_of_memory import memory_told
 from bertwright.pipeline.executors import MemoryMeter, machine, machine_facts, versions
 from bertwright.recipe.sections import Pretrain, Recipe
 from bertwright.stages import measure
+from bertwright.stages.kinds import KINDS
 from bertwright.training.precision import choose
 
 # Seconds for which a step stands: what else a machine does changes, and with it what a step takes.
@@ -63,7 +64,7 @@ def take_step(
     path = recipe.store / "steps.json"
     if (found := _found(path, key)) is not None:
         return found
-    with MemoryMeter(every=0.02) as meter, memory_told(kind):
+    with MemoryMeter(every=0.02) as meter, memory_told(kind, KINDS[kind].lower):
         try:
             if choice is not None:
                 cost = measure.measure_pretraining(config, choice, rows=rows, length=length, **where)

@@ -13,13 +13,13 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import Interrupted, RunError
-from bertwright.pipeline.executors import IN_PASSING, SIDE_BY_SIDE, Job, carry_out, execute, machine
+from bertwright.pipeline.executors import Job, carry_out, execute, machine
 from bertwright.pipeline.failed_runs import failures_told, with_finished
 from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
-from bertwright.pipeline.stage import KINDS, Due, Stage, failures, point, standings
+from bertwright.pipeline.stage import Due, Stage, failures, point, standings, up_to
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
 from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
@@ -27,6 +27,7 @@ from bertwright.recipe.sections import Recipe
 from bertwright.reports.page import write_report
 from bertwright.reports.records import RunRecords
 from bertwright.reports.redaction import without_examples
+from bertwright.stages.kinds import KINDS, SIDE_BY_SIDE
 from bertwright.stages.work import MODEL, Work
 from bertwright.store import Sealed, Store, now
 
@@ -97,7 +98,7 @@ def run(
 
 def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     planned = plan(recipe)
-    stages = [stage for stage in planned if KINDS.index(stage.kind) <= KINDS.index(until)]
+    stages = up_to(planned, until)
     store = Store(recipe.store)
     folder = run_folder(recipe)
     before = pointers(folder)
@@ -165,7 +166,7 @@ def _shed(current: _Run, planned: Sequence[Stage]) -> None:
 def _finished(recipe: Recipe, until: str, command: str) -> Result:
     """Return what the first rank made of a recipe."""
     store, folder = Store(recipe.store), run_folder(recipe)
-    stages = [stage for stage in plan(recipe) if KINDS.index(stage.kind) <= KINDS.index(until)]
+    stages = up_to(plan(recipe), until)
     done = _sealed(store, stages)
     page = folder / "report.html"
     return Result(folder, done, page if page.exists() else None, records_of(recipe, done, {}, command))
@@ -206,7 +207,7 @@ def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, D
     waiting, working = list(stages), dict[Future[dict[str, Any]], Stage]()
     with Processes(at_once, threads=machine(current.recipe, "finetune").threads) as processes:
         while (ready := [stage for stage in waiting if _ready(current, stage)]) or working:
-            small = [stage for stage in ready if stage.kind in IN_PASSING or states[stage.name].state == "done"]
+            small = [stage for stage in ready if KINDS[stage.kind].in_passing or states[stage.name].state == "done"]
             # A stage that goes alone has the machine to itself: it neither starts beside others nor they beside it.
             alone = [stage for stage in ready if stage not in beside and stage not in small]
             for stage in small or (alone if not working else ()):
@@ -237,7 +238,7 @@ def _failing_alone(current: _Run, stage: Stage) -> Iterator[None]:
     except Interrupted:
         raise
     except RunError as error:
-        if stage.kind not in (*SIDE_BY_SIDE, *IN_PASSING):
+        if not (KINDS[stage.kind].side_by_side or KINDS[stage.kind].in_passing):
             raise
         current.failed[stage.name] = str(error)
         current.listen(stage.name, {"event": "failed", "kind": stage.kind, "said": str(error)})

@@ -9,25 +9,8 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import DataError
+from bertwright.stages.kinds import KINDS
 from bertwright.store import Store, identity
-
-KINDS = (
-    "fetch",
-    "tokenizer",
-    "overlap",
-    "prepare",
-    "initialise",
-    "biases",
-    "pretrain",
-    "shortcuts",
-    "expert",
-    "search",
-    "choose",
-    "finetune",
-    "ramps",
-    "evaluate",
-)
-"""All kinds of stages, in the order in which they run."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +138,12 @@ def point(
     entries = {stage.name: {"kind": stage.kind, "identity": stage.identity, "parts": stage.parts} for stage in stages}
     said = {name: {**entries[name], "failed": words} for name, words in (failed or {}).items()}
     files.write_json(folder / "stages.json", {**kept, **entries, **said})
+
+
+def up_to(stages: Sequence[Stage], kind: str) -> list[Stage]:
+    """Return the stages of a plan as far as a kind."""
+    kinds = list(KINDS)
+    return [stage for stage in stages if kinds.index(stage.kind) <= kinds.index(kind)]
 
 
 def failures(stages: Sequence[Stage], before: Mapping[str, Any]) -> dict[str, str]:

@@ -10,21 +10,12 @@ from typing import Any
 from bertwright.reports.records import RunRecords
 from bertwright.reports.table import Table
 from bertwright.reports.words import ABSENT, plural, seconds_text
+from bertwright.stages.kinds import KINDS
 
 # A day of these is a V100-day: ExtremeBERT (Pan et al. 2022, Table 1) counts 8 RTX 3090 for 1.3 days as 10.4 of them.
 # Nobody published a factor for another device, and we make none up; an RTX 3090 Ti and a V100S are others.
 _COUNTED = re.compile(r"\b(V100|RTX 3090)\b(?! Ti)")
 _PUBLISHED = "BERT-base more than 64, ExtremeBERT's base 10.4, BERT-large more than 256, ExtremeBERT's large 27.2"
-
-_PARTS = {
-    "text": ("fetch", "tokenizer", "overlap", "prepare"),
-    "encoder": ("initialise", "biases", "pretrain"),
-    "experts and shortcuts": ("shortcuts", "expert"),
-    "search of settings": ("search", "choose"),
-    "fine-tuning": ("finetune",),
-    "exits": ("ramps",),
-    "scores": ("evaluate",),
-}
 
 
 @dataclass(frozen=True)
@@ -45,9 +36,9 @@ class PartCost:
 def part_costs(run: RunRecords) -> list[PartCost]:
     """Return the cost of each part, in the order of the work."""
     groups: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
-    for part, kinds in _PARTS.items():
+    for part in dict.fromkeys(kind.part for kind in KINDS.values()):
         for record in run.stages:
-            if record["kind"] in kinds:
+            if KINDS[record["kind"]].part == part:
                 groups.setdefault((part, record.get("device", {}).get("name")), []).append(record)
     return [
         PartCost(part, device, len(records), sum(one["seconds"] for one in records), _hours(records))
