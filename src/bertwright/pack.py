@@ -26,7 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bertwright import files
 from bertwright.bias_terms import POOLER, Term, choose, terms_of
 from bertwright.errors import DataError, InputError
-from bertwright.pack_card import PackCard, Strict
+from bertwright.pack_card import PackCard, Strict, first_fault
 
 FORMAT = 2
 RAMPS_SEE_THE_MEAN = "mean"
@@ -225,7 +225,7 @@ def to_bytes(pack: Pack) -> bytes:
     try:
         _HEADER.validate_json(header)
     except ValidationError as error:
-        raise DataError(f"the pack of task {pack.task.name}: {_told(error)}") from error
+        raise DataError(f"the pack of task {pack.task.name}: {first_fault(error)}") from error
     content: bytes = safetensors.numpy.save(arrays, metadata={_KEY: header})
     return content
 
@@ -257,7 +257,7 @@ def read(path: Path) -> Pack:
             raise DataError(f"{path}: {name} is stored as {tensor['dtype']}, not as {header.dtype}; {_AGAIN}")
         value = np.frombuffer(tensor["data"], DTYPES[header.dtype]).reshape(tensor["shape"])
         value.flags.writeable = False
-        parts[kind][name.partition("/")[2]] = value
+        parts[kind][rest] = value
     places = {term.key: place for place, term in enumerate(backbone_terms(header.backbone, str(path)))}
     found = Pack(
         header.backbone,
@@ -317,15 +317,9 @@ def _header(content: bytes, path: Path) -> _Header:
             )
         return _HEADER.validate_json(metadata[_KEY])
     except ValidationError as error:
-        raise DataError(f"{path}: the header cannot be read: {_told(error)}; {_AGAIN}") from error
+        raise DataError(f"{path}: the header cannot be read: {first_fault(error)}; {_AGAIN}") from error
     except ValueError as error:
         raise DataError(f"{path}: the header is not JSON ({error}); {_AGAIN}") from error
-
-
-def _told(error: ValidationError) -> str:
-    """Return the first fault of a header: its key, what was found, what is wanted."""
-    one = error.errors(include_url=False, include_context=False)[0]
-    return f"{'.'.join(map(str, one['loc']))}: found {str(one['input'])[:80]!r}; {one['msg']}"
 
 
 def _rounded(value: np.ndarray, dtype: str, where: str) -> np.ndarray:

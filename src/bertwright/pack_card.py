@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 UNKNOWN = "unknown"
 """The licence of what nobody has named one for."""
@@ -18,6 +18,13 @@ class Strict:
     """Part of a header: known keys alone, of their own types, no NaN."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def first_fault(error: ValidationError, whole: str = "the header") -> str:
+    """Return the first thing that is wrong with a header: its key, what was found, what is wanted."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(map(str, fault["loc"])) or whole
+    return f"{where}: found {repr(fault['input'])[:80]}; {fault['msg']}"
 
 
 @dataclass(frozen=True)

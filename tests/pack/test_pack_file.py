@@ -182,6 +182,7 @@ NAN = np.array([np.nan] * 16, HALF)
         (edit("task", "kind", value="regression"), "a name of its own for each output"),
         (edit("task", "kind", value="ranking"), "task.kind: found 'ranking'"),
         (edit("task", "max_length", value="24"), "task.max_length: found '24'"),
+        (edit("task", "name", value=24), "task.name: found 24; Input should be a valid string"),
         (edit("task", "color", value="red"), "task.color: found 'red'"),
         (edit("backbone", "shape", "layers", value=10**12), "backbone.shape.layers is 1000000000000; expected"),
         (edit("backbone", "shape", "width", value=0), "backbone.shape.width is 0"),

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from bertwright import files
 from bertwright.errors import DataError, InputError
 from bertwright.pack import Backbone, backbone_terms
+from bertwright.pack_card import first_fault
 
 FORMAT = 4
 NAME = "export.json"
@@ -88,9 +89,7 @@ def read(folder: Path) -> Manifest:
             )
         found = _MANIFEST.validate_json(text)
     except ValidationError as error:
-        one = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, one["loc"]))
-        raise DataError(f"{path}: {where}: found {str(one['input'])[:80]!r}; {one['msg']}; {_AGAIN}") from error
+        raise DataError(f"{path}: {first_fault(error, 'the manifest')}; {_AGAIN}") from error
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}); {_AGAIN}") from error
     _check(folder, found)

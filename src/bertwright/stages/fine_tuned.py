@@ -21,7 +21,7 @@ from bertwright.encoder.models import Classifier
 from bertwright.encoder.ordinary_config import settings_in
 from bertwright.errors import DataError, InputError
 from bertwright.pack import SUFFIX, PackTask
-from bertwright.pack_card import Strict
+from bertwright.pack_card import Strict, first_fault
 from bertwright.stages.packs import encoder_of, with_pack
 from bertwright.stages.work import MODEL, PACK
 from bertwright.tasks.batches import Encoded, averaged, in_order_of_length, lay_out
@@ -164,9 +164,7 @@ def _checked(content: bytes, path: Path) -> FineTuned:
     try:
         return _FINE_TUNED.validate_json(content)
     except ValidationError as error:
-        one = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, one["loc"])) or "the task"
-        raise DataError(f"{path}: {where}: found {repr(one['input'])[:80]}; {one['msg']}; {_AGAIN}") from error
+        raise DataError(f"{path}: {first_fault(error, 'the task')}; {_AGAIN}") from error
 
 
 class Answering:
