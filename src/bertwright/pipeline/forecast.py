@@ -27,7 +27,7 @@ from bertwright.pipeline.real_steps import take_step
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.methods import PACK_METHODS
-from bertwright.recipe.sections import Finetune, Pretrain, Recipe
+from bertwright.recipe.sections import Pretrain, Recipe
 from bertwright.stages import measure, starting, training_choices
 from bertwright.stages.kinds import SIDE_BY_SIDE
 from bertwright.stages.prepare import MEMORY, cleaning_of, files_of, processes_for
@@ -170,7 +170,7 @@ class _Forecaster:
         return Prediction(1.0 + parameters / 3e7, _now() + parameters * 12, parameters * _WEIGHT)
 
     def _one_pretrain(self, stage: Stage) -> Prediction:
-        choice = Pretrain.model_validate({**stage.options["pretrain"], **stage.settings})
+        choice = training_choices.pretraining(stage.options, stage.settings)
         length = self._row_length()
         config = self._config()
         devices = self.recipe.system.devices
@@ -208,9 +208,7 @@ class _Forecaster:
 
     def _one_finetune(self, stage: Stage) -> Prediction:
         options = stage.options if "place" not in stage.options else self._longest(stage)
-        choice = Finetune.model_validate(
-            {k: v for k, v in {**options, **stage.settings}.items() if k in Finetune.model_fields}
-        )
+        choice = training_choices.finetuning(options, stage.settings)
         sizes = self._size(options["task"], stage.paths["train"], choice.max_length)
         rows = min(choice.batch, choice.micro_batch or choice.batch)
         config = cut_config(self._config(), options.get("depth"))
@@ -230,13 +228,13 @@ class _Forecaster:
         if "logits" in stage.paths:
             return Prediction(3.0, _now(), 5_000_000)
         options = stage.options
-        choice = Finetune.model_validate({k: v for k, v in options.items() if k in Finetune.model_fields})
+        choice = training_choices.finetuning(options, stage.settings)
         # It reads its own columns alone, which may be a claim of eight words beside evidence of fifty.
         read = {**options["task"], "text": options["columns"]}
         sizes = self._size(read, stage.paths["train"], choice.max_length, config=self._config_of(stage))
         others = sizes.rows - sizes.rows // options["folds"] if options["folds"] > 1 else sizes.rows
         learnt = min(others, options["rows_to_learn"] or others)
-        rows = min(choice.batch, stage.settings.get("micro_batch") or choice.batch)
+        rows = min(choice.batch, choice.micro_batch or choice.batch)
         cost, memory = self._step("finetune", self._config_of(stage), rows, sizes.length, longest=sizes.longest)
         steps = max(1, round(choice.epochs * learnt / choice.batch)) * options["folds"]
         fitting = steps * (cost.micro_batch * -(-choice.batch // rows) + cost.update)

@@ -31,7 +31,7 @@ from bertwright.stages.methods import (
 )
 from bertwright.stages.packs import with_pack
 from bertwright.stages.ramped import ramped
-from bertwright.stages.training_choices import as_budget, schedule_of
+from bertwright.stages.training_choices import as_budget, finetuning, schedule_of
 from bertwright.stages.work import PACK, Work
 from bertwright.tasks.batches import Encoded, TrainBatches, lay_out
 from bertwright.tasks.labels import LabelMap
@@ -88,7 +88,7 @@ class _Start:
 def learn(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels: LabelMap, *, epochs: float) -> Learnt:
     """Train a classifier on rows for so many epochs, with the settings in ``options`` and the work's encoder."""
     torch.set_num_threads(work.machine.threads)
-    choice = choice_of(work, options)
+    choice = finetuning(options, work.settings)
     tokenizer = Tokenizer.load(work.inputs["tokenizer"])
     numbers = labels.numbers(rows)
     start = _start(work, options, labels.outputs, first_answer(numbers, task.kind))
@@ -200,12 +200,6 @@ def _write_learnt(
     write(model, learnt, chosen)
     biases = [term for term in terms if locate(term, model.encoder.config).name in chosen]
     return changes(model, before, tuple(biases))
-
-
-def choice_of(work: Work, options: Mapping[str, Any]) -> Finetune:
-    """Return a run's settings, checked."""
-    own = {key: value for key, value in {**options, **work.settings}.items() if key in Finetune.model_fields}
-    return Finetune.model_validate(own)
 
 
 def _optimizer(

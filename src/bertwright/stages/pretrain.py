@@ -25,7 +25,7 @@ from bertwright.processes import Tell, launched
 from bertwright.recipe.sections import Pretrain
 from bertwright.stages.setup import Setup, arranged, find_setup, kept_setup
 from bertwright.stages.starting import check_rows, starting_config, starting_model
-from bertwright.stages.training_choices import as_budget, optimizer_of, schedule_of
+from bertwright.stages.training_choices import as_budget, optimizer_of, pretraining, schedule_of
 from bertwright.stages.work import MODEL, Work, model_at
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
@@ -271,7 +271,7 @@ def train_rank(work: Work, ranks: Ranks) -> dict[str, Any]:
 
 
 def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
-    choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
+    choice = pretraining(work.options, work.settings)
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
     setup = setup_of(work)  # which refuses rows that do not go with the model
     torch.set_num_threads(setup.threads)
@@ -312,7 +312,7 @@ def _train(work: Work, ranks: Ranks) -> dict[str, Any]:
 
 def setup_of(work: Work) -> Setup:
     """Return what to train with, and refuse rows that do not go with the model."""
-    choice = Pretrain.model_validate({**work.options["pretrain"], **work.settings})
+    choice = pretraining(work.options, work.settings)
     tokenizer, rows = Tokenizer.load(work.inputs["tokenizer"]), Shards(work.inputs["rows"])
     config = starting_config(work, tokenizer)
     check_rows(rows, tokenizer, config)

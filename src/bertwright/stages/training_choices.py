@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from bertwright.recipe.sections import Optimization, Pretrain
+from bertwright.recipe.sections import Finetune, Optimization, Pretrain
 from bertwright.training.budget import Budget
 from bertwright.training.optimizers import Optimizer, Settings
 from bertwright.training.schedules import Schedule
@@ -20,6 +22,17 @@ MICRO_BATCH_TOKENS = 8192
 # two CPU cores, measured), 4,096 where 94 million are (academic-budget BERT).
 SMALLEST_BATCH, _LARGEST = 32, 4096
 _ROWS, _EXPONENT = 80_000, math.log(_LARGEST / SMALLEST_BATCH) / math.log(94.2e6 / 80_000)
+
+
+def pretraining(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Pretrain:
+    """Return a pretraining's choices from a stage's options and settings, checked."""
+    return Pretrain.model_validate({**options["pretrain"], **settings})
+
+
+def finetuning(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Finetune:
+    """Return a run's choices from its options and settings, checked; the other options are about more than a run."""
+    given = {**options, **settings}
+    return Finetune.model_validate({name: given[name] for name in Finetune.model_fields if name in given})
 
 
 def default_batch(rows: float | None, steps: float | None = None) -> int:
