@@ -259,7 +259,7 @@ def read(path: Path) -> Pack:
         value.flags.writeable = False
         parts[kind][rest] = value
     places = {term.key: place for place, term in enumerate(backbone_terms(header.backbone, str(path)))}
-    found = Pack(
+    pack = Pack(
         header.backbone,
         header.task,
         header.method,
@@ -272,8 +272,8 @@ def read(path: Path) -> Pack:
         header.recipe,
         header.card,
     )
-    _check(found, str(path))
-    return found
+    _check(pack, str(path))
+    return pack
 
 
 def backbone_terms(backbone: Backbone, where: str = "the pack") -> tuple[Term, ...]:
@@ -328,11 +328,11 @@ def _rounded(value: np.ndarray, dtype: str, where: str) -> np.ndarray:
     if not np.isfinite(exact).all():
         raise DataError(f"{where} holds a number that is not finite; the training diverged: lower its learning rate")
     with np.errstate(over="ignore"):
-        found = np.array(exact, dtype=DTYPES[dtype])
-    if not np.isfinite(found).all():
+        rounded = np.array(exact, dtype=DTYPES[dtype])
+    if not np.isfinite(rounded).all():
         raise DataError(f"{where} holds {np.abs(exact).max():.4g}, more than fp16 can ({65504:,}); write it as fp32")
-    found.flags.writeable = False
-    return found
+    rounded.flags.writeable = False
+    return rounded
 
 
 def _counted(biases: Arrays, head: Arrays, of: int) -> Counts:

@@ -25,15 +25,15 @@ def objective(
     needs = METHODS[settings.method].needs
 
     def loss(model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
-        given: dict[str, Tensor] = {name: batch[name] for name in ("labels", "expert", "teacher") if name in batch}
+        inputs: dict[str, Tensor] = {name: batch[name] for name in ("labels", "expert", "teacher") if name in batch}
         if "rho" in needs:
-            found = attribute(model, batch, attributing, learning=True)  # type: ignore[arg-type]
-            given |= {"logits": found.logits, "rho": similarity(found.saliency, batch).rho}
+            attribution = attribute(model, batch, attributing, learning=True)  # type: ignore[arg-type]
+            inputs |= {"logits": attribution.logits, "rho": similarity(attribution.saliency, batch).rho}
         else:
-            given["logits"] = model(batch["ids"], mask=batch["mask"], segments=batch["segments"])
+            inputs["logits"] = model(batch["ids"], mask=batch["mask"], segments=batch["segments"])
         if "bias" in needs:
-            given["bias"] = model.bias_logits(batch)  # type: ignore[operator]
-        rows = row_losses(given, settings, theta=batch.get("theta", 1.0))
+            inputs["bias"] = model.bias_logits(batch)  # type: ignore[operator]
+        rows = row_losses(inputs, settings, theta=batch.get("theta", 1.0))
         weights = None if label_weights is None else label_weights.to(rows.total.device)[batch["labels"]]
         return rows.summed(batch["count"], weights)
 

@@ -66,7 +66,7 @@ class Flight:
         for window, number in enumerate(self._owner):
             groups[(id(rows[number].entry), rows[number].policy)].append(window)
         self._groups = [
-            _Group(rows[int(self._owner[own[0]])].entry, policy, own) for (_, policy), own in groups.items()
+            _Group(rows[int(self._owner[windows[0]])].entry, policy, windows) for (_, policy), windows in groups.items()
         ]
         # Neighbours are of like length, so that a lane has little padding.
         self._windows = np.argsort(-self._lengths, kind="stable")
@@ -105,10 +105,10 @@ class Flight:
 
     def run(self) -> list[Answer]:
         """Run all that is left, and return the answers in the order of the rows; a row's error is raised."""
-        found = dict(self.finished)
+        answers = dict(self.finished)
         while self.rows_left:
-            found.update(self.step())
-        return [_whole(found[number]) for number in range(len(self._rows))]
+            answers.update(self.step())
+        return [_whole(answers[number]) for number in range(len(self._rows))]
 
     def _embed(self, owners: Sequence[tuple[int, int]], pad_id: int) -> None:
         cuts = self._cut()
@@ -117,21 +117,21 @@ class Flight:
         part = self._engine.part(0, cuts)
 
         def embed(cut: tuple[Lane, slice]) -> None:
-            lane, place = cut
-            own = [owners[window] for window in self._windows[place]]
-            ids = [self._rows[number].ids[place] for number, place in own]
-            lane.embed(part, ids, [self._rows[number].segments[place] for number, place in own], pad_id)
+            lane, chosen = cut
+            windows = [owners[window] for window in self._windows[chosen]]
+            ids = [self._rows[number].ids[place] for number, place in windows]
+            lane.embed(part, ids, [self._rows[number].segments[place] for number, place in windows], pad_id)
 
         self._engine.each(embed, cuts)
 
     def _cut(self) -> list[tuple[Lane, slice]]:
         """Return new lanes of the windows that are left, each with its part of them."""
         lengths = self._lengths[self._windows]
-        found = []
+        cuts = []
         for place in self._engine.cut(lengths):
             rows = [self._rows[number] for number in self._owner[self._windows[place]]]
-            found.append((Lane(self._config, rows, lengths[place]), place))
-        return found
+            cuts.append((Lane(self._config, rows, lengths[place]), place))
+        return cuts
 
     def _leave(self, last: bool) -> None:
         """Answer the rows that leave here, and pack the others together."""
@@ -146,9 +146,9 @@ class Flight:
         }
         gone = np.zeros(len(self._windows), dtype=bool)
         for group, head in zip(looking, heads, strict=True):
-            own = self._seen(whole[head.mean][places[group.windows]], group)
-            logits, scores = head.logits(own, self._engine.product)
-            leave = np.ones(len(own), dtype=bool)
+            seen = self._seen(whole[head.mean][places[group.windows]], group)
+            logits, scores = head.logits(seen, self._engine.product)
+            leave = np.ones(len(seen), dtype=bool)
             if not last:
                 leave = group.policy.decide(group.ramps[self.layer], logits, group.state, scores)
             if not leave.any():
@@ -165,9 +165,9 @@ class Flight:
 
     def _answer(self, windows: np.ndarray, logits: np.ndarray) -> None:
         """Note the logits of windows; a row is answered when its last one is, with the mean of all."""
-        for window, own in zip(windows, logits, strict=True):
+        for window, window_logits in zip(windows, logits, strict=True):
             number = int(self._owner[window])
-            self._logits[number].append(own)
+            self._logits[number].append(window_logits)
             self._waiting[number] -= 1
             if not self._waiting[number]:
                 mean = np.asarray(np.mean(self._logits[number], axis=0, dtype=np.float32))
@@ -186,9 +186,9 @@ class Flight:
 
         def fill(cut: tuple[Lane, slice]) -> None:
             lane, place = cut
-            own = staying[place]
+            chosen = staying[place]
             starts = zip(ends - sizes, ends, strict=True)
-            lane.take(before, [own[(own >= start) & (own < end)] - start for start, end in starts])
+            lane.take(before, [chosen[(chosen >= start) & (chosen < end)] - start for start, end in starts])
 
         self._engine.each(fill, cuts)
 

@@ -118,8 +118,8 @@ def fold(loaded: Loaded, pack: Pack, *, tokenizer: str) -> Classifier:
     encoder = copy.deepcopy(loaded.encoder).eval()
     rotated = loaded.config.family == "modern"
     deltas = {key: value for key, value in pack.biases.items() if rotated or not key.endswith(".key")}
-    own = {name: value.clone() for name, value in head_tensors(loaded).items()}
-    model = Classifier(encoder, _head(pack, loaded, own, 1.0, _CPU, torch.float32)).eval()
+    came = {name: value.clone() for name, value in head_tensors(loaded).items()}
+    model = Classifier(encoder, _head(pack, loaded, came, 1.0, _CPU, torch.float32)).eval()
     parameters = dict(encoder.named_parameters())
     with torch.no_grad():
         for term in pack.terms:
@@ -249,13 +249,13 @@ class Resident:
             self._rows = RowEncoder(self._loaded.encoder)
         biases = torch.stack([ready[name].flat for name in names])
         states = self._rows.states(ids, mask, segments, biases, self._names)
-        found: list[Tensor] = [states] * len(names)
+        answers: list[Tensor] = [states] * len(names)
         for name, pack in ready.items():
-            places = [row for row, its in enumerate(names) if its == name]
-            logits = pack.head(states[places], None if mask is None else mask[places])
-            for place, row in zip(places, logits, strict=True):
-                found[place] = row
-        return found
+            rows = [row for row, other in enumerate(names) if other == name]
+            logits = pack.head(states[rows], None if mask is None else mask[rows])
+            for row, row_logits in zip(rows, logits, strict=True):
+                answers[row] = row_logits
+        return answers
 
     def _ready(self, name: str) -> _Ready:
         if name not in self._packs:

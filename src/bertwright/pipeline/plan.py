@@ -38,12 +38,12 @@ class _Planner(Stages):
     def text(self) -> tuple[Input | None, Input | None]:
         """Plan tokenizer and rows; return them (either may be missing)."""
         recipe = self.recipe
-        prepare, given = recipe.prepare, recipe.tokenizer.folder if recipe.tokenizer else None
+        prepare, folder = recipe.prepare, recipe.tokenizer.folder if recipe.tokenizer else None
         if prepare is not None and prepare.ready is not None:
             ready = given_folder(prepare.ready, ("manifest.json", "tokenizer/tokenizer.json"), "prepare.ready")
             return Input(ready.identity, folder=prepare.ready, inside="tokenizer"), ready
-        given = given or recipe.encoder.folder
-        tokenizer = given_folder(given, ("tokenizer.json",), "tokenizer.folder") if given else None
+        folder = folder or recipe.encoder.folder
+        tokenizer = given_folder(folder, ("tokenizer.json",), "tokenizer.folder") if folder else None
         if prepare is None:
             return tokenizer, None
         sources = expand(sources_of(prepare))
@@ -54,8 +54,8 @@ class _Planner(Stages):
             "errors": prepare.errors,
             "broken_rows": prepare.broken_rows,
         }
-        own = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
-        cleaning = {name: own[name] for name in ("nfc", "control_characters", "shortest", "longest")}
+        choices = plain(prepare, leave={"sources", "ready", "errors", "broken_rows", "overlap"})
+        cleaning = {name: choices[name] for name in ("nfc", "control_characters", "shortest", "longest")}
         wanted = recipe.tokenizer or Tokenizer()
         if tokenizer is None:
             options = {**reading, **cleaning, **plain(wanted, leave={"folder", "extend"})}
@@ -67,11 +67,11 @@ class _Planner(Stages):
             tokenizer = self.add("tokenizer", "tokenizer", options, inputs=inputs, paths=paths)
         inputs = {"tokenizer": tokenizer, **fetched}
         if recipe.tasks and prepare.overlap:
-            found = self.overlap({**reading, **cleaning}, inputs, paths)
-            inputs = inputs | ({"overlap": found} if prepare.overlap == "remove" else {})
+            overlap = self.overlap({**reading, **cleaning}, inputs, paths)
+            inputs = inputs | ({"overlap": overlap} if prepare.overlap == "remove" else {})
         shares = tuple(source.share for source in prepare.sources if source.share is not None)
         mix = {"weights": [source.weight for source in prepare.sources], "shares": shares}
-        options = {**reading, **own, "mix": mix, "seed": recipe.seed}
+        options = {**reading, **choices, "mix": mix, "seed": recipe.seed}
         return tokenizer, self.add("prepare", "prepare", options, inputs=inputs, paths=paths)
 
     def fetched(self, prepare: Prepare) -> dict[str, Input]:

@@ -41,10 +41,10 @@ def _accuracy(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
 
 def _f1(gold: np.ndarray, predicted: np.ndarray, positive: int | None) -> Score:
     true = int(np.sum((gold == positive) & (predicted == positive)))
-    found, there = int(np.sum(predicted == positive)), int(np.sum(gold == positive))
-    if found + there == 0:
+    predicted_positives, gold_positives = int(np.sum(predicted == positive)), int(np.sum(gold == positive))
+    if predicted_positives + gold_positives == 0:
         return Score(None, "no row has the positive label and none was predicted")
-    return Score(2 * true / (found + there))
+    return Score(2 * true / (predicted_positives + gold_positives))
 
 
 def _confusion(gold: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,9 +80,9 @@ def _matthews(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:
         return Score(0.0, "every row got the same answer: the correlation is undefined and counts as 0")
     # The correlation of two assignments to C classes (Gorodkin 2004); with two classes, Matthews' own.
     counts = _confusion(gold, predicted)[1].astype(np.float64)
-    rows, there, found = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
-    spread = (rows**2 - there @ there) * (rows**2 - found @ found)
-    return Score(float((counts.trace() * rows - there @ found) / np.sqrt(spread)))
+    rows, gold_counts, predicted_counts = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
+    spread = (rows**2 - gold_counts @ gold_counts) * (rows**2 - predicted_counts @ predicted_counts)
+    return Score(float((counts.trace() * rows - gold_counts @ predicted_counts) / np.sqrt(spread)))
 
 
 def _pearson(gold: np.ndarray, predicted: np.ndarray, _: int | None) -> Score:

@@ -84,18 +84,18 @@ def read(
     left, marked = Counter[str](), 0
     for number, row in rows_in(path, heading):
         place = f"{path}, row {number}"
-        found = reading.of(row, heading, place) if label else None
-        if isinstance(found, str) and found in layout.left_out:
-            left[found] += 1
+        row_label = reading.of(row, heading, place) if label else None
+        if isinstance(row_label, str) and row_label in layout.left_out:
+            left[row_label] += 1
             continue
-        own = tuple(filled(one, _cells_of(row, place)) for one in text)
+        row_texts = tuple(filled(one, _cells_of(row, place)) for one in text)
         if layout.brackets:
-            plain = tuple(repaired(part) for part in own)
-            marked, own = marked + (plain != own), plain
+            plain = tuple(repaired(part) for part in row_texts)
+            marked, row_texts = marked + (plain != row_texts), plain
         ids.append(whole_characters(str(row.get("id", number)), "id", place))
-        texts.append(own)
-        if found is not None:
-            labels.append(found)
+        texts.append(row_texts)
+        if row_label is not None:
+            labels.append(row_label)
         for column, values in others.items():
             values.append(whole_characters(str(row[column]), column, place))
     if not ids:

@@ -87,9 +87,9 @@ def compare(
         seeds = generator.integers(0, len(first), len(first))
         others = seeds if together else generator.integers(0, len(second), len(second))
         a, b = [first[i][rows] for i in seeds], [second[i][rows] for i in others]
-        found = _mean_difference(gold[rows], a, b, compute, positive)
-        if found is not None:
-            differences.append(found)
+        difference = _mean_difference(gold[rows], a, b, compute, positive)
+        if difference is not None:
+            differences.append(difference)
     undefined = 1 - len(differences) / samples
     if undefined > MOST_UNDEFINED:
         return Comparison(whole, (None, None), False, len(differences), undefined, together)

@@ -50,14 +50,14 @@ class Feed:
 
     def take(self, place: Place, following: Place) -> MicroBatches:
         """Return the micro-batches at a place, and begin with those at the ``following`` one."""
-        found = self._next[1].result() if self._next and self._next[0] == place else self._make(place)
+        micro_batches = self._next[1].result() if self._next and self._next[0] == place else self._make(place)
         if self._thread is not None:
             self._next = following, self._thread.submit(self._make, following)
-        return found
+        return micro_batches
 
     def _make(self, place: Place) -> MicroBatches:
-        found = self._batches.step(place, self._rank, self._world)
-        return [{key: self._pinned(value) for key, value in batch.items()} for batch in found]
+        micro_batches = self._batches.step(place, self._rank, self._world)
+        return [{key: self._pinned(value) for key, value in batch.items()} for batch in micro_batches]
 
     def _pinned(self, value: Any) -> Any:
         return value.pin_memory() if isinstance(value, Tensor) and self._device.type == "cuda" else value

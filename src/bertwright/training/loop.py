@@ -196,9 +196,9 @@ def _measure(
     """Evaluate; ``Diverged`` where that gives no finite number, for then no update can be trusted any more."""
     model.eval()
     with torch.no_grad():
-        found = evaluate()
-    diary.measured(state, found)
-    wrong = ", ".join(f"{name} {value}" for name, value in found.items() if not math.isfinite(value))
+        losses = evaluate()
+    diary.measured(state, losses)
+    wrong = ", ".join(f"{name} {value}" for name, value in losses.items() if not math.isfinite(value))
     if wrong and state.step == 0:
         raise Diverged(
             f"an evaluation gave no finite number before the first step ({wrong}). The weights to begin with are "
@@ -209,16 +209,16 @@ def _measure(
             f"an evaluation gave no finite number ({wrong}) after step {state.step}; {_last_checkpoint(folder)}. "
             "Lower `learning_rate`, or set `clip: 1.0`, and run again."
         )
-    return found
+    return losses
 
 
 def _resume(optimizer: Optimizer, folder: Path, ranks: Ranks, loss_scaled: bool) -> State:
-    found = checkpoint.latest(folder)
+    newest = checkpoint.latest(folder)
     # All have read before the first rank may write the next one.
     ranks.barrier()
-    if found is None:
+    if newest is None:
         return State(scale=loss_scale.FIRST if loss_scaled else 1.0)
-    tensors, state = found
+    tensors, state = newest
     if not loss_scaled:
         state.scale = 1.0
     optimizer.load_state(tensors)
@@ -272,13 +272,13 @@ class _Diary:
             left = state.seconds * (1 - share) / share if share else None
             speed = state.tokens / state.seconds if state.seconds else None
             in_the_end = round(state.step / share) if share else None
-            told = {"share": share, "seconds_left": left, "tokens_per_second": speed, "final_step": in_the_end}
-            self.progress({**row, **told})
+            figures = {"share": share, "seconds_left": left, "tokens_per_second": speed, "final_step": in_the_end}
+            self.progress({**row, **figures})
 
-    def measured(self, state: State, found: Mapping[str, float]) -> None:
+    def measured(self, state: State, losses: Mapping[str, float]) -> None:
         """Note what an evaluation gave; what is not finite is ``null``, as JSON has no word for it."""
         if self.writes:
-            row = {**_place(state), **{name: _finite(value) for name, value in found.items()}}
+            row = {**_place(state), **{name: _finite(value) for name, value in losses.items()}}
             files.append_json(self.path, row)
             if self.progress is not None:
                 self.progress(row)
