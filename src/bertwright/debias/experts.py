@@ -123,24 +123,28 @@ def read_expert(
     notes = []
     if others:
         notes.append(f"{path.name}: found {', '.join(others)} beside the task's labels, which is not read")
-    looks = bool((found >= 0).all() and np.allclose(found.sum(axis=1), 1.0, atol=1e-3))
-    if values == "logits":
-        if looks and len(labels) > 1:
-            raise DataError(
-                f"{path}: the numbers of every row lie within 0 and 1 and sum to 1, as probabilities do, and logits "
-                "were expected; set values: probabilities"
-            )
-        return ExpertFile(ids, found.astype(np.float32), tuple(notes))
-    if not looks:
+    raised = int((found < _LEAST_PROBABILITY).sum()) if values == "probabilities" else 0
+    if raised:
+        notes.append(f"{path.name}: {raised:,} probabilities below {_LEAST_PROBABILITY:g} were taken to be that")
+    return ExpertFile(ids, _as_logits(path, found, values), tuple(notes))
+
+
+def _as_logits(path: Path, numbers: np.ndarray, values: str) -> np.ndarray:
+    """Return a file's numbers (n, C) as logits, fp32; ``DataError`` where they are not the ``values`` that it has."""
+    probable = bool((numbers >= 0).all() and np.allclose(numbers.sum(axis=1), 1.0, atol=1e-3))
+    if values == "probabilities" and not probable:
         raise DataError(
             f"{path}: values: probabilities was asked for, and not every row's numbers lie within 0 and 1 and sum to "
             "1; set values: logits, or correct the file"
         )
-    raised = int((found < _LEAST_PROBABILITY).sum())
-    if raised:
-        notes.append(f"{path.name}: {raised:,} probabilities below {_LEAST_PROBABILITY:g} were taken to be that")
-    logits = np.log(np.maximum(found, _LEAST_PROBABILITY)).astype(np.float32)
-    return ExpertFile(ids, logits, tuple(notes))
+    if values == "logits" and probable and numbers.shape[1] > 1:
+        raise DataError(
+            f"{path}: the numbers of every row lie within 0 and 1 and sum to 1, as probabilities do, and logits "
+            "were expected; set values: probabilities"
+        )
+    return (np.log(np.maximum(numbers, _LEAST_PROBABILITY)) if values == "probabilities" else numbers).astype(
+        np.float32
+    )
 
 
 def _table(

@@ -85,26 +85,8 @@ def measure_text(
     tokenizer: Tokenizer | None,
 ) -> TextSpeed:
     """Read and encode a few megabytes from the start of the sources; ``DataError`` as a real pass would raise it."""
-    texts: list[str] = []
-    read = packed = 0
     begun = time.perf_counter()
-    for file in files:
-        position = 0
-
-        def tell(count: int) -> None:
-            nonlocal position
-            position = count
-
-        for text in cleaning.documents(
-            file, errors=errors, broken_rows=broken_rows, troubles=Troubles(), room=room, progress=tell
-        ):
-            read += len(text.encode())
-            texts.append(text[:_ENCODE_BYTES])
-            if read >= _READ_BYTES:
-                break
-        packed += position
-        if read >= _READ_BYTES:
-            break
+    texts, read, packed = _beginning(files, cleaning, errors=errors, broken_rows=broken_rows, room=room)
     if not texts:
         raise DataError(
             f"the sources hold no text at all (read {len(files)} files, such as {files[0].path}); name others"
@@ -250,6 +232,35 @@ def _seconds(model: nn.Module, loss: Loss, batch: dict[str, object], optimizer: 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - begun
+
+
+def _beginning(
+    files: Sequence[TextFile], cleaning: Cleaning, *, errors: str, broken_rows: str, room: int
+) -> tuple[list[str], int, int]:
+    """Return texts from the start of the sources, their bytes, and the bytes of the files, as packed, that hold them.
+
+    Of a long text no more is kept than is encoded.
+    """
+    texts: list[str] = []
+    read = packed = 0
+    for file in files:
+        position = 0
+
+        def tell(count: int) -> None:
+            nonlocal position
+            position = count
+
+        for text in cleaning.documents(
+            file, errors=errors, broken_rows=broken_rows, troubles=Troubles(), room=room, progress=tell
+        ):
+            read += len(text.encode())
+            texts.append(text[:_ENCODE_BYTES])
+            if read >= _READ_BYTES:
+                break
+        packed += position
+        if read >= _READ_BYTES:
+            break
+    return texts, read, packed
 
 
 def _some(texts: Sequence[str], size: int) -> list[str]:

@@ -44,19 +44,7 @@ def search(work: Work) -> dict[str, Any]:
     task = Task.from_options(options["task"], work.paths["train"], {})
     rows = with_own_ids(read_rows(task, task.train))
     labels = LabelMap.from_rows(rows, task.kind)
-    if options["chosen_on"] == "dev":
-        ((role, path),) = ((role, path) for role, path in work.paths.items() if role != "train")
-        kept, scored = rows, read_set(task, role.removeprefix("set "), path)
-    else:
-        share, seed = options["kept_back"], options["seed"]
-        parts = hold_out(labels.numbers(rows), task.kind, share=share, seed=seed)
-        kept, scored = (rows.some(list(part)) for part in parts)
-        if not len(scored):
-            raise DataError(
-                f"{task.train}: of its {len(rows)} row(s) none can be kept back to choose a setting on: at most half "
-                "are, and none without which a label has no row; add rows, take one setting, or set "
-                "`finetune.select_on: dev`"
-            )
+    learnt_from, scored = _parted(work, options, task, rows, labels)
     epochs = options["epochs"] * options["share"]
     found: dict[str, Any] = {
         "task": task.name,
@@ -67,13 +55,13 @@ def search(work: Work) -> dict[str, Any]:
         **({"chosen_by": options["chosen_by"]} if "chosen_by" in options else {}),
     }
     try:
-        learnt = learn(work, options, task, kept, labels, epochs=epochs)
+        learnt = learn(work, options, task, learnt_from, labels, epochs=epochs)
         logits = _logits(learnt, task, labels, scored, options)
         score, sides = _score(logits, task, labels, scored, options), {}
     except Diverged as error:
-        return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(kept)}
+        return {**found, "score": None, "note": None, "failed": str(error), "seconds": 0.0, "rows": len(learnt_from)}
     if work.settings["keep_weights"]:
-        save_run(work, options, task, labels, learnt, rows=len(kept))
+        save_run(work, options, task, labels, learnt, rows=len(learnt_from))
     if "expert" in work.inputs and options["chosen_on"] != "dev":
         sides = _sides(work.inputs["expert"] / SIGNALS, logits, labels, scored)
         if options.get("select_by") == "both-sides":
@@ -86,8 +74,23 @@ def search(work: Work) -> dict[str, Any]:
         "failed": None,
         "changes": learnt.changes,
         "seconds": learnt.outcome.seconds,
-        "rows": len(kept),
+        "rows": len(learnt_from),
     }
+
+
+def _parted(work: Work, options: Mapping[str, Any], task: Task, rows: Rows, labels: LabelMap) -> tuple[Rows, Rows]:
+    """Return the rows to learn from, and those to score: dev's, or some of the training rows that are kept back."""
+    if options["chosen_on"] == "dev":
+        ((role, path),) = ((role, path) for role, path in work.paths.items() if role != "train")
+        return rows, read_set(task, role.removeprefix("set "), path)
+    learnt, kept = hold_out(labels.numbers(rows), task.kind, share=options["kept_back"], seed=options["seed"])
+    if not len(kept):
+        raise DataError(
+            f"{task.train}: of its {len(rows)} row(s) none can be kept back to choose a setting on: at most half "
+            "are, and none without which a label has no row; add rows, take one setting, or set "
+            "`finetune.select_on: dev`"
+        )
+    return rows.some(list(learnt)), rows.some(list(kept))
 
 
 def _logits(
