@@ -633,7 +633,7 @@ def test_a_stage_leaves_no_memory_behind(tmp_path: Path) -> None:
 import psutil, torch
 from pathlib import Path
 from bertwright.pipeline import executors
-from bertwright.stages.work import Machine
+from bertwright.stages.work import Machine, Work
 from bertwright.training.allocation import memory_kept
 
 above = []
@@ -646,9 +646,8 @@ def stage(work):
 
 executors.stage_function = lambda kind: stage
 before = psutil.Process().memory_info().rss
-none = dict.fromkeys(("options", "settings", "inputs", "paths", "parts"), {{}})
-store = Path({str(tmp_path)!r})
-job = executors.Job(store, "one", "choose", "0" * 32, machine=Machine(1), recipe="", **none)
+work = Work("one", "choose", {{}}, {{}}, {{}}, {{}}, Path(), Machine(1), "0" * 32)
+job = executors.Job(Path({str(tmp_path)!r}), work, {{}}, "")
 executors.execute(job)
 print(psutil.Process().memory_info().rss - before)
 """
