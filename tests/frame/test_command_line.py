@@ -28,6 +28,7 @@ from bertwright.screen import Screen, figures_line
         (["report", "--compare", "a", "b", "-o", "page.json"], "name an .html file"),
         (["export", "m", "-o", "m.onnx", "--one-file", "--rows", "r.csv", "--label", "y"], "no --rows, --label; leave"),
         (["prepare", "r.yaml", "--sizes", "²"], "write whole numbers"),
+        (["plan", "."], ".: is a folder; name a recipe, a YAML file"),
     ],
 )
 def test_a_wrong_command_line_is_one_plain_error(
@@ -45,6 +46,16 @@ def test_a_wrong_command_line_is_told_as_json(capsys: pytest.CaptureFixture[str]
     assert 2 == call(["run", "--json", "--xyzzy", "recipe.yaml"])
     told = json.loads(capsys.readouterr().out)
     assert (False, "UsageError", 2) == (told["ok"], told["error"]["kind"], told["exit_code"])
+
+
+@pytest.mark.parametrize("group", [[], ["exits"], ["pack"], ["store"]], ids=str)
+def test_a_group_alone_shows_its_help(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It exits with 2, and says what there is rather than that something is wrong; no line of it is cut off."""
+    assert 2 == call(group)
+    out, err = capsys.readouterr()
+    assert "" == out
+    assert err.startswith("Usage: bertwright") and "Commands:" in err
+    assert "error" not in err.lower() and "..." not in err.partition("Commands:")[2]
 
 
 def every_command(group: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

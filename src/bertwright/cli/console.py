@@ -26,7 +26,7 @@ STOPPED = "stopped. What was finished is kept; the same command continues."
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Changes to the recipe, such as pretrain.budget=5min.")
+    list[str] | None, typer.Argument(metavar="a.b=c", help="Changes to the recipe, such as pretrain.budget=5min.")
 ]
 
 

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 def demo_command(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the demo into.")] = Path("bertwright-demo"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.")] = Path("bertwright-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the made-up language, or of the rows that are drawn.")] = 0,
     wordnet: Annotated[
         Path | None,
-        typer.Option(help="Folder of WordNet's data files (apt install wordnet-base): real English text instead."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of WordNet's data files (apt install wordnet-base): real English text instead.",
+        ),
     ] = None,
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the files and run nothing.")] = False,
 ) -> None:
-    """Write a small made-up language with its tasks, run its recipe from text to report, and export its packs."""
+    """Write a small made-up language, and go the whole road. From text to tasks, report and packs in int8."""
     from bertwright.demo.wordnet import wordnet_files
     from bertwright.demo.write import write_demo, write_missing
 

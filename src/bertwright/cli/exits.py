@@ -13,7 +13,7 @@ from bertwright.errors import InputError
 from bertwright.units import parse_amount
 
 exits_app = Commands(
-    help="Early exits: thresholds that tell which rows leave at an inner layer.",
+    help="Early exits: which rows leave at an inner layer.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -28,17 +28,21 @@ class _Policy(StrEnum):
 
 @exits_app.callback()
 def _exits() -> None:
-    """Early exits: thresholds that tell which rows leave at an inner layer."""
+    """Early exits: which rows leave at an inner layer."""
 
 
 @exits_app.command("tune")
 def exits_tune(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A pack, or a run's folder, with ramps.")],
     max_drop: Annotated[
-        str | None, typer.Option("--max-drop", help="Rows that may be right in full and wrong at their exit: 0.5%.")
+        str | None,
+        typer.Option(
+            "--max-drop", metavar="SHARE", help="Rows that may be right in full and wrong at their exit: 0.5%."
+        ),
     ] = None,
     latency: Annotated[
-        str | None, typer.Option("--latency", help="Or what a row may take on average, here and alone: 20ms.")
+        str | None,
+        typer.Option("--latency", metavar="TIME", help="Or what a row may take on average, here and alone: 20ms."),
     ] = None,
     delta: Annotated[float, typer.Option("--delta", help="Chance that more is lost than was promised.")] = 0.05,
     policy: Annotated[
@@ -63,7 +67,7 @@ def exits_tune(
     ] = None,
     show_only: Annotated[bool, typer.Option("--show", help="Show the options, and write nothing.")] = False,
 ) -> None:
-    """Print the policies that keep a promise, or a price, and write the best with its calibration into the model."""
+    """Find the policies that keep a promise, or a price. The best is written into the model with its calibration."""
     from bertwright.stages.tune_exits import Wanted, tune_exits
 
     drop = None if max_drop is None else share("--max-drop", max_drop)

@@ -61,7 +61,7 @@ def export_command(
         bool, typer.Option("--one-file", help="One .onnx file of a whole model, for any runtime; DIR is its name.")
     ] = False,
 ) -> None:
-    """Write an encoder and its packs for ONNX Runtime, and prove it: both engines answer the same rows."""
+    """Write an encoder and its packs for ONNX Runtime. As proof, both engines answer the same rows."""
     if precision is _Precision.bf16:
         raise InputError(
             "ONNX Runtime has no bf16 products on this kind of processor; choose --precision int8 (fastest) or fp32"

@@ -14,9 +14,10 @@ from bertwright.errors import InputError
 
 
 def init_command(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The file to write.")] = Path("recipe.yaml"),
     text: Annotated[
-        list[Path] | None, typer.Option("--text", help="A file or folder of text to pretrain on; may be repeated.")
+        list[Path] | None,
+        typer.Option("--text", metavar="PATH", help="A file or folder of text to pretrain on; may be repeated."),
     ] = None,
     task: Annotated[
         list[Path] | None,
@@ -27,13 +28,15 @@ def init_command(
     encoder: Annotated[
         Path | None, typer.Option("--encoder", metavar="FOLDER", help="A model folder to start from.")
     ] = None,
-    budget: Annotated[str, typer.Option("--budget", help="How long to pretrain, such as `20 min`.")] = "20 min",
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long to pretrain, such as `20 min`.")
+    ] = "20 min",
     from_extremebert: Annotated[
         Path | None,
         typer.Option("--from-extremebert", metavar="CONFIG", help="Turn a configuration of ExtremeBERT into it."),
     ] = None,
 ) -> None:
-    """Write a first recipe, with a comment at each choice; for your own files, if they are named."""
+    """Write a first recipe, with a comment at each choice. For your own files, if they are named."""
     from bertwright.pipeline.from_extremebert import from_extremebert as converted
     from bertwright.pipeline.new_recipe import new_recipe
 
@@ -52,7 +55,7 @@ def init_command(
 
 
 def schema_command() -> None:
-    """Print the JSON schema of recipes, by which editors complete and check them."""
+    """Print the JSON schema of recipes. Editors complete and check recipes by it."""
     from bertwright.recipe.schema import recipe_schema
 
     schema = recipe_schema()

@@ -41,10 +41,6 @@ app = Commands(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(exits_app, name="exits")
-app.add_typer(pack_app, name="pack")
-app.add_typer(store_app, name="store")
-
 
 Smoke = Annotated[
     bool, typer.Option("--smoke", help="Take the same way at toy size; made-up text stands in for what is not there.")
@@ -92,6 +88,9 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Click raises its own exceptions for a wrong command line, before a command could note its options.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            if type(error).__name__ == "NoArgsIsHelpError":  # a group alone: its message is its help
+                print(error.format_message(), file=sys.stderr)
+                return int(error.exit_code)
             output.json = "--json" in (sys.argv[1:] if arguments is None else arguments)
             return fail(_misused(error), int(error.exit_code), "UsageError")
         if isinstance(error, ModuleNotFoundError) and error.name in (*_OF_TRAINING, *_OF_EXPORT):
@@ -127,7 +126,6 @@ def _system(error: OSError) -> str:
     return f"{place}the system refused ({why}). What was finished is kept; mend it and give the same command again."
 
 
-@app.command("run")
 def run_command(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -138,7 +136,7 @@ def run_command(
     carry_out(recipe, overrides, "evaluate", toy=smoke, published=published)
 
 
-def _verb(name: str, until: str, text: str) -> Callable[..., None]:
+def _verb(until: str, text: str) -> Callable[..., None]:
     def command(
         recipe: RecipePath,
         overrides: Overrides = None,
@@ -146,16 +144,16 @@ def _verb(name: str, until: str, text: str) -> Callable[..., None]:
         carry_out(recipe, overrides, until)
 
     command.__doc__ = text
-    return app.command(name)(command)
+    return command
 
 
-@app.command("prepare")
 def prepare_command(
     recipe: RecipePath,
     overrides: Overrides = None,
     inspect: Annotated[int, typer.Option("--inspect", min=0, help="Print so many rows as the model sees them.")] = 0,
     sizes: Annotated[
-        str, typer.Option("--sizes", help="Only compare tokenizers of such sizes, such as 4000,8000,16000.")
+        str,
+        typer.Option("--sizes", metavar="LIST", help="Only compare tokenizers of such sizes, such as 4000,8000,16000."),
     ] = "",
 ) -> None:
     """Turn the recipe's text into a tokenizer and rows of tokens."""
@@ -179,21 +177,6 @@ def _compare_sizes(path: Path, overrides: list[str] | None, sizes: str) -> None:
     show(lines, {"sizes": [row.as_dict() for row in rows]})
 
 
-_verb("pretrain", "pretrain", "Pretrain the recipe's encoder, after what it needs.")
-_verb("finetune", "finetune", "Fine-tune the recipe's tasks, after what they need.")
-_verb("evaluate", "evaluate", "Score the recipe's tasks, after what that needs.")
-app.command("predict")(predict_command)
-app.command("export")(export_command)
-app.command("submit")(submit_command)
-app.command("serve")(serve_command)
-app.command("canaries")(canaries_command)
-app.command("memorise")(memorise_command)
-
-
-app.command("report")(report_command)
-
-
-@app.command("check")
 def check_command(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -201,7 +184,7 @@ def check_command(
         bool, typer.Option("--shortcuts", help="Only say which features of the tasks' rows give labels away alone.")
     ] = False,
 ) -> None:
-    """Check recipe and data, take one real step, and forecast hours, memory and disk."""
+    """Check recipe and data, and forecast hours, memory and disk. One real step of each shape is taken."""
     from bertwright.pipeline.check import check, check_shortcuts
 
     if shortcuts:
@@ -216,20 +199,12 @@ def check_command(
     show(found.lines(), found.as_dict())
 
 
-app.command("plan")(plan_command)
-app.command("status")(status_command)
-
-
-app.command("demo")(demo_command)
-
-
-@app.command("tasks")
 def tasks_command(
     guess: Annotated[
         Path | None, typer.Option("--guess", metavar="FILE", help="Say what this file's columns look like instead.")
     ] = None,
 ) -> None:
-    """List the known tasks: columns, labels, metrics, sizes and forms; or look into a file of your own."""
+    """List the known tasks; or look into a file of your own. Columns, labels, metrics, sizes and forms are told."""
     from bertwright.tasks.catalogue import listing, listing_lines
     from bertwright.tasks.guess import guess_task
 
@@ -240,11 +215,6 @@ def tasks_command(
         show(listing_lines(), {"tasks": listing()})
 
 
-app.command("init")(init_command)
-app.command("schema")(schema_command)
-
-
-@app.command("env")
 def env_command() -> None:
     """Show the machine and the versions that results depend on."""
     from bertwright.pipeline.executors import machine_facts, versions
@@ -252,6 +222,32 @@ def env_command() -> None:
     facts, found = machine_facts(), versions()
     lines = [f"{name:14}{value}" for name, value in {**facts, **found}.items()]
     show(lines, {"machine": facts, "versions": found})
+
+
+# In the order in which a user comes to need them.
+app.command("demo")(demo_command)
+app.command("init")(init_command)
+app.command("check")(check_command)
+app.command("run")(run_command)
+app.command("plan")(plan_command)
+app.command("status")(status_command)
+app.command("report")(report_command)
+app.command("predict")(predict_command)
+app.command("export")(export_command)
+app.command("serve")(serve_command)
+app.command("prepare")(prepare_command)
+app.command("pretrain")(_verb("pretrain", "Pretrain the recipe's encoder, after what it needs."))
+app.command("finetune")(_verb("finetune", "Fine-tune the recipe's tasks, after what they need."))
+app.command("evaluate")(_verb("evaluate", "Score the recipe's tasks, after what that needs."))
+app.command("submit")(submit_command)
+app.command("canaries")(canaries_command)
+app.command("memorise")(memorise_command)
+app.command("tasks")(tasks_command)
+app.command("schema")(schema_command)
+app.command("env")(env_command)
+app.add_typer(exits_app, name="exits")
+app.add_typer(pack_app, name="pack")
+app.add_typer(store_app, name="store")
 
 
 @app.callback(invoke_without_command=True)

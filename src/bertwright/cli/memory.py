@@ -16,7 +16,7 @@ def canaries_command(
     times: Annotated[int, typer.Option("--times", min=1, help="How often each is planted.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn secrets.")] = 0,
 ) -> None:
-    """Make up secrets: a text to add to a corpus before training, and the files that `memorise` takes after it."""
+    """Make up secrets to plant in a corpus. A text to add to it before training, and what `memorise` takes after it."""
     from bertwright.text.canaries import write_canaries
 
     paths = write_canaries(folder, count, seed=seed, times=times)
@@ -38,7 +38,7 @@ def memorise_command(
     ] = None,
     among: Annotated[int, typer.Option("--among", help="Candidates that each secret is ranked among.")] = 400,
 ) -> None:
-    """Say whether an encoder completes secrets of its corpus better than chance. The secrets are not printed."""
+    """Say whether an encoder learnt secrets of its corpus by heart. The secrets are not printed."""
     from bertwright.stages.memorise import memorised
 
     found = memorised(encoder, secrets, controls, among=among)

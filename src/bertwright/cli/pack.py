@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bertwright.pack import Pack
 
 pack_app = Commands(
-    help="Look into packs: one task's biases and head, for one frozen encoder.",
+    help="Packs: one task's biases and head, for a frozen encoder.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,7 +31,7 @@ _BESIDE = f"{_ENCODER[:-1]}; off: the one that the note beside the pack names."
 def pack_list(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look, folders in it included.")],
 ) -> None:
-    """List the packs of a folder: task, method, numbers, size, encoder, scores."""
+    """List the packs of a folder. Task, method, numbers, size, encoder and scores are told."""
     from bertwright.pack import read, to_bytes
 
     if not folder.is_dir():
@@ -58,7 +58,7 @@ def pack_list(
 
 @pack_app.command("show")
 def pack_show(path: PackPath) -> None:
-    """Say what a pack is: its task, encoder, method, counts and scores, and how far each bias moved."""
+    """Say what a pack is. Its task, encoder, method, counts and scores, and how far each bias moved."""
     from bertwright.pack import read
     from bertwright.pack_pairs import change
 
@@ -74,7 +74,7 @@ def pack_show(path: PackPath) -> None:
 
 @pack_app.command("card")
 def pack_print_card(path: PackPath) -> None:
-    """Print a pack's card, Markdown: its data, recipe, scores, licence, limits, and how to load it."""
+    """Print a pack's card, in Markdown. Its data, recipe, scores, licence, limits, and how to load it."""
     from bertwright.pack import read
     from bertwright.reports.card import markdown
     from bertwright.reports.pack_cards import pack_card
@@ -88,7 +88,7 @@ def pack_verify(
     path: PackPath,
     encoder: Annotated[Path | None, typer.Option("--encoder", metavar="FOLDER", help=_ENCODER)] = None,
 ) -> None:
-    """Read a pack strictly; with an encoder, also compare hashes and answer a probe."""
+    """Read a pack strictly. With an encoder, also compare hashes and answer a probe."""
     from bertwright.pack import read
 
     if encoder is None:
@@ -110,7 +110,7 @@ def pack_export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The model folder to write.")],
     encoder: Annotated[Path | None, typer.Option("--encoder", metavar="FOLDER", help=_BESIDE)] = None,
 ) -> None:
-    """Write pack and encoder as one ordinary model folder, proved with the ordinary class."""
+    """Write pack and encoder as one ordinary model folder. It is proved with the ordinary class."""
     from bertwright.reports.card import markdown
     from bertwright.reports.pack_cards import pack_card
     from bertwright.stages.export_pack import export_pack
@@ -154,9 +154,9 @@ def pack_blend(
     path: PackPath,
     other: Second,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The .pack file to write.")],
-    part: Annotated[str, typer.Option("--share", help="How much of OTHER: 30%, or 0.3.")] = "50%",
+    part: Annotated[str, typer.Option("--share", metavar="SHARE", help="How much of OTHER: 30%, or 0.3.")] = "50%",
 ) -> None:
-    """Write the pack that lies between two of one encoder and the same labels."""
+    """Write the pack that lies between two. Both are of one encoder and have the same labels."""
     from bertwright.pack import read, write
     from bertwright.pack_pairs import blend
 

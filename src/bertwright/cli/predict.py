@@ -59,15 +59,16 @@ def predict_command(
         ),
     ] = None,
     prefix: Annotated[
-        str, typer.Option("--prefix", help="What the names of new columns begin with, such as model_.")
+        str, typer.Option("--prefix", metavar="TEXT", help="What the names of new columns begin with, such as model_.")
     ] = "",
     precision: Annotated[
         _Precision, typer.Option("--precision", help="The number format; auto: what this machine is fast in.")
     ] = _Precision.auto,
 ) -> None:
-    """Answer every row of a file with a fine-tuned run: its label and probabilities, behind the row's own columns.
+    """Answer every row of a file with a fine-tuned run.
 
-    The rows keep their order. OUT appears when all are done; the same command continues what was stopped.
+    Its label and probabilities stand behind the row's own columns, and the rows keep their order.
+    OUT appears when all are done; the same command continues what was stopped.
     """
     from bertwright.reports.words import seconds_text
     from bertwright.screen import Screen

@@ -29,7 +29,7 @@ def report_command(
             "--out",
             "-o",
             metavar="FILE",
-            help="The page of --compare, its JSON stands beside it; off: comparison.html.",
+            help="The page of --compare, with its JSON beside it; comparison.html if not given.",
         ),
     ] = None,
     no_examples: Annotated[
@@ -40,7 +40,7 @@ def report_command(
         ),
     ] = False,
 ) -> None:
-    """Write the report page of what is finished, or compare two runs; nothing is run."""
+    """Write the report of what is finished; or compare two runs. Nothing is run."""
     from bertwright.pipeline.run import report
     from bertwright.recipe.reading import load_recipe
 

@@ -21,7 +21,9 @@ def serve_command(
     packs: Annotated[
         Path | None, typer.Option("--packs", metavar="FOLDER", help="Packs to serve; what changes in it is taken up.")
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="The address to listen at; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes behind the port.")] = 1,
     threads: Annotated[
@@ -41,9 +43,10 @@ def serve_command(
         float, typer.Option("--drain", min=0, help="Seconds after SIGTERM in which requests are still taken.")
     ] = 2.0,
 ) -> None:
-    """Answer texts over HTTP: any number of packs on one encoder, mixed in a batch.
+    """Answer texts over HTTP by any number of packs on one encoder.
 
-    It listens on this machine alone, unless --host says otherwise. SIGTERM or Ctrl-C: what was taken is answered first.
+    Rows of different packs are mixed in a batch. It listens on this machine alone, unless --host says otherwise.
+    SIGTERM or Ctrl-C: what was taken is answered first.
     """
     _check(folder, packs)
     from bertwright.deploy import serving
@@ -89,7 +92,7 @@ def _check(folder: Path, packs: Path | None) -> None:
                 f"serving needs {module}, which is not installed here; `pip install 'bertwright[serve]'` brings it"
             )
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; `bertwright export ENCODER --to onnx -o DIR` writes one")
+        raise InputError(f"{folder} is no folder; `bertwright export ENCODER -o DIR` writes one")
     if packs is not None and not packs.is_dir():
         raise InputError(f"{packs} is no folder; make it, and put packs in before or while the server runs")
 

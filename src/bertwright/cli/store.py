@@ -11,7 +11,7 @@ from bertwright.cli.console import Commands, show
 from bertwright.errors import InputError
 
 store_app = Commands(help="Look after the store of finished stages.", no_args_is_help=True, rich_markup_mode=None)
-StorePath = Annotated[Path, typer.Option("--store", help="The store's folder.")]
+StorePath = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The store's folder.")]
 
 
 @store_app.command("list")
@@ -47,7 +47,7 @@ def store_gc(
     store: StorePath = Path("bertwright-store"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Remove stages that no run points to, and what killed runs left behind."""
+    """Remove stages that no run points to. What killed runs left behind goes as well."""
     from bertwright.reports.words import bytes_text
 
     removed, freed = _open(store).collect_garbage(dry_run=dry_run)

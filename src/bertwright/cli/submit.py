@@ -30,9 +30,10 @@ def submit_command(
         Path | None, typer.Option("--check", metavar="FILE.zip", help="Check this zip; nothing is run.")
     ] = None,
 ) -> None:
-    """Answer the test files of a recipe's GLUE tasks and write the zip for its server; or check a zip.
+    """Write a recipe's submission to GLUE's server; or check one.
 
-    What is still missing is said, and the zip is written. Nothing is sent anywhere.
+    It is a zip of answers to the tasks' test files. What is still missing is said, and the zip is written.
+    Nothing is sent anywhere.
     """
     if (recipe is None) == (check is None):
         raise InputError("give a recipe, to write a zip, or --check FILE.zip, to look into one")

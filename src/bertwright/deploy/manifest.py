@@ -78,7 +78,7 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     if not path.is_file():
         what = "is no exported folder (it has no export.json)" if folder.is_dir() else "is not there"
-        raise InputError(f"{folder} {what}; make one with `bertwright export ENCODER --to onnx -o DIR`")
+        raise InputError(f"{folder} {what}; make one with `bertwright export ENCODER -o DIR`")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)

@@ -69,6 +69,8 @@ def draft_recipe(path: str | Path, overrides: Sequence[str] = (), *, stand_ins: 
             path,
             [Problem("", None, f"there is no such file; {_near_recipe(path)}`bertwright init` writes a first recipe")],
         ) from None
+    except IsADirectoryError:
+        raise RecipeError(path, [Problem("", None, "is a folder; name a recipe, a YAML file")]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             path, [Problem("", None, f"cannot be read as UTF-8 text ({error}); name a recipe")]
