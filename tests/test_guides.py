@@ -52,6 +52,6 @@ def test_the_places_that_it_names_are_there() -> None:
         place = ROOT / name if name.startswith("tests/") else ROOT / "src/bertwright" / name
         assert place.is_file(), name
     named = re.findall(r"`([A-Z_]{5,})` of\s+`([\w/]+\.py)`", PAGE)
-    assert {"FAMILIES", "LOSSES", "OPTIONS", "EXPERT_LOSSES", "METRICS"} == {table for table, _ in named}
+    assert {"FAMILIES", "ACTIVATIONS", "LOSSES", "OPTIONS", "EXPERT_LOSSES", "METRICS"} == {table for table, _ in named}
     for table, name in named:
         assert re.search(rf"^{table}\b", (ROOT / "src/bertwright" / name).read_text(), re.MULTILINE), (table, name)
