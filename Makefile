@@ -50,7 +50,7 @@ $(READY): pyproject.toml constraints.txt
 $(OLDEST)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet uv
-	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct -c constraints.txt --no-emit-package torch \
+	$(OLDEST)/bin/uv pip compile --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -c constraints.txt --no-emit-package torch \
 		--extra train --extra export --extra serve --extra near-dedup pyproject.toml -o $(OLDEST)/oldest.txt
 	$(OLDEST)/bin/pip install --quiet -c constraints.txt -c $(OLDEST)/oldest.txt \
 		-e ".[train,export,serve,near-dedup]" pytest pytest-timeout hypothesis scikit-learn captum jsonschema

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_the_order_of_rooms_is_the_tested_one() -> None:
     assert rooms == [f" {line.strip()}".replace(",", "") for line in f"errors < {said}".replace("\n", " ").split(" < ")]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [] == [room for line in ORDER[:-1] for room in line if not re.search(rf"\b{room}(\.py|/)", readme)]
+
+
+def test_the_source_distribution_holds_what_the_readmes_map_shows() -> None:
+    """Whoever has the archive alone has every folder of the map, and can run what README and Makefile name."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    held = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    shown = re.findall(r"^(\w+)/ ", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"recipes", "docs", "fuzz"} <= set(shown) <= set(held)
 
 
 def test_the_readmes_recipe_is_a_recipe(tmp_path: Path) -> None:
