@@ -176,5 +176,5 @@ def test_a_command_that_lacks_its_extra_says_what_brings_it(tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert 2 == done.returncode
-    assert 'torch, which is not installed here; `pip install "bertwright[train]"' in done.stderr
+    assert 'torch, which is not installed here; `pip install "bertwright[train]"` brings it' in done.stderr
     assert "Traceback" not in done.stderr

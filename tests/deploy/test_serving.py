@@ -214,7 +214,7 @@ def test_the_command_says_what_is_missing(
         monkeypatch.setattr("importlib.util.find_spec", lambda name, gone=module: None if name == gone else True)
         assert 2 == call(["serve", str(tmp_path)])
         assert (
-            f"needs {module}, which is not installed here; `pip install 'bertwright[serve]'`" in capsys.readouterr().err
+            f'needs {module}, which is not installed here; `pip install "bertwright[serve]"`' in capsys.readouterr().err
         )
 
 

@@ -50,7 +50,7 @@ def _close(result: Result, folder: Path) -> Result:
     if missing:
         print(
             f"note: {' and '.join(missing)} not installed: the demo ends without int8. Expected both; "
-            "`pip install 'bertwright[export]'`, and the same command again adds it.",
+            '`pip install "bertwright[export]"`, and the same command again adds it.',
             file=sys.stderr,
         )
         return result

@@ -95,7 +95,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
             return fail(_misused(error), int(error.exit_code), "UsageError")
         if isinstance(error, ModuleNotFoundError) and error.name in (*_OF_TRAINING, *_OF_EXPORT):
             extra = "train" if error.name in _OF_TRAINING else "export"
-            wanted = f'pip install "bertwright[{extra}]" -c constraints.txt'
+            wanted = f'pip install "bertwright[{extra}]"'
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
         if is_out_of_memory(error):
             return fail(SAID, 2, "InputError")

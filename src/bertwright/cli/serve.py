@@ -89,7 +89,7 @@ def _check(folder: Path, packs: Path | None) -> None:
     for module in _NEEDED:
         if importlib.util.find_spec(module) is None:
             raise InputError(
-                f"serving needs {module}, which is not installed here; `pip install 'bertwright[serve]'` brings it"
+                f'serving needs {module}, which is not installed here; `pip install "bertwright[serve]"` brings it'
             )
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; `bertwright export ENCODER -o DIR` writes one")

@@ -27,7 +27,7 @@ def onnxruntime() -> Any:
         import onnxruntime as module
     except ImportError as error:
         raise InputError(
-            "this needs onnxruntime, which is not installed here; `pip install 'bertwright[serve]'` brings it"
+            'this needs onnxruntime, which is not installed here; `pip install "bertwright[serve]"` brings it'
         ) from error
     return module
 
