@@ -181,7 +181,7 @@ def test_layers_that_stay_fp32_are_written_so(model: Path, tmp_path: Path, answe
         if p == "fp32"
     ]
     assert kept == found["kept_fp32"]
-    assert "at most 0.50% asked for" in err
+    assert "at most 0.5 % asked for" in err
 
 
 @pytest.mark.parametrize("family", ["bert", "bert-preln", "modern", "roberta", "distilbert"])
@@ -408,7 +408,7 @@ def test_without_onnxruntime_the_message_says_what_brings_it(make_toy: MakeToy) 
     """The line that installs it."""
     told = run_without(("onnxruntime",), make_toy().folder)
     assert "InputError this needs onnxruntime" in told
-    assert "`pip install 'bertwright[serve]'`" in told
+    assert '`pip install "bertwright[serve]"`' in told
 
 
 def test_without_onnx_the_command_says_what_brings_it(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_certified_policy_saves_most_and_says_so() -> None:
     # Its own exact bound is lower, but holds for a policy that was fixed before: these rows chose it by its losses.
     assert risk_bound(losses[last], 3000, 0.05) < 0.01 == found.bound < risk_bound(losses[last + 1], 3000, 0.05)
     assert f"exit wrong in {losses[last]}" in found.sentence
-    assert "with probability 0.95 at most 1.00% of such rows are lost" in found.sentence
+    assert "with probability 0.95 at most 1 % of such rows are lost" in found.sentence
     assert found.as_dict()["policy"] == found.policy.text
     assert found.counts == tuple(exit_counts(every.leaving([found.policy])[0], 6))
 
@@ -113,7 +113,7 @@ def test_too_few_rows_say_how_many_would_do() -> None:
     assert found.bound is None
     assert found.losses is not None and found.losses <= 0.005 * 300
     assert rows_needed(0.005, 0.05, found.losses) == found.needed
-    assert "not enough data: 300 rows; 598 rows without a loss are needed to hold 0.50%" in found.sentence
+    assert "not enough data: 300 rows; 598 rows without a loss are needed to hold 0.5 %" in found.sentence
     assert f"The uncertified best is {found.policy.text}" in found.sentence
 
 
@@ -262,7 +262,7 @@ def test_drift_compares_the_exits_of_two_texts() -> None:
     moved = drift([100, 300, 600], [10, 100, 890])
     assert moved.drifted
     assert 0.29 == pytest.approx(moved.moved)
-    assert "29.0% of 1,000 new rows leave elsewhere" in moved.sentence
+    assert "29.0 % of 1,000 new rows leave elsewhere" in moved.sentence
     assert "calibrate again on labelled rows of it" in moved.sentence
     table = np.array([[100, 300, 600], [10, 100, 890]])
     expected = table.sum(0) * table.sum(1, keepdims=True) / table.sum()

@@ -255,7 +255,7 @@ def test_python_sections_give_the_same_recipe_as_a_file(tmp_path: Path) -> None:
         ("[{path: texts, split: test, config: en}]", "config, split has no meaning for files; take it out"),
         ("[{hub: owner/name, boundary: file}]", "boundary has no meaning for hub datasets; take it out"),
         ("[{path: texts, share: 50 %}, {hub: owner/name}]", "1 of 2 sources have a `share`; give one to each"),
-        ("[{path: texts, share: 50 %}, {hub: owner/name, share: 40 %}]", "sum to 90.0000%; they have to be 100 %"),
+        ("[{path: texts, share: 50 %}, {hub: owner/name, share: 40 %}]", "sum to 90 %; they have to be 100 %"),
         ("[{path: texts, share: 50 %}, {hub: a/b, share: 50 %, weight: 2}]", "a `weight` where others have shares"),
         ("[{path: texts, weight: 0}]", "greater than 0"),
     ],

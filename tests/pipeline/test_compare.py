@@ -106,7 +106,7 @@ def test_a_score_that_most_samples_lack_is_not_tested(tmp_path: Path) -> None:
     assert (None, False) == (pair.interval, pair.clear)
     assert 0.3 < pair.undefined < 0.45
     said = "\n".join(summary_lines(found))
-    assert f"not tested: a score is undefined in {pair.undefined:.1%} of the bootstrap's samples" in said
+    assert f"not tested: a score is undefined in {100 * pair.undefined:.1f} % of the bootstrap's samples" in said
 
 
 def test_variants_of_other_names_meet_where_none_is_common(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_methods_of_all_kinds_get_ramps(deep: Toy) -> None:
     one = records["given-full-two-stage"]
     dev = one["sets"]["dev"]
     whole, early = (score_text(value, "accuracy") for value in (dev["scores"][-1], dev["chosen"][0]["score"]))
-    assert ("given-full-two-stage", "dev (accuracy)", "0.50%") == chosen[0][:3]
+    assert ("given-full-two-stage", "dev (accuracy)", "0.5 %") == chosen[0][:3]
     assert (one["promises"][0]["policy"], "uncertified", whole, early) == chosen[0][3:7]
     difference, interval = dev["chosen"][0]["difference"], dev["chosen"][0]["interval"]
     lost = f"{score_text(difference, 'accuracy', signed=True)} {interval_text(interval, 'accuracy', signed=True)}"

@@ -103,7 +103,7 @@ def test_all_settings_are_told_the_best_first(looked: RunRecords) -> None:
     assert ("0.01", "undefined") == table.rows[1][:2] and "the loss was no number" == table.rows[1][-1]
     assert "249 rows: rows kept back from train" in table.caption
     assert "So far 4.5 epochs of the 12 that trying every setting to its end takes" in table.caption
-    assert table.title.endswith("pretrained, for 50% of their epochs")
+    assert table.title.endswith("pretrained, for 50 % of their epochs")
     assert [] == settings_tables(looked, "other")
 
 
@@ -130,7 +130,7 @@ def test_a_closer_look_has_confusion_and_hard_rows(looked: RunRecords) -> None:
     assert ("gold", "no", "yes") == confusion.columns
     assert (("no", "4.5", "0.5"), ("yes", "1", "4")) == confusion.rows
     ((number, text, gold, said, wrong, chance),) = hard.rows
-    assert ("7", "yes", "no", "2 of 2", "1.3%") == (number, gold, said, wrong, chance)
+    assert ("7", "yes", "no", "2 of 2", "1.3 %") == (number, gold, said, wrong, chance)
     assert text.startswith("<b>one</b> | two") and 120 == len(text)
 
 

@@ -32,8 +32,8 @@ def test_runs_of_a_variant_are_told_together() -> None:
     """A range of savings, in how many runs a set differs, and what is of some seeds alone with these seeds."""
     found = told(ramps("a", 1, drifted=True), ramps("a", 0), ramps("b", 0), ramps("a", 2, more="exits: never"))
     assert 4 == len(found)
-    assert found[0].startswith("t, a: exits have an expected saving of 10.0% to 30.0%; certified for 3 of 3 runs")
-    assert "with probability 0.95 each leaves at most 2.00% of rows wrong" in found[0]
+    assert found[0].startswith("t, a: exits have an expected saving of 10.0 % to 30.0 %; certified for 3 of 3 runs")
+    assert "with probability 0.95 each leaves at most 2 % of rows wrong" in found[0]
     assert "t, a: seed 2: exits: never" == found[1]
     assert found[2].startswith("t, a: rows of dev leave elsewhere than the calibration rows did, in 1 of 3 runs")
     assert "t, b: exits: said 0" == found[3]

@@ -134,10 +134,10 @@ def test_samples_without_a_score_are_told(whole_run: RunRecords) -> None:
     """Their share beside the interval; more than 5 % leave none, whatever an earlier version said of the rest."""
     assert "undefined" not in compared(whole_run, {"samples": 1000}).caption
     table = compared(whole_run, {"samples": 979}, {"samples": 940}, {"samples": 0, "interval": [None, None]})
-    assert "[+10.8, +17.1] without 2.1% of the samples" == column(table, "95 % interval")[0]
+    assert "[+10.8, +17.1] without 2.1 % of the samples" == column(table, "95 % interval")[0]
     assert [ABSENT, ABSENT] == column(table, "95 % interval")[1:]
     why = "not clear: no interval, as a score is undefined in {} of the samples"
-    assert ["clear", why.format("6.0%"), why.format("100.0%")] == column(table, "verdict")
+    assert ["clear", why.format("6.0 %"), why.format("100.0 %")] == column(table, "verdict")
     assert "left out; where they are more than 5 % there is no interval" in table.caption
 
 

@@ -35,7 +35,7 @@ WAYS = {
 def test_a_row_for_each_way(whole_run: RunRecords) -> None:
     """Points, counts, bytes and milliseconds as people read them; what is not there is a dash."""
     table = ways_table(dataclasses.replace(whole_run, ways=WAYS))
-    assert ("way", "dev", "ood", "learnt numbers", "pack", "ms a row") == table.columns
+    assert ("way", "dev", "ood", "trained parameters", "pack", "ms a row") == table.columns
     assert ("pretrained", "72.2", "–", "876,035", "–", "2.50") == table.rows[0]
     assert ("int8, mixed packs", "58.0", "47.3", "22,659", "50.6 kB", "1.11") == table.rows[1]
     assert "0.39 ms a row (4,800 rows)" in table.caption

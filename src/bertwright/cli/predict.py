@@ -96,7 +96,7 @@ def _left(exits: Left | None) -> list[str]:
         f"{count:,} at layer {layer}" for layer, count in zip(exits.layers, exits.counts, strict=True) if count
     )
     lines = [
-        f"{exits.policy}: {shares}; expected saving {exits.saving:.1%}",
+        f"{exits.policy}: {shares}; expected saving {100 * exits.saving:.1f} %",
         *(f"note: {one}" for one in exits.cautions),
     ]
     if exits.drift is not None:

@@ -73,10 +73,15 @@ class Compared:
 
     def line(self) -> str:
         """Say it in a line."""
-        right = "" if self.right is None else f"; right {self.right:.2%}, torch {self.right_torch:.2%}"
+        right = (
+            ""
+            if self.right is None or self.right_torch is None
+            else f"; right {100 * self.right:.2f} %, torch {100 * self.right_torch:.2f} %"
+        )
         return (
             f"{self.pack}, {self.rows} rows of {self.basis}: logits differ by {self.mean:.2g} on average, at most "
-            f"{self.largest:.2g}; {self.other_answer:.2%} other answers, {self.other_exit:.2%} other exits{right}"
+            f"{self.largest:.2g}; {100 * self.other_answer:.2f} % other answers, "
+            f"{100 * self.other_exit:.2f} % other exits{right}"
         )
 
 

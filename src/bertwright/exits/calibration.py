@@ -187,8 +187,9 @@ def at_cost(
     saving = _saving(exits[place], every, costs)
     sentence = (
         f"{policies[place].text} costs {means[place]:.4g} a row (at most {at_most:g} asked), an expected saving of "
-        f"{saving:.1%}. {_seen(lost, every.rows)}; with probability {1 - delta:.3g} at most {bound:.2%} of such rows "
-        f"are lost (bounded for all {len(policies)} candidates at once, as these rows chose among them)."
+        f"{100 * saving:.1f} %. {_seen(lost, every.rows)}; with probability {1 - delta:.3g} at most "
+        f"{100 * bound:.2f} % of such rows are lost (bounded for all {len(policies)} candidates at once, as these "
+        "rows chose among them)."
     )
     return _promise(
         every, policies[place], exits[place], "bound", sentence, saving, delta=delta, losses=lost, bound=bound
@@ -241,15 +242,15 @@ def _promise(
 
 
 def _seen(losses: int, rows: int) -> str:
-    return f"On {rows:,} rows the full model was right and the exit wrong in {losses:,} ({losses / rows:.2%})"
+    return f"On {rows:,} rows the full model was right and the exit wrong in {losses:,} ({100 * losses / rows:.2f} %)"
 
 
 def _certified(
     policy: Policy, exits: np.ndarray, losses: int, saving: float, every: EveryExit, max_drop: float, delta: float
 ) -> Promise:
     sentence = (
-        f"{policy.text} has an expected saving of {saving:.1%}. {_seen(losses, every.rows)}; certified: with "
-        f"probability {1 - delta:.3g} at most {max_drop:.2%} of such rows are lost."
+        f"{policy.text} has an expected saving of {100 * saving:.1f} %. {_seen(losses, every.rows)}; certified: with "
+        f"probability {1 - delta:.3g} at most {100 * max_drop:g} % of such rows are lost."
     )
     known: dict[str, Any] = {"max_drop": max_drop, "losses": losses, "bound": max_drop}
     return _promise(every, policy, exits, "certified", sentence, saving, delta=delta, **known)
@@ -272,17 +273,17 @@ def _uncertified(
     needed = max(fewest, rows_needed(max_drop, delta, lost)) if within else None
     if every.rows < fewest:
         why = (
-            f"not enough data: {every.rows:,} rows; {fewest:,} rows without a loss are needed to hold {max_drop:.2%} "
-            f"with probability {1 - delta:.3g}"
+            f"not enough data: {every.rows:,} rows; {fewest:,} rows without a loss are needed to hold "
+            f"{100 * max_drop:g} % with probability {1 - delta:.3g}"
         )
     else:
         why = (
             f"nothing is certified: already {policies[0].text}, the strictest, lost {int(losses[0]):,} of "
-            f"{every.rows:,} rows, too many to hold {max_drop:.2%} with probability {1 - delta:.3g}"
+            f"{every.rows:,} rows, too many to hold {100 * max_drop:g} % with probability {1 - delta:.3g}"
         )
     more = f", which {needed:,} rows could certify if no more were lost" if needed is not None else ""
     sentence = (
-        f"{why}. The uncertified best is {policies[best].text} with an expected saving of {savings[best]:.1%}. "
+        f"{why}. The uncertified best is {policies[best].text} with an expected saving of {100 * savings[best]:.1f} %. "
         f"{_seen(lost, every.rows)}{more}."
     )
     known: dict[str, Any] = {"max_drop": max_drop, "losses": lost, "needed": needed}
@@ -312,10 +313,10 @@ def _estimated(
         if best is None or saving >= best[1]:
             best, drop, bound = (place, saving), found, upper
     place, saving = best if best is not None else (0, _saving(exits[0], every, costs))
-    said = f"{policies[place].text} has an expected saving of {saving:.1%}"
+    said = f"{policies[place].text} has an expected saving of {100 * saving:.1f} %"
     if best is None:
         drop, bound = bootstrap.drop(exits[0], delta)
-        said = f"no policy stays within a drop of {max_drop:.2%}; the strictest, {said}"
+        said = f"no policy stays within a drop of {100 * max_drop:g} %; the strictest, {said}"
     sentence = (
         f"{said}. Bootstrap estimate, not a certificate: on {every.rows:,} rows {metric} fell by {drop:.4f}, and by at "
         f"most {bound:.4f} in {1 - delta:.3g} of {_DRAWS} samples."

@@ -39,8 +39,8 @@ def by_score(
     reached = values[best]
     said = "undefined" if reached is None else f"{reached:.4f}"
     lost = f"{metric} went from {full:.4f} to {said} on the {every.rows:,} rows that chose it"
-    told = f"{policies[best].text} has an expected saving of {savings[best]:.1%}; {lost}"
-    missed = "" if within else f"; no policy stays within a drop of {max_drop:.2%}, and this is the strictest"
+    told = f"{policies[best].text} has an expected saving of {100 * savings[best]:.1f} %; {lost}"
+    missed = "" if within else f"; no policy stays within a drop of {100 * max_drop:g} %, and this is the strictest"
     counts = tuple(int(one) for one in exit_counts(found[best], len(every.layers)))
     return Promise(
         policies[best],

@@ -51,9 +51,9 @@ def drift(calibrated: Sequence[int], found: Sequence[int]) -> Drift:
     drifted = p_value < _LEVEL and moved >= _LEAST_MOVED
     means = shares @ np.arange(1, table.shape[1] + 1)
     seen = (
-        f"{moved:.1%} of {int(table[1].sum()):,} new rows leave elsewhere than the {int(table[0].sum()):,} calibration "
-        f"rows did (mean exit {means[1]:.2f} of {table.shape[1]}, then {means[0]:.2f}; G = {statistic:.1f}, "
-        f"{freedom} degrees of freedom, p {f'= {p_value:.2g}' if p_value else '< 1e-300'})"
+        f"{100 * moved:.1f} % of {int(table[1].sum()):,} new rows leave elsewhere than the {int(table[0].sum()):,} "
+        f"calibration rows did (mean exit {means[1]:.2f} of {table.shape[1]}, then {means[0]:.2f}; "
+        f"G = {statistic:.1f}, {freedom} degrees of freedom, p {f'= {p_value:.2g}' if p_value else '< 1e-300'})"
     )
     said = (
         f"{seen}: this text is not like the calibration's, and what was promised of its loss may not hold; calibrate "

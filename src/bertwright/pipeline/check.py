@@ -202,7 +202,7 @@ def _pace(name: str, pace: Any) -> list[str]:
     """Say how a pretraining will go, and whether it makes too few updates for its schedule."""
     line = (
         f"{name}: about {pace.updates:,} updates of {pace.batch:,} rows, {pace.tokens_per_second:,.0f} tokens/s, "
-        f"{pace.utilisation:.0%} of this machine's matrix peak"
+        f"{100 * pace.utilisation:.0f} % of this machine's matrix peak"
     )
     few = f"note: {pace.updates:,} updates are few; a smaller pretrain.batch or a larger pretrain.budget makes more"
     return [line, few] if pace.updates < _FEW_STEPS else [line]

@@ -128,7 +128,7 @@ def _pair(a: _Opened, b: _Opened, one: ScoreRow, other: ScoreRow) -> ScorePair:
         return ScorePair(one, other, difference, None, False, "a score is undefined")
     low, high = found.interval
     if low is None or high is None:
-        why = f"a score is undefined in {found.undefined:.1%} of the bootstrap's samples"
+        why = f"a score is undefined in {100 * found.undefined:.1f} % of the bootstrap's samples"
         return ScorePair(one, other, difference, None, False, why, found.undefined)
     return ScorePair(one, other, difference, (low, high), found.clear, None, found.undefined)
 

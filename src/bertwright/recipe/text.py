@@ -104,7 +104,9 @@ class Prepare(Section):
         if any(source.weight != 1 for source in self.sources):
             raise ValueError("a source has a `weight` where others have shares; use the one or the other")
         if abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"the shares of the sources sum to {sum(shares):.4%}; they have to be 100 % together")
+            raise ValueError(
+                f"the shares of the sources sum to {100 * sum(shares):.6g} %; they have to be 100 % together"
+            )
         return self
 
 

@@ -61,7 +61,7 @@ def _settings(found: Mapping[str, Any]) -> Table:
             f"({score_text(found['of_all_terms'], metric)}) are taken."
         )
     title = f"Settings tried for {found['task']}, {found['variant']}"
-    title += "" if found["share"] == 1 else f", for {found['share']:.0%} of their epochs"
+    title += "" if found["share"] == 1 else f", for {100 * found['share']:.0f} % of their epochs"
     return Table(title, columns, cells, caption, frozenset(columns[:-1]), frozenset({0}))
 
 
@@ -102,7 +102,7 @@ def _hard_rows(what: str, rows: list[Mapping[str, Any]]) -> Table:
             row["gold"],
             ", ".join(row["said"]),
             f"{row['wrong']} of {row['of']}",
-            f"{row['chance']:.1%}",
+            f"{100 * row['chance']:.1f} %",
         )
         for row in rows
     )

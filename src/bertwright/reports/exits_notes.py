@@ -33,9 +33,9 @@ def _promised(runs: Sequence[Results]) -> Iterator[str]:
     elif tested:
         savings = [one["saving"] for one in tested]
         yield (
-            f"exits have an expected saving of {min(savings):.1%} to {max(savings):.1%}; certified for {len(tested)} "
-            f"of {plural(len(runs), 'run')}: with probability {1 - tested[0]['delta']:g} each leaves at most "
-            f"{tested[0]['max_drop']:.2%} of rows wrong that the full model has right."
+            f"exits have an expected saving of {100 * min(savings):.1f} % to {100 * max(savings):.1f} %; certified for "
+            f"{len(tested)} of {plural(len(runs), 'run')}: with probability {1 - tested[0]['delta']:g} each "
+            f"leaves at most {100 * tested[0]['max_drop']:g} % of rows wrong that the full model has right."
         )
     for one in runs:
         if one["promises"][0]["basis"] != "certified":

@@ -54,7 +54,7 @@ def _chosen(task: str, found: Records) -> Table:
                 saving = mean([one["sets"][name]["chosen"][place]["saving"] for one in seeds])
                 lost = _lost([one["sets"][name] for one in seeds], place)
                 scores = (score_text(whole, metric), score_text(early, metric), lost)
-                about = (label, f"{name} ({metric_text(metric)})", f"{promise['max_drop']:.2%}")
+                about = (label, f"{name} ({metric_text(metric)})", f"{100 * promise['max_drop']:g} %")
                 rows.append((*about, ", ".join(policies), ", ".join(bases), *scores, _percent(saving)))
     caption = (
         "Means over seeds, each with its own threshold. Certified: tested on rows that took part in nothing else, with "

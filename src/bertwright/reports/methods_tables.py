@@ -30,7 +30,7 @@ def _parameters(run: RunRecords, task: str) -> Table:
             label,
             one["method"],
             *(count_text(one["counts"][part]) for part in ("body", "pooler", "head", "total")),
-            f"{one['counts']['body'] / one['counts']['of']:.3%}",
+            f"{100 * one['counts']['body'] / one['counts']['of']:.3f} %",
             bytes_text(one["pack_bytes"]) if "pack_bytes" in one else ABSENT,
         )
         for label, one in found.items()

@@ -228,7 +228,7 @@ def verdict(one: DifferenceRow) -> str:
         return "clear"
     if one.interval is not None:
         return "not clear: the interval holds 0"
-    why = f", as a score is undefined in {one.undefined:.1%} of the samples" if one.undefined else ""
+    why = f", as a score is undefined in {100 * one.undefined:.1f} % of the samples" if one.undefined else ""
     return f"not clear: no interval{why}"
 
 

@@ -29,7 +29,7 @@ def _sources(results: dict[str, Any]) -> Table:
                 bytes_text(one["bytes"]),
                 count_text(one["tokens"]),
                 f"{one['weight']:.4g}",
-                f"{one['share']:.2%}",
+                f"{100 * one['share']:.2f} %",
             )
             for one in (sources if len(sources) > 1 else ())
         ),

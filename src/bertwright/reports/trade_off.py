@@ -91,7 +91,7 @@ def _leaving(
     return Model(
         task=whole.task,
         variant=whole.variant,
-        policy=f"may lose {promise['max_drop']:.2%}",
+        policy=f"may lose {100 * promise['max_drop']:g} %",
         set=whole.set,
         metric=whole.metric,
         quality=scores.get(whole.set),
@@ -164,7 +164,9 @@ def trade_off_table(run: RunRecords) -> Table:
         "run on this machine, and are measured where a variant has exits. The file is what a task needs for itself: "
         "its pack beside the encoder that all share, or its own model."
     )
-    return Table("Every model and exit policy", columns, cells, caption, frozenset(columns[4:])).only(kept)
+    # Several sets out of distribution are a list, and a list is broken into lines as text is.
+    numeric = frozenset(columns[4:]) - {"out of distribution"}
+    return Table("Every model and exit policy", columns, cells, caption, numeric).only(kept)
 
 
 def _robust_text(one: Model) -> str:

@@ -12,7 +12,7 @@ def ways_table(run: RunRecords) -> Table:
     if run.ways is None:
         return Table("", (), ())
     sets = tuple(run.ways["sets"])
-    columns = ("way", *sets, "learnt numbers", "pack", "ms a row")
+    columns = ("way", *sets, "trained parameters", "pack", "ms a row")
     rows = tuple(
         (
             way["name"],

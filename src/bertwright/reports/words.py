@@ -96,7 +96,7 @@ def interval_text(
     if interval is None:
         return ABSENT
     low, high = (score_text(end, metric, signed=signed) for end in interval)
-    return f"[{low}, {high}]" + (f" without {undefined:.1%} of the samples" if undefined else "")
+    return f"[{low}, {high}]" + (f" without {100 * undefined:.1f} % of the samples" if undefined else "")
 
 
 def plural(count: int, noun: str) -> str:

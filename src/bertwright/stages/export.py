@@ -185,7 +185,9 @@ class _Export:
         chosen = scan.choose(harms, most)
         kept = tuple(layer for harm in harms if harm.segment in chosen.segments for layer in harm.layers)
         stay = f"layers {', '.join(map(str, kept))} stay fp32" if kept else "no layer has to stay fp32"
-        self._lines.append(f"int8 changes {chosen.other_answer:.2%} of answers, at most {most:.2%} asked for; {stay}")
+        self._lines.append(
+            f"int8 changes {100 * chosen.other_answer:.2f} % of answers, at most {100 * most:g} % asked for; {stay}"
+        )
         return kept, {"scan": [harm.as_dict() for harm in harms]}
 
     def _score(self, folder: Path, compared: Sequence[Compared]) -> list[str]:
