@@ -23,7 +23,7 @@ _LARGEST = 30_000
 _NAMED_LABELS = 5
 
 _TOP = """\
-# From a folder of text to an encoder and a classifier. Check it: bertwright check {name}
+# Written by `bertwright init`. Check it: bertwright check {name}
 # Every choice stands in docs/recipe.md. A section that is left out is off.
 
 seed: 0
