@@ -150,7 +150,7 @@ class _Forecaster:
     def _one_tokenizer(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
         seconds = speed.bytes / speed.reading + speed.bytes / speed.counting
-        return Prediction(seconds, _now() + PROCESS, stage.options["vocabulary"] * 30)
+        return Prediction(seconds, _now() + PROCESS, self._config().vocabulary * 30)
 
     def _one_prepare(self, stage: Stage) -> Prediction:
         speed = self._speed(stage)
