@@ -248,6 +248,17 @@ def test_unmeasured_utilisation_is_said(made_up: Callable[..., RunRecords]) -> N
     assert ("share of this machine's matrix peak", "not measured") in pairs
 
 
+@pytest.mark.parametrize(("family", "shown"), [("bert", False), ("modern", True)])
+def test_a_shape_shows_what_its_family_has(made_up: Callable[..., RunRecords], family: str, shown: bool) -> None:
+    """Rotary bases and windows stand in every shape, and mean nothing to a family without them."""
+    run = made_up("pretrain")
+    (record,) = run.stages
+    shape = {"family": family, "layers": 4, "local_window": 128, "rope_base": 160_000.0}
+    facts = encoder_facts(without(run, stages=({**record, "results": {**record["results"], "shape": shape}},)))
+    names = [name for name, _ in next(one for one in facts if one.title == "Shape").pairs]
+    assert ["family", "layers", *(["local window", "rope base"] if shown else [])] == names
+
+
 def test_summary_holds_the_answer_and_lines_up(whole_run: RunRecords) -> None:
     """The terminal shows name, answer, headline scores, verdicts, stages and notes."""
     lines = summary_lines(whole_run)

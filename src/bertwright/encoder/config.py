@@ -23,6 +23,8 @@ SIZES = {
 
 _KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
 _EXPECTED = {"str": "a word", "int": "a whole number that a shape can have", "float": "a number"}
+MODERN_ALONE = ("local_window", "global_every", "rope_base", "local_rope_base")
+"""What of a shape only that family has; the others carry it unused."""
 _AT_LEAST_ONE = ("vocabulary", "width", "layers", "heads", "inner", "positions", "local_window", "global_every")
 _MOST = 1 << 31
 

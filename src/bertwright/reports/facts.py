@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bertwright.encoder.config import MODERN_ALONE
 from bertwright.reports.records import RunRecords
 from bertwright.reports.words import bytes_text, count_text, seconds_text
 
@@ -111,7 +112,9 @@ def encoder_facts(run: RunRecords) -> list[Facts]:
             pairs += (("share of this machine's matrix peak", "not measured"),)
         title = "Pretraining" if record["kind"] == "pretrain" else f"Encoder as it was drawn: {record['name']}"
         found.append(Facts(title, pairs))
-        found += _nested("Shape", results.get("shape"))
+        shape = results.get("shape") or {}
+        unused = () if shape.get("family") == "modern" else MODERN_ALONE
+        found += _nested("Shape", {name: value for name, value in shape.items() if name not in unused})
         found += _nested("Proof of the saved folder", results.get("proof"))
     return found
 
