@@ -10,6 +10,7 @@ import typer
 
 from bertwright import files
 from bertwright.cli.console import show
+from bertwright.cli.questions import ask, someone_answers
 from bertwright.errors import InputError
 
 
@@ -36,7 +37,7 @@ def init_command(
         typer.Option("--from-extremebert", metavar="CONFIG", help="Turn a configuration of ExtremeBERT into it."),
     ] = None,
 ) -> None:
-    """Write a first recipe, with a comment at each choice. For your own files, if they are named."""
+    """Write a first recipe, with a comment at each choice. Your files fill it: named, or asked for at a terminal."""
     from bertwright.pipeline.from_extremebert import from_extremebert as converted
     from bertwright.pipeline.new_recipe import new_recipe
 
@@ -47,10 +48,13 @@ def init_command(
             raise InputError("--from-extremebert brings text and tasks itself; leave --text, --task and --encoder out")
         draft = converted(from_extremebert, beside=path.parent)
     else:
+        if not (text or task or encoder) and someone_answers():
+            told = ask(budget)
+            text, task, encoder, budget = told.text, told.tasks, told.encoder, told.budget
         draft = new_recipe(path, text=text or (), tasks=task or (), encoder=encoder, budget=budget)
     files.write_text(path, draft.text)
-    told = "look at it" if text or task or encoder or from_extremebert else "put your own folders in"
-    lines = [*(f"note: {note}" for note in draft.notes), f"wrote {path}; {told}, then: bertwright check {path}"]
+    first = "look at it" if text or task or encoder or from_extremebert else "put your own folders in"
+    lines = [*(f"note: {note}" for note in draft.notes), f"wrote {path}; {first}, then: bertwright check {path}"]
     show(lines, {"recipe": path, "notes": list(draft.notes)})
 
 

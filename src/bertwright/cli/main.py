@@ -81,7 +81,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
         return int(leave.exit_code)
     except BertwrightError as error:
         return fail(str(error), error.exit_code, type(error).__name__)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return fail(STOPPED, 1, "Interrupted")
     except OSError as error:
         return fail(_system(error), 2, "InputError")
