@@ -128,7 +128,10 @@ def test_only_the_door_changes_the_disk() -> None:
         "text.shards",
         "text.tokenizer",
         "pipeline.plan",
+        "pipeline.check",
+        "pipeline.forecast",
         "pipeline.run",
+        "stages.measure_data",
         "reports.page",
         "demo.write",
         "tasks.metrics",
@@ -160,10 +163,14 @@ def test_package_folders_import_nothing() -> None:
         assert all(isinstance(node, ast.Expr) for node in body), path
 
 
-def test_a_command_that_lacks_its_extra_says_what_brings_it(tmp_path: Path) -> None:
-    """Without torch a training is refused with the line that installs it, and no traceback."""
-    (tmp_path / "t.txt").write_text("some words and some more words\n")
-    (tmp_path / "r.yaml").write_text("prepare: {sources: [t.txt]}\n")
+def without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Give a command with a recipe of a small text, as on a machine that has neither torch nor transformers."""
+    notes = [f"the ward of nurse number {n} was full before the morning came" for n in range(200)]
+    (folder / "t.txt").write_text("\n\n".join(notes))
+    (folder / "r.yaml").write_text(
+        "prepare: {sources: [t.txt], row_length: 16}\ntokenizer: {vocabulary: 64}\n"
+        "pretrain: {budget: 2 steps}\nencoder: {size: tiny}\n"
+    )
     code = (
         "import sys\n"
         "class Without:\n"
@@ -172,9 +179,22 @@ def test_a_command_that_lacks_its_extra_says_what_brings_it(tmp_path: Path) -> N
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Without())\n"
         "from bertwright.cli.main import call\n"
-        f"sys.exit(call(['check', {str(tmp_path / 'r.yaml')!r}]))"
+        "sys.exit(call(sys.argv[1:]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_command_that_lacks_its_extra_says_what_brings_it(tmp_path: Path) -> None:
+    """Without torch a training is refused with the line that installs it, and no traceback."""
+    done = without_torch(tmp_path, "pretrain", "r.yaml")
     assert 2 == done.returncode
     assert 'torch, which is not installed here; `pip install "bertwright[train]"` brings it' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_text_is_prepared_without_torch(tmp_path: Path) -> None:
+    """Tokenizer, rows, forecast and report come from the plain installation."""
+    done = without_torch(tmp_path, "prepare", "r.yaml")
+    assert 0 == done.returncode, done.stderr
+    assert (tmp_path / "bertwright-store" / "runs" / "r" / "report.html").exists()

@@ -7,6 +7,7 @@
     │   └── StoreError                  the store cannot be used as it is (permission, space, version, damage)
     │       └── LockHeld                another run works on the same stage
     └── RunError               exit 1   the input was fine and the work failed
+        ├── RunsFailed                  some stages failed; what the others left comes along
         ├── Diverged                    the loss stopped being a number
         ├── Interrupted                 asked to stop; everything is saved
         └── ProofFailed                 a saved model does not give back its own outputs
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class BertwrightError(Exception):
@@ -70,6 +72,14 @@ class LockHeld(StoreError):
 
 class RunError(BertwrightError):
     """The input was accepted and the work failed."""
+
+
+class RunsFailed(RunError):
+    """Some stages of a run failed, and the others were finished; ``result`` is what the run left."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class Diverged(RunError):

@@ -16,7 +16,7 @@ import yaml
 from toy_recipes import sentence, toy_in
 
 # Imported before the forks, so that each of them finds it done.
-import bertwright.pipeline.forecast
+import bertwright.pipeline.forecast_training
 import bertwright.pipeline.run
 import bertwright.reports.page
 import bertwright.stages.evaluate

@@ -20,8 +20,8 @@ import bertwright
 from bertwright.cli.main import call
 from bertwright.encoder import families
 from bertwright.errors import BertwrightError, DataError, InputError, RecipeError
-from bertwright.pipeline import forecast
 from bertwright.pipeline.check import check
+from bertwright.pipeline.forecast_training import TrainingForecast
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.smoke import smoke
 from bertwright.recipe.reading import to_yaml
@@ -538,7 +538,7 @@ def test_a_forecast_takes_each_small_expert_in_its_own_shape(pairs: Toy) -> None
     experts = {"low-deep": {**small, "layers": 3, "width": 16}, "low": {**small, "layers": 1, "width": 32}}
     methods = [{"name": name, "loss": "poe", "expert": name} for name in experts]
     recipe = bertwright.load_recipe(pairs(methods, experts))
-    forecaster = forecast._Forecaster(recipe, {})
+    forecaster = TrainingForecast(recipe, {})
     shapes = {stage.name: forecaster._config_of(stage) for stage in plan(recipe) if stage.kind == "expert"}
     assert {("low-deep", 3, 16), ("low", 1, 32)} == {
         (name.split("/")[-1], shape.layers, shape.width) for name, shape in shapes.items()

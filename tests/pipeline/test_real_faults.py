@@ -38,7 +38,7 @@ def test_memory_that_ends_is_told_with_the_setting_to_lower(toy: Toy, tmp_path: 
     )
     code = (
         "import resource, sys, psutil; from bertwright.cli import main as cli; import bertwright.stages.pretrain;"
-        "import bertwright.pipeline.forecast as forecast;"
+        "import bertwright.pipeline.forecast_training as forecast;"
         "assert cli.call(['prepare', sys.argv[1], '-q']) == 0;"
         "forecast.refuse_memory = lambda *_: None;"
         "room = psutil.Process().memory_info().vms + 300_000_000;"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertwright.errors import BertwrightError, Problem, RecipeError
+from bertwright.pipeline.forecast import measure_stages
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import look_into_experts, look_into_source, look_into_task, sources_of
@@ -93,9 +93,7 @@ def check(
     states = standings(stages, store, before, whole=recipe.finetune.keep != "none")
     due = [stage for stage in stages if states[stage.name].state != "done"]
     folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
-    # Torch comes with it, so it is loaded only once recipe and data are known to be fine.
-    forecast = importlib.import_module("bertwright.pipeline.forecast")
-    predicted = forecast.measure_stages(recipe, due, folders, tell) if due else {}
+    predicted = measure_stages(recipe, due, folders, tell) if due else {}
     refuse(predicted, recipe, store.root)
     notes += network_notes(recipe)
     if any(stage.kind == "fetch" for stage in due):

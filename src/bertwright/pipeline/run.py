@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bertwright import files
-from bertwright.errors import Interrupted, RunError
+from bertwright.errors import Interrupted, RunError, RunsFailed
 from bertwright.pipeline.executors import Job, carry_out, execute, machine
 from bertwright.pipeline.failed_runs import failures_told, with_finished
+from bertwright.pipeline.forecast import measure_stages
 from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
@@ -77,7 +78,7 @@ def run(
     """Carry out a recipe up to a kind of stage and write the report.
 
     Sealed stages are taken as they are. Raises ``InputError`` for what the user can change (before work starts where
-    that can be known) and ``RunError`` for work that failed; what was sealed stays sealed either way.
+    that can be known), ``RunError`` for work that failed, ``RunsFailed`` where others finished; what was sealed stays.
     """
     recipe = as_recipe(source)
     if not launched():
@@ -141,9 +142,10 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = replace(records_of(recipe, current.done, predicted, command, reused), failed=current.failed)
     page = _written(records, folder, recipe) if recipe.report else None
+    result = Result(folder, current.done, page, records)
     if current.failed:
-        raise RunError(failures_told(stages, current.done, current.failed))
-    return Result(folder, current.done, page, records)
+        raise RunsFailed(failures_told(stages, current.done, current.failed), result)
+    return result
 
 
 def _shed(current: _Run, planned: Sequence[Stage]) -> None:
@@ -312,12 +314,10 @@ def _forecast(
         s for s in stages if states[s.name].state != "done" and known.get(s.name, {}).get("identity") != s.identity
     ]
     if fresh:
-        # Torch comes with it, so it is loaded where work is due and not before.
-        forecast = importlib.import_module("bertwright.pipeline.forecast")
-        why = "takes a real step of each shape that none was taken of within the hour"
+        why = "measures what is due: a megabyte of text, a real step of each shape"
         listen("forecast", {"event": "begin", "kind": "forecast", "why": why})
         folders = {s.name: found.folder for s in stages if (found := store.sealed(s.kind, s.identity))}
-        measured = forecast.measure_stages(
+        measured = measure_stages(
             recipe,
             fresh,
             folders,
