@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 import bertwright
 from bertwright import pack
-from bertwright.errors import Diverged, RunError
+from bertwright.cli.main import call
+from bertwright.errors import Diverged, RunError, RunsFailed
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.run import pointers, run_folder
 from bertwright.pipeline.stage import standings
@@ -66,10 +68,11 @@ def test_scores_are_over_the_seeds_that_finished(tuned: Toy, failing: Failing) -
     """The failed one is said in message, record, page and cards, and the command still ends as one that failed."""
     path = tuned(finetune=THREE)
     failing.seeds = {1}
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunsFailed) as caught:
         bertwright.run(path)
     assert "1 of 4 stages failed" in str(caught.value)
     assert "evaluate/height is made of the runs that finished" in str(caught.value)
+    assert "evaluate/height" in caught.value.result.stages
     (variant,) = evaluated(path)["results"]["variants"]
     assert ([0, 2], [1]) == (variant["seeds"], variant["failed_seeds"])
     assert 2 == len(variant["scores"]["dev"]["accuracy"]["values"])
@@ -81,6 +84,22 @@ def test_scores_are_over_the_seeds_that_finished(tuned: Toy, failing: Failing) -
         assert "2, 1 failed" in page
     assert "seed 1 failed and is not among the scores" in (folder / "cards/tasks/height/given/seed-0.md").read_text()
     assert "done" == next(one.state for one in status(bertwright.load_recipe(path)).stages if "evaluate" in one.name)
+
+
+def test_the_terminal_shows_the_scores_that_there_are(
+    tuned: Toy, failing: Failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their table stands on stdout, the failure on stderr, and with --json the one object says that it failed."""
+    path = str(tuned(finetune=THREE))
+    failing.seeds = {1}
+    assert 1 == call(["run", path, "-q"])
+    out, err = capsys.readouterr()
+    assert "height" in out and "report: " in out
+    assert "1 of 4 stages failed" in err
+    assert 1 == call(["run", path, "-q", "--json"])
+    out = capsys.readouterr().out
+    assert 1 == out.count("\n")
+    assert not json.loads(out)["ok"]
 
 
 def test_failed_seeds_are_tried_again_and_then_all_are_scored(tuned: Toy, failing: Failing) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertwright.cli.console import output, show, stop_when_asked
+from bertwright.errors import RunsFailed
 from bertwright.processes import launched
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def carry_out(
     from bertwright.pipeline.run import run
     from bertwright.pipeline.smoke import smoke, stand_ins
     from bertwright.recipe.reading import load_recipe
-    from bertwright.reports.tables import summary_lines
     from bertwright.screen import Screen
 
     recipe = load_recipe(path, overrides or (), stand_ins=toy)
@@ -44,13 +44,17 @@ def carry_out(
     recipe = small
     stop_when_asked()
     command = " ".join(["bertwright", *sys.argv[1:]])
-    with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
-        result = run(recipe, until=until, listen=screen, command=command)
+    try:
+        with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
+            result = run(recipe, until=until, listen=screen, command=command)
+    except RunsFailed as failure:
+        if not output.json:
+            show(_results(failure.result), {})
+        raise
     if launched() and os.environ["RANK"] != "0":
         return  # the first rank tells
     result = finish(result)
-    lines = summary_lines(result.records)
-    lines += [f"report: {result.report}"] if result.report else [f"results: {result.folder}"]
+    lines = _results(result)
     lines += ["smoke: it went all the way; scores on made-up files mean nothing"] if made_up else []
     rows = _decoded(result.folder / "rows", inspect) if inspect else []
     show(
@@ -63,6 +67,14 @@ def carry_out(
             "stages": {name: {"folder": s.folder, **s.record} for name, s in result.stages.items()},
         },
     )
+
+
+def _results(result: Result) -> list[str]:
+    """Return the tables of what a run left, and where it is."""
+    from bertwright.reports.tables import summary_lines
+
+    where = f"report: {result.report}" if result.report else f"results: {result.folder}"
+    return [*summary_lines(result.records), where]
 
 
 def _decoded(folder: Path, count: int) -> list[str]:
