@@ -25,7 +25,7 @@ import torch
 
 from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.models import Classifier, build_classifier
-from bertwright.pipeline.executors import MemoryMeter, own_memory
+from bertwright.pipeline.machine import MemoryMeter, own_memory
 from bertwright.stages.methods import choose_parameters
 from bertwright.training import trainable
 from bertwright.training.allocation import memory_kept

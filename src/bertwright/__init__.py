@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from bertwright.errors import BertwrightError, InputError, RecipeError, RunError
     from bertwright.pipeline.check import Check, check
     from bertwright.pipeline.compare import compare_runs
-    from bertwright.pipeline.run import Result, evaluate, finetune, prepare, pretrain, report, run
+    from bertwright.pipeline.results import Result
+    from bertwright.pipeline.run import evaluate, finetune, prepare, pretrain, report, run
     from bertwright.pipeline.submit import Submitted, submit
     from bertwright.recipe.reading import default_recipe, load_recipe
     from bertwright.recipe.sections import Recipe
@@ -31,7 +32,7 @@ _HOMES = {
     "Predicted": "stages.predict",
     "Recipe": "recipe.sections",
     "RecipeError": "errors",
-    "Result": "pipeline.run",
+    "Result": "pipeline.results",
     "RunError": "errors",
     "Submitted": "pipeline.submit",
     "check": "pipeline.check",

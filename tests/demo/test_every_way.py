@@ -10,7 +10,7 @@ import pytest
 import bertwright
 from bertwright.demo.write import write_demo
 from bertwright.pipeline.every_way import SERVED, close
-from bertwright.pipeline.run import WAYS, Result, records_of
+from bertwright.pipeline.results import WAYS, Result, records_of
 from bertwright.recipe.reading import load_recipe
 
 SMALLER = {

@@ -12,7 +12,7 @@ from toy_recipes import toy_in
 import bertwright
 from bertwright.cli.main import call
 from bertwright.pack import read
-from bertwright.pipeline.run import Result
+from bertwright.pipeline.results import Result
 from bertwright.store import Store
 
 TWO = {"baseline": False, "seeds": 1, "trainable": ["full", "bitfit"]}

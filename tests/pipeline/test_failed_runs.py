@@ -15,7 +15,8 @@ from bertwright import pack
 from bertwright.cli.main import call
 from bertwright.errors import Diverged, RunError, RunsFailed
 from bertwright.pipeline.plan import plan
-from bertwright.pipeline.run import pointers, run_folder
+from bertwright.pipeline.results import run_folder
+from bertwright.pipeline.run import pointers
 from bertwright.pipeline.stage import standings
 from bertwright.pipeline.status import status
 from bertwright.stages import finetune, learning, search

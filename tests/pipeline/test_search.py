@@ -18,7 +18,8 @@ import yaml
 import bertwright
 from bertwright.errors import BertwrightError, Diverged, InputError, RecipeError, RunError
 from bertwright.pipeline.plan import plan
-from bertwright.pipeline.run import pointers, run_folder
+from bertwright.pipeline.results import run_folder
+from bertwright.pipeline.run import pointers
 from bertwright.pipeline.stage import standings
 from bertwright.reports.tables import summary_lines
 from bertwright.stages import learning, search

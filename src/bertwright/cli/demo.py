@@ -13,7 +13,7 @@ from bertwright.cli.console import show, tell
 from bertwright.cli.running import carry_out
 
 if TYPE_CHECKING:
-    from bertwright.pipeline.run import Result
+    from bertwright.pipeline.results import Result
 
 
 def demo_command(

@@ -217,7 +217,7 @@ def tasks_command(
 
 def env_command() -> None:
     """Show the machine and the versions that results depend on."""
-    from bertwright.pipeline.executors import machine_facts, versions
+    from bertwright.pipeline.machine import machine_facts, versions
 
     facts, found = machine_facts(), versions()
     lines = [f"{name:14}{value}" for name, value in {**facts, **found}.items()]

@@ -8,7 +8,8 @@ from bertwright.cli.console import Overrides, RecipePath, show
 def plan_command(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Show the stages: what is done, what would run, and why. Nothing is run."""
     from bertwright.pipeline.plan import plan
-    from bertwright.pipeline.run import pointers, run_folder
+    from bertwright.pipeline.results import run_folder
+    from bertwright.pipeline.run import pointers
     from bertwright.pipeline.stage import standings
     from bertwright.recipe.reading import load_recipe
     from bertwright.store import Store

@@ -13,7 +13,7 @@ from bertwright.errors import RunsFailed
 from bertwright.processes import launched
 
 if TYPE_CHECKING:
-    from bertwright.pipeline.run import Result
+    from bertwright.pipeline.results import Result
 
 
 def carry_out(

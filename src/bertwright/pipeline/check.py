@@ -13,7 +13,8 @@ from bertwright.pipeline.forecast import measure_stages
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import look_into_experts, look_into_source, look_into_task, sources_of
-from bertwright.pipeline.run import as_recipe, pointers, run_folder
+from bertwright.pipeline.results import run_folder
+from bertwright.pipeline.run import as_recipe, pointers
 from bertwright.pipeline.stage import standings
 from bertwright.recipe.reading import Draft, draft_recipe, load_recipe
 from bertwright.recipe.sections import Finetune, Recipe

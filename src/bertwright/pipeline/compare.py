@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from bertwright import files
 from bertwright.errors import InputError
-from bertwright.pipeline.run import run_folder
+from bertwright.pipeline.results import run_folder
 from bertwright.recipe.reading import load_recipe
 from bertwright.reports.comparison import Comparison, ScorePair, answer, numbers, tables
 from bertwright.reports.provenance import data_files

@@ -19,7 +19,8 @@ from bertwright import files
 from bertwright.deploy.rows import Row
 from bertwright.deploy.runtime import Runtime
 from bertwright.pack import SUFFIX
-from bertwright.pipeline.run import WAYS, Result, report
+from bertwright.pipeline.results import WAYS, Result
+from bertwright.pipeline.run import report
 from bertwright.reports.exits_tables import mean, ramps_by_label
 from bertwright.reports.methods_tables import runs_by_label
 from bertwright.reports.records import RunRecords, score_rows

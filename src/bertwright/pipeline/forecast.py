@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from bertwright.pipeline.executors import machine, own_memory
+from bertwright.pipeline.machine import machine, own_memory
 from bertwright.pipeline.prediction import Prediction
 from bertwright.pipeline.stage import Input, Stage
 from bertwright.recipe.sections import Recipe

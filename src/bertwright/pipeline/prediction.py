@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from bertwright.errors import InputError
-from bertwright.pipeline.executors import own_memory
+from bertwright.pipeline.machine import own_memory
 from bertwright.recipe.sections import Recipe
 from bertwright.reports.words import bytes_text
 from bertwright.stages.kinds import SIDE_BY_SIDE

@@ -23,7 +23,7 @@ from bertwright import files
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import InputError, StoreError
 from bertwright.out_of_memory import memory_told
-from bertwright.pipeline.executors import MemoryMeter, machine, machine_facts, versions
+from bertwright.pipeline.machine import MemoryMeter, machine, machine_facts, versions
 from bertwright.recipe.sections import Pretrain, Recipe
 from bertwright.stages import measure
 from bertwright.stages.kinds import KINDS

@@ -13,41 +13,26 @@ from typing import Any
 
 from bertwright import files
 from bertwright.errors import Interrupted, RunError, RunsFailed
-from bertwright.pipeline.executors import Job, carry_out, execute, machine
+from bertwright.pipeline.executors import Job, carry_out, execute
 from bertwright.pipeline.failed_runs import failures_told, with_finished
 from bertwright.pipeline.forecast import measure_stages
+from bertwright.pipeline.machine import machine
 from bertwright.pipeline.names import link_names, write_run_cards
 from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
-from bertwright.pipeline.preflight import left_out, look_into_experts, look_into_task, sources_of
+from bertwright.pipeline.preflight import look_into_experts, look_into_task
+from bertwright.pipeline.results import Result, records_of, run_folder, write_page
 from bertwright.pipeline.stage import Due, Stage, failures, point, standings, up_to
 from bertwright.pipeline.trackers import Trackers, told, tracked
 from bertwright.processes import Processes, launched
 from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe.sections import Recipe
-from bertwright.reports.page import write_report
-from bertwright.reports.records import RunRecords
-from bertwright.reports.redaction import without_examples
 from bertwright.stages.kinds import KINDS, SIDE_BY_SIDE
 from bertwright.stages.work import MODEL, Work
-from bertwright.store import Sealed, Store, now
-
-WAYS = "ways.json"
-"""In a run's folder: what was measured of each way of a task after the run."""
+from bertwright.store import Sealed, Store
 
 Listener = Callable[[str, dict[str, Any]], None]
 """Receives (stage name, what it has to say); an ``event`` of begin, done, skip, or figures while it works."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run left: its folder, the sealed stages by name, the report page (``None`` if switched off), and all that
-    the page was made from."""
-
-    folder: Path
-    stages: Mapping[str, Sealed]
-    report: Path | None
-    records: RunRecords
 
 
 @dataclass
@@ -141,7 +126,7 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     write_run_cards(folder, recipe.license, stages, current.done, lambda entry: _folder(current, entry))
     reused = tuple(name for name, due in states.items() if due.state == "done")
     records = replace(records_of(recipe, current.done, predicted, command, reused), failed=current.failed)
-    page = _written(records, folder, recipe) if recipe.report else None
+    page = write_page(records, folder, recipe) if recipe.report else None
     result = Result(folder, current.done, page, records)
     if current.failed:
         raise RunsFailed(failures_told(stages, current.done, current.failed), result)
@@ -178,11 +163,6 @@ def _sealed(store: Store, stages: Sequence[Stage]) -> dict[str, Sealed]:
     """Return what is finished of a plan; where runs of a task failed, its scores over the others."""
     done = {s.name for s in stages if store.sealed(s.kind, s.identity)}
     return {s.name: sealed for s in with_finished(stages, done) if (sealed := store.sealed(s.kind, s.identity))}
-
-
-def run_folder(recipe: Recipe) -> Path:
-    """Return the folder with a run's human names."""
-    return recipe.store / "runs" / recipe.name
 
 
 def pointers(folder: Path) -> dict[str, Any]:
@@ -331,45 +311,6 @@ def _forecast(
     return {s.name: known[s.name] for s in stages if s.name in known and known[s.name]["identity"] == s.identity}
 
 
-def records_of(
-    recipe: Recipe,
-    done: Mapping[str, Sealed],
-    predicted: Mapping[str, Any],
-    command: str,
-    reused: tuple[str, ...] | None = None,
-) -> RunRecords:
-    """Return all that the report reads."""
-    metrics = {
-        name: files.read_json_lines(sealed.folder / "metrics.jsonl")
-        for name, sealed in done.items()
-        if (sealed.folder / "metrics.jsonl").exists()
-    }
-    return RunRecords(
-        name=recipe.name,
-        recipe_yaml=to_yaml(recipe),
-        # What was sealed under another name, by another recipe, has the name that this one gives it.
-        stages=tuple({**sealed.record, "name": name} for name, sealed in done.items()),
-        metrics=metrics,
-        forecast=dict(predicted),
-        command=command,
-        created=now(),
-        reused=reused,
-        notes=tuple(left_out(sources_of(recipe.prepare))),
-        ways=_ways(run_folder(recipe) / WAYS, done),
-    )
-
-
-def _ways(path: Path, done: Mapping[str, Sealed]) -> dict[str, Any] | None:
-    """Return what was measured of each way of a task, if it was of the runs that are scored now."""
-    found: dict[str, Any] | None = files.read_json(path) if path.is_file() else None
-    scored = done.get(f"evaluate/{found['task']}") if found else None
-    return found if found and scored and found["of"] == scored.record["identity"] else None
-
-
-def _written(records: RunRecords, folder: Path, recipe: Recipe) -> Path:
-    return write_report(without_examples(records) if recipe.report == "no-examples" else records, folder)
-
-
 def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = "") -> Path:
     """Write the report of what is sealed and return its page; nothing is run."""
     recipe = as_recipe(source)
@@ -377,7 +318,7 @@ def report(source: Recipe | str | Path | Mapping[str, Any], *, command: str = ""
     done = _sealed(store, stages)
     known = files.read_json(folder / "forecast.json") if (folder / "forecast.json").exists() else {}
     failed = {name: said for name, said in failures(stages, pointers(folder)).items() if name not in done}
-    return _written(replace(records_of(recipe, done, known, command), failed=failed), folder, recipe)
+    return write_page(replace(records_of(recipe, done, known, command), failed=failed), folder, recipe)
 
 
 def prepare(source: Recipe | str | Path | Mapping[str, Any], listen: Listener | None = None) -> Result:

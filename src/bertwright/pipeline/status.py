@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertwright import files
-from bertwright.pipeline.run import pointers, run_folder
+from bertwright.pipeline.results import run_folder
+from bertwright.pipeline.run import pointers
 from bertwright.recipe.sections import Recipe
 from bertwright.screen import figures_line
 from bertwright.store import Store

@@ -10,7 +10,8 @@ from typing import Any
 
 from bertwright.errors import InputError
 from bertwright.pipeline.plan import resolve_task
-from bertwright.pipeline.run import Listener, Result, as_recipe, run
+from bertwright.pipeline.results import Result
+from bertwright.pipeline.run import Listener, as_recipe, run
 from bertwright.recipe.sections import Recipe
 from bertwright.recipe.task import Task as TaskChoice
 from bertwright.reports.words import metric_text, score_text
