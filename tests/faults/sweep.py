@@ -3,7 +3,7 @@
     python tests/faults/sweep.py                     every operation, every kind of fault that makes sense for it
     python tests/faults/sweep.py --sample 12         twelve of them, spread over all commands
     python tests/faults/sweep.py --only prepare      one command
-    python tests/faults/sweep.py --part 0/2 --add F  every second fault; the counts go into the file F
+    python tests/faults/sweep.py --part 0/2 --add F  every second fault; counts and signals go into the file F
     python tests/faults/sweep.py --table F           the table of all counts in F goes into docs/faults.md
 
 The pipeline is cut into commands. Each is run once whole from the state that the one before it left; then, for each
@@ -162,17 +162,19 @@ class Sweep:
             return f"it ended with {ended.code}: {ended.said[-2000:]}"
         return self._lost_by(command, ended, dies=dies)
 
-    def stopped(self, number: int, draw: random.Random) -> str:
-        """Send one signal at a drawn moment of a drawn command; return what was lost by it, or nothing."""
+    def a_stop(self, number: int, draw: random.Random) -> Stop:
+        """Return one signal at a drawn moment of a drawn command."""
         name = draw.choice(sorted(self.points))
         sent = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[number % 4]
-        stop = Stop(name, sent, draw.uniform(0, self.seconds[name]))
-        command = self._from_the_start(name)
+        return Stop(name, sent, draw.uniform(0, self.seconds[name]))
+
+    def stopped(self, stop: Stop) -> tuple[int, str]:
+        """Send one signal; return the exit code that it met with and what was lost by it, or nothing."""
+        command = self._from_the_start(stop.command)
         ended = run(command, self.root, stop=stop)
-        if ended.code not in (0, 1, -sent):
-            return f"{stop}: it ended with {ended.code}: {ended.said[-2000:]}"
-        lost = self._lost_by(command, ended, dies=ended.code == -sent)
-        return lost and f"{stop}: {lost}"
+        if ended.code not in (0, 1, -stop.signal):
+            return ended.code, f"it ended with {ended.code}: {ended.said[-2000:]}"
+        return ended.code, self._lost_by(command, ended, dies=ended.code == -stop.signal)
 
     def _from_the_start(self, name: str) -> Command:
         self._restore(name)
@@ -242,14 +244,19 @@ def main() -> int:
             if count % 100 == 0:
                 print(f"{count} of {len(trials)} faults, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         draw = random.Random(f"{wanted.seed} {wanted.part}")
+        signals = list[dict[str, Any]]()
         for number in range(wanted.stops):
-            if said := sweep.stopped(number, draw):
+            stop = sweep.a_stop(number, draw)
+            code, said = sweep.stopped(stop)
+            moment = f"{stop.seconds:.3f} of {sweep.seconds[stop.command]:.3f}"
+            signals.append({"signal": stop.signal.name, "command": stop.command, "seconds": moment, "exit": code})
+            if said:
                 losses.append({"command": "signals", "lost": said})
-                print(f"LOST {said}", file=sys.stderr, flush=True)
+                print(f"LOST {stop}: {said}", file=sys.stderr, flush=True)
         counts = Counter(f"{one.command} {one.mode}" for one in tried)
         lost = Counter(one["command"] for one in losses)
         points = {name: len(done) + 1 for name, done in sweep.points.items()}
-        line = {"points": points, "counts": counts, "lost": lost, "stops": wanted.stops}
+        line = {"points": points, "counts": counts, "lost": lost, "stops": wanted.stops, "signals": signals}
     print(table([line]))
     if wanted.add:
         with wanted.add.open("a") as stream:

@@ -32,6 +32,6 @@ def test_faults_spread_over_a_pipeline_lose_nothing() -> None:
 @pytest.mark.faults
 @pytest.mark.timeout(24 * 3600)
 def test_a_fault_at_every_operation_loses_nothing() -> None:
-    """Every operation of all commands, in every way that makes sense, and a hundred signals at drawn moments."""
-    found = swept("--stops", "100", seconds=24 * 3600)
+    """Every operation of all commands, in every way that makes sense; at drawn moments 200 signals, half kills."""
+    found = swept("--stops", "200", seconds=24 * 3600)
     assert (found["possible"], 0) == (found["faults"], found["lost"])

@@ -14,6 +14,7 @@ import typer.main
 from rich.console import Console
 
 from bertwright.cli.main import app, call
+from bertwright.recipe import reading
 from bertwright.screen import Screen, figures_line
 
 
@@ -131,3 +132,16 @@ def test_no_color_is_heeded(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
         screen("tokenizer", {"event": "work", "share": 0.5})
     colours = re.findall(r"\x1b\[[0-9;]*(?:3[0-7]|38;5;\d+|38;2;[0-9;]+)m", terminal.getvalue())
     assert wanted == bool(colours)
+
+
+def test_ctrl_c_is_told_however_early_it_comes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a recipe is read no command has its own way to stop yet; typer leaves without a word then."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "load_recipe", interrupted)
+    assert 1 == call(["run", "recipe.yaml"])
+    assert "error: stopped. What was finished is kept" in capsys.readouterr().err

@@ -70,12 +70,17 @@ _OF_TRAINING = ("torch", "transformers", "accelerate")
 # What the extra `export` brings beside it.
 _OF_EXPORT = ("onnx", "onnxruntime")
 
+# What typer makes of Ctrl-C before a command has its own way to stop.
+_CTRL_C = 130
+
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     output.json = output.quiet = output.verbose = False
     try:
         result = app(arguments, standalone_mode=False, prog_name="bertwright")
+        if result == _CTRL_C:
+            return fail(STOPPED, 1, "Interrupted")
         return result if isinstance(result, int) else 0
     except typer.Exit as leave:
         return int(leave.exit_code)
