@@ -152,3 +152,4 @@ def test_a_mapped_array_without_room_is_told(small_disk: Path) -> None:
     mapped = arrays.mapped(small_disk / "less.bin", 1000, np.int64)
     mapped[:] = 7
     assert 7000 == int(mapped.sum())
+    del mapped  # an error that a test has met holds its frame, and a mapping would hold the disk

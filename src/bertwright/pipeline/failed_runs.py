@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bertwright.errors import RunsFailed
+from bertwright.pipeline.results import Result
 from bertwright.pipeline.stage import Stage
 from bertwright.store import identity
 
@@ -48,15 +50,19 @@ def _without(variant: Mapping[str, Any], seeds: list[int]) -> dict[str, Any]:
     return {**variant, "failed_seeds": seeds, "protocol": f"{variant['protocol']}; {words} not among the scores"}
 
 
-def failures_told(stages: Sequence[Stage], done: Collection[str], failed: Mapping[str, str]) -> str:
-    """Say which stages failed, what was left out for it and what did without them; all else is done."""
+def raise_failures(stages: Sequence[Stage], failed: Mapping[str, str], result: Result) -> None:
+    """Raise ``RunsFailed``: which stages failed, what was left out for it and what did without them."""
+    done = result.stages
     left = [stage.name for stage in stages if stage.name not in done and stage.name not in failed]
     fewer = [stage.name for stage in stages if stage.name in done and _failed_seeds(stage)]
     said = "".join(f"\n{name}: {words}" for name, words in failed.items())
-    kept = "what was finished is kept, and the same command tries the rest again."
     without = f" {_with_verb(left, 'needs', 'need')} what failed and did not run." if left else ""
     without += f" {_with_verb(fewer, 'is', 'are')} made of the runs that finished." if fewer else ""
-    return f"{len(failed)} of {len(stages)} stages failed; {kept}{without}{said}"
+    raise RunsFailed(
+        f"{len(failed)} of {len(stages)} stages failed; what was finished is kept. Give the same command again to try "
+        f"the rest.{without}{said}",
+        result,
+    )
 
 
 def _failed_seeds(stage: Stage) -> bool:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bertwright import files
-from bertwright.errors import Interrupted, RunError, RunsFailed
+from bertwright.errors import Interrupted, RunError
 from bertwright.pipeline.executors import Job, carry_out, execute
-from bertwright.pipeline.failed_runs import failures_told, with_finished
+from bertwright.pipeline.failed_runs import raise_failures, with_finished
 from bertwright.pipeline.forecast import measure_stages
 from bertwright.pipeline.machine import machine
 from bertwright.pipeline.names import link_names, write_run_cards
@@ -129,7 +129,7 @@ def _lead(recipe: Recipe, until: str, listen: Listener, command: str) -> Result:
     page = write_page(records, folder, recipe) if recipe.report else None
     result = Result(folder, current.done, page, records)
     if current.failed:
-        raise RunsFailed(failures_told(stages, current.done, current.failed), result)
+        raise_failures(stages, current.failed, result)
     return result
 
 
