@@ -78,13 +78,14 @@ def _text(node: ast.expr, known: dict[str, str]) -> str:
     return ANYTHING
 
 
-_TITLES = {
+TITLES = {
     "Problem": "Faults of a recipe (exit 2)",
     "InputError": "What was given has to change (exit 2)",
     "DataError": "A file, a row or a column (exit 2)",
     "StoreError": "The store, or another place to write (exit 2)",
     "LockHeld": "Another run at work (exit 2)",
     "RunError": "The work failed (exit 1)",
+    "RunsFailed": "Some stages failed, and the others are done (exit 1)",
     "Diverged": "Numbers that are none (exit 1)",
     "Interrupted": "Stopped as asked (exit 1)",
     "ProofFailed": "A saved model does not answer as it did (exit 1)",
@@ -101,7 +102,7 @@ def page() -> str:
         "told all at once, each with its line; pydantic's own (a wrong type, an unknown key) come in the same form and "
         "are not listed here.\n"
     ]
-    for kind, title in _TITLES.items():
+    for kind, title in TITLES.items():
         own = sorted({(told.file, told.message) for told in found if told.kind == kind})
         if not own:
             continue

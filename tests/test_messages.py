@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 
-from error_messages import ANYTHING, KINDS, Told, collected
+from error_messages import ANYTHING, KINDS, TITLES, Told, collected
 
 MESSAGES = collected()
 # How our messages say what is expected ...
@@ -56,4 +56,5 @@ def test_all_kinds_are_collected() -> None:
     """Each kind that a user can meet has messages, so that the page of errors lacks none."""
     abstract = {"BertwrightError", "RecipeError"}
     assert {*KINDS} - abstract <= {one.kind for one in MESSAGES}
+    assert {*TITLES} == {one.kind for one in MESSAGES}
     assert len(MESSAGES) > 400
