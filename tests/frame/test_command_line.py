@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import typer.main
 from rich.console import Console
 
+from bertwright.cli.console import STOPPED
 from bertwright.cli.main import app, call
 from bertwright.recipe import reading
 from bertwright.screen import Screen, figures_line
@@ -145,3 +148,23 @@ def test_ctrl_c_is_told_however_early_it_comes(
     monkeypatch.setattr(reading, "load_recipe", interrupted)
     assert 1 == call(["run", "recipe.yaml"])
     assert "error: stopped. What was finished is kept" in capsys.readouterr().err
+
+
+def test_a_stop_is_not_taken_for_a_librarys_error(tmp_path: Path) -> None:
+    """SIGTERM may come in the middle of a call whose every error means that a file is broken."""
+    code = (
+        "import os, signal, sys\n"
+        "from bertwright.cli import main\n"
+        "from bertwright.errors import DataError\n"
+        "def submitted(*_, **__):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    except Exception as error:\n"
+        "        raise DataError(f'cannot be opened ({error})')\n"
+        "import bertwright.pipeline.submit, bertwright.recipe.reading\n"
+        "bertwright.pipeline.submit.submit = submitted\n"
+        "bertwright.recipe.reading.load_recipe = lambda *_: None\n"
+        "sys.exit(main.call(['submit', 'recipe.yaml', '-o', 'a.zip']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (1, f"error: {STOPPED}\n") == (done.returncode, done.stderr)

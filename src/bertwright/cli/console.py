@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bertwright.errors import InputError, Interrupted
+from bertwright.errors import InputError
 from bertwright.units import parse_share
 
 STOPPED = "stopped. What was finished is kept; the same command continues."
@@ -118,7 +118,8 @@ def stop_when_asked() -> None:
 
 
 def _stop(_signal: int, _frame: object) -> None:
-    raise Interrupted(STOPPED)
+    # No ``Exception``: a call into a library, whose errors have no common base, would take it for one of them.
+    raise KeyboardInterrupt
 
 
 def fail(message: str, code: int, kind: str) -> int:
