@@ -529,8 +529,14 @@ def test_a_training_may_stop_before_its_schedule_ends(tmp_path: Path) -> None:
     seen: list[Tensor] = []
     measured = {"evaluate": lambda: {"loss": 0.0}, "evaluations": 4}
     go(tmp_path / "whole", whole, checkpoint_every=Budget("steps", 10), **measured)
-    outcome = go(tmp_path / "half", half, until=0.5, evaluate=lambda: seen.append(weights(half)) or {"loss": 0.0})
+    told: list[dict[str, Any]] = []
+    listening = {"until": 0.5, "progress": told.append}
+    outcome = go(tmp_path / "half", half, evaluate=lambda: seen.append(weights(half)) or {"loss": 0.0}, **listening)
     assert (10, 2) == (outcome.steps, len(seen))
+    steps = [fields for fields in told if "share" in fields]
+    assert pytest.approx([number / 10 for number in range(1, 11)]) == [fields["share"] for fields in steps]
+    assert {10} == {fields["final_step"] for fields in steps}
+    assert 0.0 == steps[-1]["seconds_left"]
     tensors, _ = checkpoint.latest(tmp_path / "half") or ({}, None)
     at_ten = safetensors.torch.load_file(tmp_path / "whole" / "checkpoint-000000010" / "tensors.safetensors")
     assert tensors.keys() == at_ten.keys()

@@ -75,7 +75,8 @@ def train(
     """
     total = budget.total(batches.steps_per_epoch)
     end, device = cadence.end(total), optimizer.weights[0].device
-    state, diary = _resume(optimizer, folder, ranks, loss_scaled), _Diary(metrics, total, ranks.rank == 0, progress)
+    state = _resume(optimizer, folder, ranks, loss_scaled)
+    diary = _Diary(metrics, total, end, ranks.rank == 0, progress)
     diary.cut(state.step)
     measure = partial(_measure, model, diary, state, folder)
     cadence.before_steps(state, measure)
@@ -237,9 +238,12 @@ def _save(optimizer: Optimizer, state: State, folder: Path, ranks: Ranks, *, sto
 class _Diary:
     """Writes metrics.jsonl and tells the progress; a continued run takes back what it will do again."""
 
-    def __init__(self, path: Path, total: int, writes: bool, progress: Callable[[dict[str, Any]], None] | None) -> None:
+    def __init__(
+        self, path: Path, total: int, end: int, writes: bool, progress: Callable[[dict[str, Any]], None] | None
+    ) -> None:
         self.path = path
         self.total = total
+        self.end = end
         self.writes = writes
         self.progress = progress
 
@@ -268,7 +272,8 @@ class _Diary:
         row = {**_place(state), "loss": state.mean_loss, "learning_rate": rate, "norm": _finite(update.norm)}
         files.append_json(self.path, row)
         if self.progress is not None:
-            share = min(1.0, after / self.total)
+            # Of the way to where the training stops, which may be before its schedule ends.
+            share = min(1.0, after / self.end)
             left = state.seconds * (1 - share) / share if share else None
             speed = state.tokens / state.seconds if state.seconds else None
             in_the_end = round(state.step / share) if share else None
