@@ -95,7 +95,9 @@ def train(
             after = used(budget, state)
             diary.step(state, done, after, update, optimizer.learning_rate * rate)
             cadence.after_step(state, total, done, after, ranks, measure)
-            if stop or after >= end or state.gave_up or cadence.portions(state) > before:
+            # Behind skipped steps the newest checkpoint is a good one; another would take the place of one of the two.
+            due = cadence.portions(state) > before and not state.skipped_in_a_row
+            if stop or after >= end or state.gave_up or due:
                 diary.keep()  # before the checkpoint, behind which nothing is done again
                 _save(optimizer, state, folder, ranks, stop=bool(stop))
             if stop:
@@ -187,7 +189,8 @@ def _judge(state: State, update: _Update, folder: Path) -> None:
 
 
 def _last_checkpoint(folder: Path) -> str:
-    newest = max((path.name for path in folder.glob("checkpoint-*")), default=None)
+    names = (path.name for path in folder.glob("checkpoint-*") if not path.name.endswith(files.TEMPORARY))
+    newest = max(names, default=None)
     return "no checkpoint was written yet" if newest is None else f"the last good checkpoint is {newest}"
 
 
