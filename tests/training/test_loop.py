@@ -746,6 +746,14 @@ def test_a_scale_stuck_at_one_is_divergence(tmp_path: Path) -> None:
         go_in_fp16(tmp_path, Overflowing(limit=0.5))
 
 
+def test_a_scale_of_one_grows_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halved down to 1, it stayed there, where small gradients vanish in fp16, however many updates were made."""
+    monkeypatch.setattr(loss_scale, "_UPDATES", 18)
+    assert 13 == go_in_fp16(tmp_path, Overflowing(limit=1.0)).skipped  # the last one at a scale of 2
+    _, state = checkpoint.latest(tmp_path) or ({}, State())
+    assert (1.0, 2) == (state.scale, state.made_in_a_row)
+
+
 def test_the_next_step_is_made_ahead(tmp_path: Path) -> None:
     """In a thread, once each, in order; a place that nobody foresaw is made when it is asked for."""
     made: list[tuple[int, str]] = []

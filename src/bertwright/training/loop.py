@@ -88,7 +88,7 @@ def train(
             following = Place(place.step + 1, place.row + batches.rows(place), done / total)
             micro_batches = feed.take(place, following)
             update = _update(model, micro_batches, loss, optimizer, state, rate, clip, seed, ranks)
-            _judge(state, update, folder)
+            _judge(state, update, folder, loss_scaled)
             state.step, state.row, state.share = following.step, following.row, following.share
             seconds, stop = ranks.first(time.monotonic() - begun, stopping.asked)
             state.seconds += seconds
@@ -168,12 +168,12 @@ def _update(
     return update
 
 
-def _judge(state: State, update: _Update, folder: Path) -> None:
+def _judge(state: State, update: _Update, folder: Path, loss_scaled: bool) -> None:
     """Count a step that made no update; give up after some in a row, unless a smaller scale of the loss may help."""
     if update.made:
         state.tokens += update.tokens
         state.skipped_in_a_row = 0
-        if state.scale != 1.0:
+        if loss_scaled:
             loss_scale.made(state)
         return
     state.skipped += 1
