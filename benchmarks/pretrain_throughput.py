@@ -6,15 +6,18 @@ All take the same rows of real text (length 128, BERT's vocabulary, 15 % masked)
 optimizer step included. The plain loop is `BertForMaskedLM` as it comes, without dropout, with SDPA and fused AdamW.
 Ours is the loop that the product runs, on shards on the disk. They go in turns, each in a process of its own; medians
 are told. Utilisation counts six operations for each weight and token (the head for masked tokens only), over this
-machine's bf16 matrix peak, measured in each turn. The last line is one JSON object.
+machine's bf16 matrix peak, measured in each turn. What the disk adds is measured apart, since speeds of single turns
+differ by more: the time that the data of an update take from shards and from memory. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from bertwright.recipe.sections import Pretrain
 from bertwright.text.shards import Shards
 from bertwright.text.tokenizer import Tokenizer
 from bertwright.training.masked_rows import BatchSize, MaskedRows, Masking
+from bertwright.training.order import Place
 from bertwright.training.precision import choose, matmul_peak
 from peers import LENGTH, WARM, WIKIPEDIA, InMemory, bert_tokenizer, in_a_process, plain_loop, prepared, steady_speed
 
@@ -88,6 +92,20 @@ def turn(own: Setting, name: str) -> dict[str, float]:
     return {"tokens_per_s": speed, "peak": statistics.mean([*peaks, matmul_peak(choose().dtype)])}
 
 
+def loading(own: Setting, steps: int = 100) -> dict[str, float]:
+    """Return the milliseconds that the data of an update take, from shards on the disk and from memory, in turns."""
+    shards = Shards(own.folder / "rows")
+    sources = {"disk": own.batches(shards), "memory": own.batches(InMemory(shards))}
+    taken: dict[str, list[float]] = {name: [] for name in sources}
+    rows = math.prod(SIZES[own.size][:2])
+    for number in range(steps):
+        for name, batches in sources.items():
+            begun = time.perf_counter()
+            batches.step(Place(step=number, row=number * rows), 0, 1)
+            taken[name].append(1e3 * (time.perf_counter() - begun))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,10 +134,12 @@ def main() -> None:
                 speeds[one].append(found["tokens_per_s"])
                 peaks.append(found["peak"])
                 print(f"{one}: {speeds[one][-1]:,.0f} tokens/s; matrix peak {peaks[-1] / 1e9:,.0f} GFLOP/s", flush=True)
-        config = setting(folder, arguments).config
+        whole = setting(folder, arguments)
+        config, loaded = whole.config, loading(whole)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     peak, cost = statistics.median(peaks), flops_per_token(config, LENGTH, RATE)
     micro_batch, accumulate, *_ = SIZES[arguments.size]
+    step = 1e3 * micro_batch * accumulate * LENGTH / medians["ours"]
     figures = {
         "size": arguments.size,
         "optimizer": arguments.optimizer,
@@ -131,6 +151,8 @@ def main() -> None:
         "utilisation": cost * medians["ours"] / peak,
         "tokens_per_s": medians["ours"],
         "disk_against_memory": medians["ours"] / medians["ours_in_memory"],
+        "loading_ms": loaded,
+        "disk_share_of_step": (loaded["disk"] - loaded["memory"]) / step,
         "peak_gflops": peak / 1e9,
         "speeds": speeds,
     }

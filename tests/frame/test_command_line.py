@@ -168,3 +168,16 @@ def test_a_stop_is_not_taken_for_a_librarys_error(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (1, f"error: {STOPPED}\n") == (done.returncode, done.stderr)
+
+
+def test_a_strangers_words_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and marks of direction in a recipe's key or a file's labels are shown by their codes."""
+    (tmp_path / "r.yaml").write_text('"\\e[31mk\\u009bx\\u202e": 1\n')
+    assert 2 == call(["plan", str(tmp_path / "r.yaml")])
+    assert r"\x1b[31mk\x9bx\u202e: no such key" in capsys.readouterr().err
+    teams = ("be\x1b[2Jds", "Stühle")
+    rows = "".join(f"the words of row {n},{teams[n % 2]}\n" for n in range(8))
+    (tmp_path / "a.csv").write_text(f"note,team\n{rows}")
+    assert 0 == call(["tasks", "--guess", str(tmp_path / "a.csv")])
+    out = capsys.readouterr().out
+    assert r"be\x1b[2Jds" in out and "Stühle" in out and "\x1b" not in out

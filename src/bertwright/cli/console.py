@@ -16,11 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from unicodedata import category
 
 import typer
 
 from bertwright.errors import InputError
 from bertwright.units import parse_share
+
+# Kinds of letters in Unicode: controls, marks of direction, halves and strangers' own, ends of lines and paragraphs.
+_STEERING = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 STOPPED = "stopped. What was finished is kept; the same command continues."
 
@@ -83,10 +87,18 @@ def share(option: str, text: str) -> float:
         raise InputError(f"{option}: {error}") from error
 
 
+def unsteered(text: str) -> str:
+    """Return a text with what would steer a terminal as codes: the names and values in it may be a stranger's."""
+    return "".join(
+        letter if letter in "\n\t" or category(letter) not in _STEERING else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def tell(said: str) -> None:
     """Show what a command is at, unless it is to be quiet."""
     if not output.quiet:
-        print(said, file=sys.stderr)
+        print(unsteered(said), file=sys.stderr)
 
 
 def told_every(seconds: float = 5.0) -> Callable[[str], None]:
@@ -105,7 +117,7 @@ def told_every(seconds: float = 5.0) -> Callable[[str], None]:
 def show(lines: Sequence[str], result: dict[str, Any]) -> None:
     """Print a result in lines and, where asked for, as JSON."""
     for line in lines:
-        print(line, file=sys.stderr if output.json else sys.stdout)
+        print(unsteered(line), file=sys.stderr if output.json else sys.stdout)
     if output.json:
         print(json.dumps({"ok": True, **result}, ensure_ascii=False, default=str))
 
@@ -126,7 +138,8 @@ def fail(message: str, code: int, kind: str) -> int:
     """Tell an error and return its exit code."""
     if output.verbose:
         traceback.print_exc()
-    print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
+    said = unsteered(message)
+    print(f"error: {said}" if "\n" not in said else f"error:\n{said}", file=sys.stderr)
     if output.json:
         print(json.dumps({"ok": False, "error": {"kind": kind, "message": message}, "exit_code": code}))
     return code
