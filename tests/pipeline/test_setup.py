@@ -253,6 +253,12 @@ def test_compile_without_a_compiler_is_told(toy: Toy, monkeypatch: pytest.Monkey
         bertwright.pretrain(bertwright.load_recipe(toy(tasks=[]), ["system.compile=true"]))
 
 
+def test_an_update_whose_data_do_not_fit_is_told(toy: Toy) -> None:
+    """All its rows are there at once, however few go through the encoder together."""
+    with pytest.raises(InputError, match=r"data of one update, 1,000,000,000 rows of .*`pretrain\.batch`"):
+        bertwright.check(toy(tasks=[], pretrain={"batch": 10**9, "micro_batch": 4}))
+
+
 def test_rows_that_do_not_fit_are_told_with_what_would() -> None:
     """From what a row takes: the micro-batch that fits, or that none does."""
     recipe = Recipe.model_validate({"name": "x", "store": ".", "system": {"memory": "1 GB"}})

@@ -11,17 +11,19 @@ from typing import Any
 from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, flops_per_token
 from bertwright.encoder.models import cut_config
+from bertwright.errors import InputError
 from bertwright.exits.calibration import candidates
 from bertwright.exits.ramps import checked_layers
 from bertwright.pipeline.forecast import RECORDS, TextForecast, held_now
 from bertwright.pipeline.plan import resolve_task
 from bertwright.pipeline.plan_experts import DRAWN
-from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, refuse_memory
+from bertwright.pipeline.prediction import Pace, Prediction, RowsAtOnce, memory_there, refuse_memory
 from bertwright.pipeline.real_steps import take_step
 from bertwright.pipeline.settings import trials_of
 from bertwright.pipeline.stage import Stage
 from bertwright.recipe.methods import PACK_METHODS
 from bertwright.recipe.sections import Pretrain, Recipe
+from bertwright.reports.words import bytes_text
 from bertwright.stages import measure, measure_data, starting, training_choices
 from bertwright.stages.work import SEEN_ROWS
 from bertwright.text.shards import Shards
@@ -37,6 +39,7 @@ _LOADING = 1e8  # parameters a second, of a run that is to answer
 _COMPARING = 0.2  # seconds, of two variants' scores on a set
 _PACK = 0.002  # of the encoder's bytes, what a run that leaves a pack writes
 _BESIDES = 150_000_000  # bytes, of kernels, readers and what other stages left, beside a step's own
+_TOKEN = 16  # bytes of a token in the data of an update: its id, its place and its label
 _SLOW_PRODUCTS = 2e10  # operations a second of small products in fp32, as ramps learn by
 # What a run's options say of what it trains, where they say nothing.
 _FULL: dict[str, Any] = {"trainable": "full", "terms": "all", "layers": None, "seed": 0}
@@ -100,13 +103,26 @@ class TrainingForecast(TextForecast):
         seconds += (choice.evaluations + 1) * held_out + 5.0
         model = cost.parameters * _WEIGHT
         model *= 1 + len(choice.save_at)
-        fixed = held_now() + _BESIDES + cost.parameters * (_AT_WORK + _CHECKPOINT)
+        data = self._data_of(-(-batch // devices), length)
+        memory += data
+        fixed = held_now() + _BESIDES + cost.parameters * (_AT_WORK + _CHECKPOINT) + data
         if place.device.type == "cpu":
             # Divided weights are there once, and not once a rank.
             shared = (devices - 1) * cost.parameters * _AT_WORK if self.recipe.system.sharding else 0
             memory, fixed = memory * devices - shared, fixed * devices - shared
         at_once = RowsAtOnce(rows, (memory - fixed) / rows, fixed)
         return Prediction(seconds, memory, model, cost.parameters * _CHECKPOINT * _CHECKPOINTS, pace, at_once)
+
+    def _data_of(self, batch: int, length: int) -> int:
+        """Return the bytes of an update's rows, which are all there at once; ``InputError`` where they cannot be."""
+        data, there = batch * length * _TOKEN, memory_there(self.recipe.system.memory)
+        if data > there:
+            raise InputError(
+                f"pretrain: the data of one update, {batch:,} rows of {length} tokens, take {bytes_text(data)} of "
+                f"memory and there are {bytes_text(there)}. Lower `pretrain.batch`; {batch * there // (2 * data):,} "
+                "rows would leave half of it to the encoder"
+            )
+        return data
 
     def _one_finetune(self, stage: Stage) -> Prediction:
         options = stage.options if "place" not in stage.options else self._longest(stage)

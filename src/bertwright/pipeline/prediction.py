@@ -81,13 +81,17 @@ def refuse(predictions: Mapping[str, Prediction], recipe: Recipe, store: Path) -
 
 def refuse_memory(name: str, needed: int, limit: int | None, rows: RowsAtOnce | None = None) -> None:
     """Raise ``InputError`` where a stage needs more memory than there is, or than it may take."""
-    memory = psutil.virtual_memory()
-    there = limit or memory.available + own_memory(psutil.Process())
+    there = memory_there(limit)
     if needed > there:
         raise InputError(
             f"{name} needs about {bytes_text(needed)} of memory and {'system.memory allows' if limit else 'there are'} "
             f"{bytes_text(there)}. {_lighter(name, there, rows)} would fit, or a larger machine."
         )
+
+
+def memory_there(limit: int | None) -> int:
+    """Return the bytes of memory that a stage may take: the limit, or what is free and what this process has."""
+    return limit or psutil.virtual_memory().available + own_memory(psutil.Process())
 
 
 def _lighter(name: str, there: int, rows: RowsAtOnce | None) -> str:
