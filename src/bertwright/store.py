@@ -34,6 +34,7 @@ from bertwright.errors import LockHeld, StoreError
 FORMAT = 1
 RECORD = "record.json"
 PARTIAL = ".partial"
+POINTERS = "stages.json"
 SCRATCH = "scratch"  # a folder inside a stage at work that is not part of what is sealed: checkpoints
 
 
@@ -241,17 +242,32 @@ class Store:
         return removed, freed
 
     def _needed(self) -> Iterator[Path]:
-        for plan in self.runs.glob("*/stages.json"):
-            for entry in files.read_json(plan).values():
+        for plan in self.runs.glob(f"*/{POINTERS}"):
+            for entry in pointers(plan.parent).values():
                 yield self.folder(entry["kind"], entry["identity"])
+
+
+def pointers(run: Path) -> dict[str, Any]:
+    """Return what a run's folder points to: kind, identity and parts by stage name; ``StoreError`` where damaged."""
+    path, content = run / POINTERS, dict[str, Any]()
+    try:
+        if path.exists():
+            content = files.read_json(path)
+        _ = [(entry["kind"], entry["identity"]) for entry in content.values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path}: what a run points to cannot be read ({error}). Remove it: the recipe's command writes it again "
+            "and takes what is finished as it is."
+        ) from error
+    return content
 
 
 def _record(folder: Path) -> dict[str, Any]:
     """Return a finished stage's record; ``StoreError`` where it is damaged."""
     try:
         record: dict[str, Any] = files.read_json(folder / RECORD)
-        _ = record["files"], record["started"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _ = record["started"], [(one["bytes"], one["xxh3_128"]) for one in record["files"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{folder / RECORD}: the record of a finished stage cannot be read ({error}). Remove {folder}, and the "
             "recipe's command does that stage again; `bertwright store verify` says what else is damaged."

@@ -79,7 +79,7 @@ def test_verification_finds_changed_missing_and_foreign_files(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("left", ['{"files": {', "[]", "{}", None])
+@pytest.mark.parametrize("left", ['{"files": {', "[]", "{}", '{"files": [1], "started": ""}', None])
 def test_a_damaged_record_is_told_with_what_to_do(
     tmp_path: Path, left: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +179,17 @@ def test_garbage_is_what_no_run_points_to(tmp_path: Path) -> None:
     left = {"prepare-" + "a" * 32, "prepare-" + "b" * 32, "prepare-" + "e" * 32 + ".partial"}
     assert left == {path.name for path in store.stages.iterdir()}
     assert (False, True) == (half.exists(), whole.exists())
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"prepare": {"kind": "prepare"}}', '{"prepare": 3}'])
+def test_garbage_is_left_where_nobody_knows_what_a_run_needs(tmp_path: Path, damage: str) -> None:
+    """A damaged list of what a run points to is told with what to do, and nothing is removed on its word."""
+    store = Store(tmp_path / "store")
+    sealed(store, own="a" * 32)
+    files.write_text(store.runs / "mine" / "stages.json", damage)
+    with pytest.raises(StoreError, match=r"mine/stages\.json: what a run points to cannot be read .* Remove it"):
+        store.collect_garbage()
+    assert ["prepare-" + "a" * 32] == [path.name for path in store.stages.iterdir()]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")

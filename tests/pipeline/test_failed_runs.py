@@ -16,11 +16,10 @@ from bertwright.cli.main import call
 from bertwright.errors import Diverged, RunError, RunsFailed
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.results import run_folder
-from bertwright.pipeline.run import pointers
 from bertwright.pipeline.stage import standings
 from bertwright.pipeline.status import status
 from bertwright.stages import finetune, learning, search
-from bertwright.store import Store
+from bertwright.store import Store, pointers
 
 Toy = Callable[..., Path]
 THREE = {"baseline": False, "seeds": 3, "epochs": 2}

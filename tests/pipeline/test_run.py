@@ -20,9 +20,8 @@ from bertwright.cli.main import call
 from bertwright.errors import DataError, LockHeld, RecipeError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.results import run_folder
-from bertwright.pipeline.run import pointers
 from bertwright.pipeline.stage import standings
-from bertwright.store import Store
+from bertwright.store import Store, pointers
 
 Toy = Callable[..., Path]
 

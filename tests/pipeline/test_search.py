@@ -19,11 +19,10 @@ import bertwright
 from bertwright.errors import BertwrightError, Diverged, InputError, RecipeError, RunError
 from bertwright.pipeline.plan import plan
 from bertwright.pipeline.results import run_folder
-from bertwright.pipeline.run import pointers
 from bertwright.pipeline.stage import standings
 from bertwright.reports.tables import summary_lines
 from bertwright.stages import learning, search
-from bertwright.store import Store
+from bertwright.store import Store, pointers
 from bertwright.tasks.metrics import METRICS, Score
 from bertwright.tasks.protocols import PROTOCOLS, Plan, Protocol
 

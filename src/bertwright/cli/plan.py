@@ -9,10 +9,9 @@ def plan_command(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Show the stages: what is done, what would run, and why. Nothing is run."""
     from bertwright.pipeline.plan import plan
     from bertwright.pipeline.results import run_folder
-    from bertwright.pipeline.run import pointers
     from bertwright.pipeline.stage import standings
     from bertwright.recipe.reading import load_recipe
-    from bertwright.store import Store
+    from bertwright.store import Store, pointers
 
     whole = load_recipe(recipe, overrides or ())
     store, before = Store(whole.store), pointers(run_folder(whole))

@@ -14,7 +14,7 @@ from bertwright.pipeline.plan import plan, resolve_task
 from bertwright.pipeline.prediction import duration, refuse
 from bertwright.pipeline.preflight import look_into_experts, look_into_source, look_into_task, sources_of
 from bertwright.pipeline.results import run_folder
-from bertwright.pipeline.run import as_recipe, pointers
+from bertwright.pipeline.run import as_recipe
 from bertwright.pipeline.stage import standings
 from bertwright.recipe.reading import Draft, draft_recipe, load_recipe
 from bertwright.recipe.sections import Finetune, Recipe
@@ -23,7 +23,7 @@ from bertwright.recipe.text import Prepare
 from bertwright.reports.debias_tables import shortcut_table
 from bertwright.reports.words import bytes_text, seconds_text, told_once
 from bertwright.stages.shortcuts import facts_of
-from bertwright.store import Store
+from bertwright.store import Store, pointers
 
 # Below this many updates a schedule has hardly begun before it ends.
 _FEW_STEPS = 1000

@@ -29,7 +29,7 @@ from bertwright.recipe.reading import default_recipe, load_recipe, to_yaml
 from bertwright.recipe.sections import Recipe
 from bertwright.stages.kinds import KINDS, SIDE_BY_SIDE
 from bertwright.stages.work import MODEL, Work
-from bertwright.store import Sealed, Store
+from bertwright.store import POINTERS, Sealed, Store, pointers
 
 Listener = Callable[[str, dict[str, Any]], None]
 """Receives (stage name, what it has to say); an ``event`` of begin, done, skip, or figures while it works."""
@@ -140,9 +140,9 @@ def _shed(current: _Run, planned: Sequence[Stage]) -> None:
     needed = {entry.stage for stage in behind for entry in stage.inputs.values()}
     elsewhere = {
         entry["identity"]
-        for path in current.store.runs.glob("*/stages.json")
+        for path in current.store.runs.glob(f"*/{POINTERS}")
         if path.parent != run_folder(current.recipe)
-        for entry in files.read_json(path).values()
+        for entry in pointers(path.parent).values()
     }
     for stage in planned:
         used = stage.name in current.done and stage.name not in needed
@@ -163,13 +163,6 @@ def _sealed(store: Store, stages: Sequence[Stage]) -> dict[str, Sealed]:
     """Return what is finished of a plan; where runs of a task failed, its scores over the others."""
     done = {s.name for s in stages if store.sealed(s.kind, s.identity)}
     return {s.name: sealed for s in with_finished(stages, done) if (sealed := store.sealed(s.kind, s.identity))}
-
-
-def pointers(folder: Path) -> dict[str, Any]:
-    """Return what a run's folder points to: kind, identity and parts by stage name."""
-    path = folder / "stages.json"
-    content: dict[str, Any] = files.read_json(path) if path.exists() else {}
-    return content
 
 
 def _work_through(current: _Run, stages: Sequence[Stage], states: Mapping[str, Due]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from bertwright import files
 from bertwright.errors import DataError
 from bertwright.stages.kinds import KINDS
-from bertwright.store import Store, identity
+from bertwright.store import POINTERS, Store, identity
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def point(
     """
     entries = {stage.name: {"kind": stage.kind, "identity": stage.identity, "parts": stage.parts} for stage in stages}
     said = {name: {**entries[name], "failed": words} for name, words in (failed or {}).items()}
-    files.write_json(folder / "stages.json", {**kept, **entries, **said})
+    files.write_json(folder / POINTERS, {**kept, **entries, **said})
 
 
 def up_to(stages: Sequence[Stage], kind: str) -> list[Stage]:

@@ -7,10 +7,9 @@ from typing import Any
 
 from bertwright import files
 from bertwright.pipeline.results import run_folder
-from bertwright.pipeline.run import pointers
 from bertwright.recipe.sections import Recipe
 from bertwright.screen import figures_line
-from bertwright.store import Store
+from bertwright.store import Store, pointers
 
 
 @dataclass(frozen=True)
