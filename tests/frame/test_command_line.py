@@ -150,18 +150,23 @@ def test_ctrl_c_is_told_however_early_it_comes(
     assert "error: stopped. What was finished is kept" in capsys.readouterr().err
 
 
-def test_a_stop_is_not_taken_for_a_librarys_error(tmp_path: Path) -> None:
-    """SIGTERM may come in the middle of a call whose every error means that a file is broken."""
+@pytest.mark.parametrize(
+    "where",
+    [
+        "try:\n    {stop}\nexcept Exception as error:\n    raise DataError(f'it cannot be opened ({{error}})')",
+        "import weakref\nheld = set()\nweak = weakref.ref(held, lambda _: {stop})\ndel held\ntime.sleep(5)",
+    ],
+    ids=["a library's error", "a callback"],
+)
+def test_a_stop_is_heard_wherever_it_comes(where: str, tmp_path: Path) -> None:
+    """In a call whose every error means a broken file, and in a callback, whose errors the interpreter drops."""
+    body = where.format(stop="os.kill(os.getpid(), signal.SIGTERM)").replace("\n", "\n    ")
     code = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, time\n"
+        "import bertwright.pipeline.submit, bertwright.recipe.reading\n"
         "from bertwright.cli import main\n"
         "from bertwright.errors import DataError\n"
-        "def submitted(*_, **__):\n"
-        "    try:\n"
-        "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    except Exception as error:\n"
-        "        raise DataError(f'cannot be opened ({error})')\n"
-        "import bertwright.pipeline.submit, bertwright.recipe.reading\n"
+        f"def submitted(*_, **__):\n    {body}\n"
         "bertwright.pipeline.submit.submit = submitted\n"
         "bertwright.recipe.reading.load_recipe = lambda *_: None\n"
         "sys.exit(main.call(['submit', 'recipe.yaml', '-o', 'a.zip']))"

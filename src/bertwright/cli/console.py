@@ -125,13 +125,28 @@ def show(lines: Sequence[str], result: dict[str, Any]) -> None:
 def stop_when_asked() -> None:
     """Have SIGTERM and Ctrl-C end a command in order, with its live lines put away."""
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, _stop)
+        if not isinstance(sys.unraisablehook, _StopsAgain):
+            sys.unraisablehook = _StopsAgain(sys.unraisablehook)
 
 
 def _stop(_signal: int, _frame: object) -> None:
     # No ``Exception``: a call into a library, whose errors have no common base, would take it for one of them.
     raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _StopsAgain:
+    """Asks once more where a stop was dropped, having met a callback of the interpreter such as a weak reference's."""
+
+    otherwise: Callable[[Any], Any]
+
+    def __call__(self, dropped: Any) -> None:
+        if dropped.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            self.otherwise(dropped)
 
 
 def fail(message: str, code: int, kind: str) -> int:
