@@ -22,7 +22,7 @@ QUICK := tests/frame tests/text tests/pack tests/encoder tests/tasks tests/exits
 test-oldest: $(OLDEST)/.ready ## the quick tests, on the oldest packages that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest -m "not long and not faults" -o filterwarnings=default $(QUICK)
 
-test-faults: $(READY) ## a fault at every operation on the disk, and a hundred kills: an hour and a half
+test-faults: $(READY) ## a fault at every operation on the disk, and a hundred kills: more than two hours
 	$(BIN)/python -m pytest -m faults
 
 check: $(READY) ## formatting, lint, types
