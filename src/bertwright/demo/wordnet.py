@@ -52,14 +52,15 @@ tokenizer:
   vocabulary: 6000
 
 encoder:
+  family: modern                  # of all families it learns most in minutes
   size: mini                      # 4 layers of width 256
 
 pretrain:
-  budget: 2 min
+  budget: 3 min
   batch: 32
   optimizer: muon
-  learning_rate: 1.0e-2
-  mask_rate: 20 %
+  learning_rate: 2.0e-3
+  mask_rate: 30 %
 
 finetune:
   epochs: 3
