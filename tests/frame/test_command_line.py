@@ -154,9 +154,10 @@ def test_ctrl_c_is_told_however_early_it_comes(
     "where",
     [
         "try:\n    {stop}\nexcept Exception as error:\n    raise DataError(f'it cannot be opened ({{error}})')",
+        "try:\n    {stop}\nexcept BaseException:\n    raise TypeError('no shape')",
         "import weakref\nheld = set()\nweak = weakref.ref(held, lambda _: {stop})\ndel held\ntime.sleep(5)",
     ],
-    ids=["a library's error", "a callback"],
+    ids=["a library's error", "a library that gives another", "a callback"],
 )
 def test_a_stop_is_heard_wherever_it_comes(where: str, tmp_path: Path) -> None:
     """In a call whose every error means a broken file, and in a callback, whose errors the interpreter drops."""

@@ -36,11 +36,13 @@ Overrides = Annotated[
 
 @dataclass
 class Output:
-    """What the options that every command has ask for."""
+    """What the options that every command has ask for, and whether it was asked to stop."""
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    stopped: bool = False
+    """Whether the command was asked to stop: what fails behind that failed for it, whatever a library makes of it."""
 
 
 output = Output()
@@ -132,6 +134,7 @@ def stop_when_asked() -> None:
 
 
 def _stop(_signal: int, _frame: object) -> None:
+    output.stopped = True
     # No ``Exception``: a call into a library, whose errors have no common base, would take it for one of them.
     raise KeyboardInterrupt
 
@@ -150,7 +153,9 @@ class _StopsAgain:
 
 
 def fail(message: str, code: int, kind: str) -> int:
-    """Tell an error and return its exit code."""
+    """Tell an error and return its exit code; of a command that was asked to stop, that it did."""
+    if output.stopped:
+        message, code, kind = STOPPED, 1, "Interrupted"
     if output.verbose:
         traceback.print_exc()
     said = unsteered(message)

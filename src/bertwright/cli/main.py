@@ -76,7 +76,7 @@ _CTRL_C = 130
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    output.json = output.quiet = output.verbose = False
+    output.json = output.quiet = output.verbose = output.stopped = False
     try:
         result = app(arguments, standalone_mode=False, prog_name="bertwright")
         if result == _CTRL_C:
@@ -104,7 +104,8 @@ def call(arguments: Sequence[str] | None = None) -> int:
             return fail(f"this needs {error.name}, which is not installed here; `{wanted}` brings it", 2, "InputError")
         if is_out_of_memory(error):
             return fail(SAID, 2, "InputError")
-        traceback.print_exc()
+        if not output.stopped:
+            traceback.print_exc()
         return fail(
             f"bertwright met a fault of its own ({type(error).__name__}: {error}). What was finished is kept.",
             1,
