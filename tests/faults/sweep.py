@@ -102,6 +102,8 @@ def _be_the_command(command: Command, root: Path, trial: Trial | None, said: Pat
         handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        # Whoever starts this in the background of a shell hands on that Ctrl-C is to be ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         door = FaultyDoor(root, *((trial.mode, trial.number) if trial else ()))
         command.set_up()
         door.open()
