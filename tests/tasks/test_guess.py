@@ -137,6 +137,11 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     )
     (tmp_path / "n.csv").write_text("balan kore,cardio\nmish x,neuro\nbalan y,ophthalmo\n")
     assert guess_task(tmp_path / "n.csv").lines()[-1].endswith("where it is a row, write a line with names above it")
+    (tmp_path / "o.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(DataError, match=r"o\.jsonl has no rows to look at"):
+        guess_task(tmp_path / "o.jsonl")
+    path = jsonl(tmp_path / "b.jsonl", [{}, *({"text": f"a b {n}", "label": "xy"[n % 2]} for n in range(9))])
+    assert ("text",) == guess_task(path).text
     (tmp_path / "e.csv").write_text("text,label\n")
     with pytest.raises(DataError, match=r"e\.csv has no rows to look at"):
         guess_task(tmp_path / "e.csv")

@@ -100,12 +100,13 @@ class Guess:
 def guess_task(path: Path) -> Guess:
     """Look at a file's first rows; ``DataError`` where it cannot be read or holds none. Nothing else uses the guess."""
     rows, notes = all_columns(path, most=_MOST_ROWS)
-    if not rows:
+    first = next((row for row in rows if row), None)
+    if first is None:
         raise DataError(
             f"{path} has no rows to look at; name a file with a header, or with an object a line, and some rows"
         )
     notes += _no_header(path, rows)
-    columns = tuple(_column(name, [row.get(name) for row in rows]) for name in rows[0])
+    columns = tuple(_column(name, [row.get(name) for row in rows]) for name in first)
     label = _label(columns, len(rows))
     texts = _texts([column for column in columns if column is not label])
     kind = _kind(label, [row.get(label.name) for row in rows]) if label else "classification"
