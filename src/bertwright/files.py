@@ -160,9 +160,17 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def json_value(text: str | bytes) -> Any:
+    """Return what a JSON text says; ``ValueError`` where it is none, or nested deeper than Python can follow."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file; ``ValueError`` as ``json_value``."""
+    return json_value(path.read_text(encoding="utf-8"))
 
 
 def json_line(row: dict[str, Any]) -> str:
@@ -182,8 +190,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if path.exists():
         # Not `splitlines`: it also parts lines at letters that stand in JSON as they are, such as U+2028.
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
+            with contextlib.suppress(ValueError):
+                rows.append(json_value(line))
     return rows
 
 

@@ -42,3 +42,13 @@ def test_files_made_wrong_are_refused_in_a_sentence(reader: Reader, folder: Path
 def test_any_bytes_are_refused_in_a_sentence(reader: Reader, folder: Path, content: bytes) -> None:
     """Bytes without any form."""
     reader.take(content, folder)
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("nest", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000])
+def test_nests_deeper_than_python_follows_are_refused_in_a_sentence(reader: Reader, folder: Path, nest: bytes) -> None:
+    """As the whole file, and as its first value."""
+    seed = reader.seeds[0]
+    place = seed.find(b":") + 1
+    for content in (nest, seed[:place] + nest + seed[place:], seed[:place] + nest + b"," + seed[place:]):
+        reader.take(content, folder)

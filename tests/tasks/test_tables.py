@@ -81,7 +81,7 @@ BROKEN = [
     ("a.jsonl", '{"text": "a\\ud83d"}\n', "column 'text' holds half a character at place 1 ('\\ud83d')"),
     ("a.jsonl", "[1]\n", "a.jsonl, row 1: found list, expected a JSON object a line"),
     ("a.jsonl", '{"text": "a"}\n{\n', "a.jsonl, row 2: not valid JSON"),
-    ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, row 1: JSON nested too deep"),
+    ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, row 1: not valid JSON (nested too deep)"),
     ("a.jsonl.gz", "plain", "is named as a gzip file and holds no packed data"),
     ("a.txt", "a\n", "rows are read from csv, tsv, jsonl or parquet; found a txt file"),
     ("a.doc", "a\n", "the suffix '.doc' does not say what the file is"),

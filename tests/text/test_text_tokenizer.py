@@ -227,6 +227,17 @@ def test_unusable_folders_are_refused(tmp_path: Path, bert: Tokenizer, files: di
         Tokenizer.load(tmp_path)
 
 
+def test_a_model_without_its_unknown_token_is_refused(tmp_path: Path, bert: Tokenizer) -> None:
+    """It would fail at the first word that no piece holds, in the middle of a run."""
+    bert.save(tmp_path, max_length=64)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["unk_token"] = "[NONE]"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"tokenizer.json cannot encode a text .*UNK.* Write it anew"):
+        Tokenizer.load(tmp_path)
+
+
 def test_special_tokens_go_by_the_folders_word(tmp_path: Path, bert: Tokenizer) -> None:
     """Names in tokenizer_config.json go before the usual ones."""
     bert.save(tmp_path, max_length=64)

@@ -12,7 +12,6 @@ DIR/packs/NAME.pack      packs that were exported with it
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -81,7 +80,7 @@ def read(folder: Path) -> Manifest:
         raise InputError(f"{folder} {what}; make one with `bertwright export ENCODER -o DIR`")
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        content = files.json_value(text)
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise InputError(
                 f"{path}: written in format {content.get('format')!r} by bertwright {content.get('version')!r}, and "

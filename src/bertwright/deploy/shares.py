@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from bertwright import door
+from bertwright import door, files
 from bertwright.deploy.metrics import METRICS, Snapshot, summed
 
 LOG = logging.getLogger("bertwright.serve")
@@ -66,7 +66,7 @@ class Shares:
 def _read(path: Path) -> Snapshot | None:
     """Return another worker's counts; of one that has ended without its gauges."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
     except (OSError, ValueError):
         return None
     here = _runs(int(path.stem))

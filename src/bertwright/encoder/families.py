@@ -267,7 +267,7 @@ def _shards(index: Path) -> list[str]:
     """Return the files that an index names; none may lie outside its folder."""
     try:
         names = sorted({str(name) for name in files.read_json(index)["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{index}: expected a JSON object with a `weight_map` of tensors to files") from error
     if outside := [name for name in names if Path(name).name != name or len(name) > 200 or not name.isprintable()]:
         raise DataError(

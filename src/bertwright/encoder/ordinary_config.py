@@ -32,7 +32,7 @@ def settings_in(folder: Path) -> dict[str, Any]:
         )
     try:
         settings = files.read_json(path)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}); copy the folder once more") from error
     if not isinstance(settings, dict):
         raise DataError(f"{path}: found a JSON {type(settings).__name__}, expected an object of settings")

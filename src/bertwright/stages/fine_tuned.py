@@ -154,7 +154,7 @@ def _in_record(path: Path) -> FineTuned | None:
         found = asdict(_described(options["task"], options["max_length"]))
     except KeyError:
         return None  # the record of another stage
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: found no record of a run, which is a JSON object ({error}); {_AGAIN}") from error
     return _checked(json.dumps(found).encode(), path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import difflib
 import itertools
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from bertwright import files
 from bertwright.errors import DataError
 from bertwright.tasks.layout import Layout
 from bertwright.text.cells import LARGEST_CELL
@@ -152,11 +152,9 @@ def too_long(place: str) -> str:
 def json_row(line: str, place: str) -> dict[str, Any]:
     """Return the object of a line, or ``DataError``."""
     try:
-        row = json.loads(line)
+        row = files.json_value(line)
     except ValueError as error:
         raise DataError(f"{place}: not valid JSON ({error}); a row is a JSON object on one line") from None
-    except RecursionError:
-        raise DataError(f"{place}: JSON nested too deep; a row is an object of plain values") from None
     if not isinstance(row, dict):
         raise DataError(f"{place}: found {type(row).__name__}, expected a JSON object a line")
     return row

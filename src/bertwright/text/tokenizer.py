@@ -86,7 +86,13 @@ class Tokenizer:
             backend = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
             raise DataError(f"{path} is not a tokenizer ({error}). Write it anew, or copy it once more.") from error
-        return cls(backend, _special_tokens(folder, backend))
+        special = _special_tokens(folder, backend)
+        try:
+            found = cls(backend, special)
+            found._ids("\ue000")  # no piece holds it: a model that lacks its unknown token fails here, and not in a run
+        except Exception as error:  # the library raises nothing narrower
+            raise DataError(f"{path} cannot encode a text ({error}). Write it anew, or copy it once more.") from error
+        return found
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return each text's ids, without special tokens; never cut."""
@@ -238,7 +244,7 @@ def _special_tokens(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, st
     path = folder / "tokenizer_config.json"
     try:
         config = files.read_json(path) if path.is_file() else {}
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}). Write it anew, or copy it once more.") from error
     if not isinstance(config, dict):
         raise DataError(f"{path}: found a JSON {type(config).__name__}, expected an object of settings; write it anew.")

@@ -103,7 +103,7 @@ def latest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
     """Return the newest checkpoint that is whole and unchanged, or ``None``."""
     for path in _newest_first(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
-            content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+            content = files.read_json(path / _STATE)
             if content.pop("checksum") == files.checksum(path / _TENSORS):
                 return safetensors.torch.load_file(path / _TENSORS), State(**content)
     return None
