@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,16 +165,28 @@ def test_a_stop_is_heard_wherever_it_comes(where: str, tmp_path: Path) -> None:
     body = where.format(stop="os.kill(os.getpid(), signal.SIGTERM)").replace("\n", "\n    ")
     code = (
         "import os, signal, sys, time\n"
-        "import bertwright.pipeline.submit, bertwright.recipe.reading\n"
+        "import bertwright.recipe.reading\n"
         "from bertwright.cli import main\n"
         "from bertwright.errors import DataError\n"
-        f"def submitted(*_, **__):\n    {body}\n"
-        "bertwright.pipeline.submit.submit = submitted\n"
-        "bertwright.recipe.reading.load_recipe = lambda *_: None\n"
-        "sys.exit(main.call(['submit', 'recipe.yaml', '-o', 'a.zip']))"
+        f"def read(*_, **__):\n    {body}\n"
+        "bertwright.recipe.reading.load_recipe = read\n"
+        "main.main(['plan', 'recipe.yaml'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (1, f"error: {STOPPED}\n") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_behind_the_last_word_ends_the_process_in_silence(sent: signal.Signals) -> None:
+    """While the interpreter winds down."""
+    code = (
+        "import atexit, os\n"
+        "from bertwright.cli import main\n"
+        f"atexit.register(os.kill, os.getpid(), {sent:d})\n"
+        "main.main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (-sent, "") == (done.returncode, done.stderr)
 
 
 def test_a_strangers_words_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

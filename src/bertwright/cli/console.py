@@ -26,6 +26,9 @@ from bertwright.units import parse_share
 # Kinds of letters in Unicode: controls, marks of direction, halves and strangers' own, ends of lines and paragraphs.
 _STEERING = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
+# Ctrl-C, the system's wish, and the alarm by which a dropped stop is asked again.
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+
 STOPPED = "stopped. What was finished is kept; the same command continues."
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
@@ -125,12 +128,21 @@ def show(lines: Sequence[str], result: dict[str, Any]) -> None:
 
 
 def stop_when_asked() -> None:
-    """Have SIGTERM and Ctrl-C end a command in order, with its live lines put away."""
+    """Have SIGTERM and Ctrl-C end a command in order, with its live lines put away.
+
+    Training and servers take the signals over while they run. A command in a thread leaves them to whoever started it.
+    """
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        for number in _STOPS:
             signal.signal(number, _stop)
         if not isinstance(sys.unraisablehook, _StopsAgain):
             sys.unraisablehook = _StopsAgain(sys.unraisablehook)
+
+
+def while_winding_down() -> None:
+    """Let signals end the process without a word: all has been said."""
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _stop(_signal: int, _frame: object) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.cli.console import share, show, stop_when_asked, tell
+from bertwright.cli.console import share, show, tell
 from bertwright.errors import InputError
 
 
@@ -73,7 +73,6 @@ def export_command(
     from bertwright.deploy.processor import bits_here
     from bertwright.stages.export import Asked, export
 
-    stop_when_asked()
     form = Form(precision.value, segment=segment, bits=bits or bits_here())
     paths, names = _sources(sources)
     changed = None if most_changed is None else share("--most-changed", most_changed)

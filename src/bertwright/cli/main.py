@@ -15,7 +15,19 @@ from typing import Annotated, Any
 import typer
 
 from bertwright import __version__
-from bertwright.cli.console import STOPPED, Commands, Overrides, RecipePath, fail, output, show, tell, told_every
+from bertwright.cli.console import (
+    STOPPED,
+    Commands,
+    Overrides,
+    RecipePath,
+    fail,
+    output,
+    show,
+    stop_when_asked,
+    tell,
+    told_every,
+    while_winding_down,
+)
 from bertwright.cli.demo import demo_command
 from bertwright.cli.exits import exits_app
 from bertwright.cli.export import export_command
@@ -56,6 +68,7 @@ AsPublished = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     code = call(arguments)
+    while_winding_down()
     if launched():
         # What is to be kept is written. gloo's threads sometimes abort an interpreter that winds itself down.
         sys.stdout.flush()
@@ -70,7 +83,7 @@ _OF_TRAINING = ("torch", "transformers", "accelerate")
 # What the extra `export` brings beside it.
 _OF_EXPORT = ("onnx", "onnxruntime")
 
-# What typer makes of Ctrl-C before a command has its own way to stop.
+# What typer makes of a KeyboardInterrupt.
 _CTRL_C = 130
 
 
@@ -78,6 +91,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     output.json = output.quiet = output.verbose = output.stopped = False
     try:
+        stop_when_asked()
         result = app(arguments, standalone_mode=False, prog_name="bertwright")
         if result == _CTRL_C:
             return fail(STOPPED, 1, "Interrupted")

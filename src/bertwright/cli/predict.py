@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertwright.cli.console import output, show, stop_when_asked
+from bertwright.cli.console import output, show
 
 if TYPE_CHECKING:
     from bertwright.stages.predict import Left
@@ -74,7 +74,6 @@ def predict_command(
     from bertwright.screen import Screen
     from bertwright.stages.predict import predict
 
-    stop_when_asked()
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         form = {"prefix": prefix, "precision": precision.value}
         done = predict(model, file, out, text=text or (), encoder=encoder, exit=exit_, **form, listen=screen)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertwright.cli.console import output, show, stop_when_asked
+from bertwright.cli.console import output, show
 from bertwright.errors import RunsFailed
 from bertwright.processes import launched
 
@@ -42,7 +42,6 @@ def carry_out(
     for sentence in made_up:
         print(f"note: {sentence}", file=sys.stderr)
     recipe = small
-    stop_when_asked()
     command = " ".join(["bertwright", *sys.argv[1:]])
     try:
         with Screen(quiet=output.quiet, verbose=output.verbose) as screen:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bertwright.cli.console import Overrides, output, show, stop_when_asked
+from bertwright.cli.console import Overrides, output, show
 from bertwright.errors import InputError
 
 
@@ -44,7 +44,6 @@ def submit_command(
     from bertwright.recipe.reading import load_recipe
     from bertwright.screen import Screen
 
-    stop_when_asked()
     with Screen(quiet=output.quiet, verbose=output.verbose) as screen:
         done = submit(load_recipe(Path(str(recipe)), overrides or ()), out, wnli=wnli.value, listen=screen)
     lines = [f"{name}.tsv: {how}" for name, how in done.files.items()]
