@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -170,6 +171,28 @@ def test_saves_that_would_never_come_are_told(toy: Toy) -> None:
     ):
         with pytest.raises(RecipeError, match=told):
             bertwright.load_recipe(toy(), change)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            ["cycles=3"],
+            r"`cycles` is 3, and only `schedule: cosine` reads \(schedule is linear\); remove it, or",
+        ),
+        (["power=3", "schedule=wsd"], r"`power` is 3.0, and only `schedule: polynomial` reads \(schedule is wsd\)"),
+        (["decay=0.5"], r"only `schedule: wsd` reads"),
+        (["momentum=0.5"], r"only `optimizer: sgd` reads \(optimizer is adamw\)"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_numbers_that_nothing_reads_are_refused(toy: Toy, changes: list[str], told: str) -> None:
+    """They would change no training, and have it done anew; where their choice is made they are taken."""
+    given = [f"pretrain.{change}" for change in changes]
+    with pytest.raises(RecipeError, match=told):
+        bertwright.load_recipe(toy(), given)
+    (switch,) = re.findall(r"(\w+: \w+)` reads", told)
+    bertwright.load_recipe(toy(), [*given, f"pretrain.{switch.replace(': ', '=')}"])
 
 
 @pytest.mark.parametrize("name", ["base", "large"])

@@ -37,6 +37,7 @@ RECIPE = """\
 # Real English text: an encoder learns from WordNet's glosses, then tells what kind of thing a gloss is about.
 # Written by `bertwright demo --wordnet`; give it your own folders and it is a recipe for your own text.
 
+name: wordnet
 store: store
 seed: {seed}
 

@@ -22,6 +22,7 @@ RECIPE = """\
 # The main job on a made-up language: raw text, tokenizer, encoder, three tasks, report.
 # Written by `bertwright demo`; give it your own folders and it is a recipe for your own text.
 
+name: demo
 store: store
 seed: {seed}
 

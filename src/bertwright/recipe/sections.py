@@ -113,7 +113,7 @@ class Optimization(Section):
     power: PositiveNumber = 2.0
     """Exponent of the polynomial schedule."""
     decay: Annotated[Share, Field(gt=0, le=1)] = 0.2
-    """Share of the budget, at its end, in which the rate of `wsd` falls."""
+    """Share of what follows the warm-up, at its end, in which the rate of `wsd` falls."""
     warmup: Annotated[Share, Field(ge=0, lt=1)] = 0.06
     """Share of the budget in which the learning rate rises."""
     weight_decay: Number = 0.01
@@ -129,6 +129,13 @@ class Optimization(Section):
         if every.unit == "epochs":
             raise ValueError(f"found {str(every)!r}; write time, steps or tokens, such as `2 min` or `500 steps`")
         return every
+
+
+# Numbers that one choice alone reads: with another they would change nothing but the stage's name, and it be done anew.
+_READ_BY = {
+    **{"cycles": ("schedule", "cosine"), "power": ("schedule", "polynomial"), "decay": ("schedule", "wsd")},
+    "momentum": ("optimizer", "sgd"),
+}
 
 
 class Pretrain(Optimization):
@@ -181,6 +188,17 @@ class Pretrain(Optimization):
             raise ValueError(f"`batch_start` is {self.batch_start}; give a `batch` that is larger, to grow to")
         if self.budget.unit == "epochs":
             raise ValueError("a batch that grows goes with a budget in time, steps or tokens, not in epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_are_read(self) -> Self:
+        for number, (switch, reader) in _READ_BY.items():
+            value, found = getattr(self, number), getattr(self, switch)
+            if value != type(self).model_fields[number].default and found != reader:
+                raise ValueError(
+                    f"`{number}` is {value}, and only `{switch}: {reader}` reads ({switch} is {found}); remove it, "
+                    f"or set `{switch}: {reader}`"
+                )
         return self
 
     @model_validator(mode="after")
