@@ -178,11 +178,11 @@ def test_saves_that_would_never_come_are_told(toy: Toy) -> None:
     [
         (
             ["cycles=3"],
-            r"`cycles` is 3, and only `schedule: cosine` reads \(schedule is linear\); remove it, or",
+            r"`cycles` is 3, and only `schedule: cosine` reads it \(schedule is linear\); remove it, or",
         ),
-        (["power=3", "schedule=wsd"], r"`power` is 3.0, and only `schedule: polynomial` reads \(schedule is wsd\)"),
-        (["decay=0.5"], r"only `schedule: wsd` reads"),
-        (["momentum=0.5"], r"only `optimizer: sgd` reads \(optimizer is adamw\)"),
+        (["power=3", "schedule=wsd"], r"`power` is 3.0, and only `schedule: polynomial` reads it \(schedule is wsd\)"),
+        (["decay=0.5"], r"only `schedule: wsd` reads it"),
+        (["momentum=0.5"], r"only `optimizer: sgd` reads it \(optimizer is adamw\)"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

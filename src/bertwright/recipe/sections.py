@@ -196,7 +196,7 @@ class Pretrain(Optimization):
             value, found = getattr(self, number), getattr(self, switch)
             if value != type(self).model_fields[number].default and found != reader:
                 raise ValueError(
-                    f"`{number}` is {value}, and only `{switch}: {reader}` reads ({switch} is {found}); remove it, "
+                    f"`{number}` is {value}, and only `{switch}: {reader}` reads it ({switch} is {found}); remove it, "
                     f"or set `{switch}: {reader}`"
                 )
         return self
