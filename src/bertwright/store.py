@@ -109,9 +109,23 @@ class Store:
         return self.folder(kind, identity_ + PARTIAL)
 
     def sealed(self, kind: str, identity_: str) -> Sealed | None:
-        """Return a finished stage, or ``None``."""
+        """Return a finished stage, or ``None``; ``StoreError`` where a file of it is missing or cut off.
+
+        Sizes are all that is looked at; ``verify`` compares the checksums.
+        """
         folder = self.folder(kind, identity_)
-        return Sealed(folder, _record(folder)) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        record = _record(folder)
+        if any(_cut_off(folder, record["files"])):
+            record = _record(folder)  # `shed` writes the record first: what is gone may be gone rightly
+        if wrong := next(_cut_off(folder, record["files"]), None):
+            raise StoreError(
+                f"{folder}: {wrong}, so the finished stage is damaged or was not copied whole. Copy it once more, or "
+                "remove the folder, and the recipe's command does that stage again; `bertwright store verify` says "
+                "what else is damaged."
+            )
+        return Sealed(folder, record)
 
     def partial(self, kind: str, identity_: str) -> bool:
         """Whether work on this stage was begun and not finished."""
@@ -283,15 +297,23 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield from _folders(inside)
 
 
-def _compare(folder: Path, contents: Mapping[str, Any], shed: Sequence[str]) -> Iterator[str]:
-    """Give what is wrong with a stage's files; what is shed or half-written may still be there."""
+def _cut_off(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
+    """Give which files of a stage are missing, or have another size."""
     for name, entry in contents.items():
         path = folder / name
         if not path.is_file():
             yield f"{name} is missing"
         elif path.stat().st_size != entry["bytes"]:
             yield f"{name} has {path.stat().st_size} bytes, its record says {entry['bytes']}"
-        elif files.checksum(path) != entry["xxh3_128"]:
+
+
+def _compare(folder: Path, contents: Mapping[str, Any], shed: Sequence[str]) -> Iterator[str]:
+    """Give what is wrong with a stage's files; what is shed or half-written may still be there."""
+    yield from _cut_off(folder, contents)
+    for name, entry in contents.items():
+        path = folder / name
+        whole = path.is_file() and path.stat().st_size == entry["bytes"]
+        if whole and files.checksum(path) != entry["xxh3_128"]:
             yield f"{name} has changed since it was sealed"
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

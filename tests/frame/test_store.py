@@ -79,6 +79,40 @@ def test_verification_finds_changed_missing_and_foreign_files(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize(("left", "told"), [(None, "rows.bin is missing"), ("cut", "rows.bin has 3 bytes, .* says 7")])
+def test_a_stage_that_was_not_copied_whole_is_not_taken_up(tmp_path: Path, left: str | None, told: str) -> None:
+    """As behind a broken copy of a store: sizes are looked at each time, checksums by ``verify``."""
+    store = Store(tmp_path / "store")
+    path = sealed(store) / "rows.bin"
+    path.unlink()
+    if left is not None:
+        path.write_text(left)
+    with pytest.raises(StoreError, match=rf"prepare-a+: {told}.*Copy it once more, or remove the folder"):
+        store.sealed("prepare", "a" * 32)
+
+
+def test_a_part_that_goes_while_a_stage_is_looked_up_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record was read before, its files are looked at behind that."""
+    store = Store(tmp_path / "store")
+    with store.working("finetune", "a" * 32) as folder:
+        files.write_text(folder / "weights" / "w.bin", "content")
+        store.seal("finetune", "a" * 32, RECORD)
+    read, waits = files.read_json, [True]
+
+    def shed_behind(path: Path) -> object:
+        found = read(path)
+        if waits and path.name == "record.json":
+            waits.clear()
+            store.shed("finetune", "a" * 32, "weights")
+        return found
+
+    monkeypatch.setattr(files, "read_json", shed_behind)
+    found = store.sealed("finetune", "a" * 32)
+    assert found is not None and ["weights"] == found.record["shed"]
+
+
 @pytest.mark.parametrize("left", ['{"files": {', "[]", "{}", '{"files": [1], "started": ""}', None])
 def test_a_damaged_record_is_told_with_what_to_do(
     tmp_path: Path, left: str | None, capsys: pytest.CaptureFixture[str]
