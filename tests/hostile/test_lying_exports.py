@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from toy_exports import TEXTS, Toy, ramped
 
 from bertwright import files, pack
+from bertwright.deploy import manifest
 from bertwright.deploy.runtime import Runtime
 from bertwright.deploy.watch import PackFolder
 from bertwright.errors import BertwrightError, DataError
@@ -93,6 +94,15 @@ def test_a_link_out_of_the_folder_is_refused(exported: Toy, tmp_path: Path) -> N
     (folder / "tokenizer.json").symlink_to(tmp_path / "elsewhere.json")
     with pytest.raises(DataError, match=r"names 'tokenizer.json', which lies outside of the folder"):
         Runtime(folder, threads=1)
+
+
+@pytest.mark.parametrize("name", ["9" * 300, "a\x00b", "a/" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(exported: Toy, tmp_path: Path, name: str) -> None:
+    """Longer than the system takes, or with a null byte."""
+    told = json.loads((exported.folder / "export.json").read_text())
+    (tmp_path / "export.json").write_text(json.dumps({**told, "files": {name: "0" * 32}}))
+    with pytest.raises(DataError, match=r"export.json: '.+' cannot be the name of a file \(.+\); .*export"):
+        manifest.read(tmp_path)
 
 
 @settings(FEW, max_examples=25)

@@ -101,14 +101,25 @@ def checksums(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): files.checksum(path) for path in paths}
 
 
+def _file_inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that the manifest names; ``DataError`` where it is none, or lies elsewhere."""
+    path = folder / name
+    try:
+        inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, ValueError) as error:  # longer than the system takes, a null byte
+        raise DataError(
+            f"{folder / NAME}: {name[:100]!r} cannot be the name of a file ({error.args[-1]}); {_AGAIN}"
+        ) from error
+    if not inside:
+        raise DataError(f"{folder / NAME}: names {name!r}, which lies outside of the folder; export it again")
+    if not there:
+        raise DataError(f"{path} is missing, and {NAME} names it; {_AGAIN}")
+    return path
+
+
 def _check(folder: Path, manifest: Manifest) -> None:
-    root = folder.resolve()
     for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(root):
-            raise DataError(f"{folder / NAME}: names {name!r}, which lies outside of the folder; export it again")
-        if not path.is_file():
-            raise DataError(f"{path} is missing, and {NAME} names it; {_AGAIN}")
+        path = _file_inside(folder, name)
         if (found := files.checksum(path)) != expected:
             size = path.stat().st_size
             raise DataError(
