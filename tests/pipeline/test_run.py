@@ -135,6 +135,22 @@ def test_a_stage_can_be_switched_off_or_handed_in(toy: Toy, tmp_path: Path) -> N
     assert {"given", "untrained"} == {r["results"]["variant"] for r in third.records.of_kind("finetune")}
 
 
+def test_rows_of_another_tokenizer_are_not_trained_on(toy: Toy, tmp_path: Path) -> None:
+    """Both are named: words would become other ids."""
+    handed = tmp_path / "handed"
+    shutil.copytree(bertwright.prepare(toy(pretrain=None, tasks=None)).stages["prepare"].folder, handed)
+    path = handed / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["continuing_subword_prefix"] = "@@"
+    path.write_text(json.dumps(content))
+    document = yaml.safe_load(toy(prepare=None, tokenizer=None, tasks=None).read_text())
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump({**document, "prepare": {"ready": "handed"}}))
+    with pytest.raises(
+        bertwright.BertwrightError, match=r"was prepared with tokenizer \w+, not \w+. Use the tokenizer"
+    ):
+        bertwright.run(tmp_path / "toy.yaml")
+
+
 def test_a_folder_is_continued_and_one_without_a_head_gets_a_fresh_one(toy: Toy, tmp_path: Path) -> None:
     """Continuing adds the folder as it was to the comparison; a missing masked-word head is trained first, and said."""
     bare = tmp_path / "bare"

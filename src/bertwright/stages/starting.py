@@ -13,7 +13,7 @@ from bertwright.encoder import families
 from bertwright.encoder.config import EncoderConfig, shape
 from bertwright.encoder.heads import MaskedLMHead
 from bertwright.encoder.models import MaskedLM, build_masked_lm, initialise
-from bertwright.errors import DataError, InputError
+from bertwright.errors import InputError
 from bertwright.stages.work import Work
 from bertwright.text.extending import is_extension
 from bertwright.text.shards import Shards
@@ -122,8 +122,7 @@ def shape_of(choice: Mapping[str, Any], vocabulary: int, pad_id: int) -> Encoder
 
 def check_rows(rows: Shards, tokenizer: Tokenizer, config: EncoderConfig) -> None:
     """Refuse rows that this tokenizer did not write or this encoder cannot take."""
-    if rows.tokenizer_identity != tokenizer.identity():
-        raise DataError("the prepared rows were written with another tokenizer; prepare the text again with this one")
+    rows.check_tokenizer(tokenizer)
     if tokenizer.vocabulary > config.vocabulary:
         raise InputError(
             f"the tokenizer has {tokenizer.vocabulary} pieces and the encoder's table {config.vocabulary} rows; "

@@ -77,13 +77,17 @@ class Shards:
             rows[wanted] = self._map(shard)[indices[wanted] - (self._ends[split][place] - shard.rows)]
         return rows
 
-    def decoded(self, tokenizer: Tokenizer, split: str, index: int) -> str:
-        """Return one row as text with its special tokens, as the model sees it; ``DataError`` for another tokenizer."""
+    def check_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Refuse a tokenizer that did not write these rows, with a ``DataError`` that names both."""
         if tokenizer.identity() != self.tokenizer_identity:
             raise DataError(
                 f"{self._folder} was prepared with tokenizer {self.tokenizer_identity}, not {tokenizer.identity()}. "
                 "Use the tokenizer that lies beside the rows, or prepare the text again."
             )
+
+    def decoded(self, tokenizer: Tokenizer, split: str, index: int) -> str:
+        """Return one row as text with its special tokens, as the model sees it; ``DataError`` for another tokenizer."""
+        self.check_tokenizer(tokenizer)
         return tokenizer.decode(self.ids(split, np.array([index]))[0].tolist(), show_special=True)
 
     def _map(self, shard: Shard) -> Ids:
