@@ -305,7 +305,7 @@ def test_packs_of_other_encoders_are_refused(make_toy: MakeToy) -> None:
     coarse = make_toy("bert", form=Form("fp32", segment=2)).runtime()
     with pytest.raises(DataError, match="a ramp after layer 1, and rows can leave this export after layers 2, 3"):
         coarse.add(pack, "a")
-    with pytest.raises(DataError, match=r"ramp after layer 1 has an output of shape \(2, 15\), expected \(2, 16\)"):
+    with pytest.raises(DataError, match=r"ramp tensor 1/output.weight has the shape \(2, 15\); expected \(2, 16\)"):
         here.add(replace(pack, ramps={**pack.ramps, "1/output.weight": np.zeros((2, 15))}), "a")
     assert ["a", "b", "c"] == list(here.packs)
 

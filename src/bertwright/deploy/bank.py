@@ -5,9 +5,8 @@ Adding, replacing and removing exchange an entry in a new table, so that a batch
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ import xxhash
 from bertwright.deploy.exit_watch import calibration_exits
 from bertwright.deploy.heads import Head, head_of
 from bertwright.deploy.layout import Layout, Slice
+from bertwright.deploy.ramps import ramps_of
 from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import DataError, InputError
 from bertwright.exits.policies import Policy, parse
-from bertwright.pack import RAMPS_SEE_THE_MEAN, Backbone, Pack, PackTask, to_bytes
+from bertwright.pack import Backbone, Pack, PackTask, to_bytes
 from bertwright.pack_pairs import check_fit
 from bertwright.tasks.texts import columns_of
 
@@ -30,7 +30,6 @@ BIASES, FINAL_NORM, HEAD = "biases", "final_norm.weight", "head/"
 TUNED = "tuned"
 """How a row names its pack's own policy."""
 _AGAIN = "copy the folder once more, or export it again"
-_RAMP = re.compile(r"(\d+)/(\w+\.(?:weight|bias))")
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class Bank:
             place = self.layout.places[key]
             flat[place.start : place.stop] += delta
         flat.flags.writeable = False
-        ramps = self._ramps(name, pack)
+        ramps = ramps_of(name, pack, eps=self._eps, cuts=self._cuts)
         policy = _policy(name, pack, ramps)
         columns = columns_of(pack.task.text)
         digest = xxhash.xxh3_128(to_bytes(pack)).hexdigest()
@@ -169,31 +168,6 @@ class Bank:
                 arrays[name] = flat[place.start : place.stop]
         arrays |= {name: value.astype(np.float32) for name, value in pack.head.items()}
         return head_of(arrays, self.backbone.family, self._eps)
-
-    def _ramps(self, name: str, pack: Pack) -> dict[int, Head]:
-        """Return a pack's ramps by the number of layers before them, rising."""
-        parts: dict[int, dict[str, np.ndarray]] = {}
-        for key, value in pack.ramps.items():
-            if found := _RAMP.fullmatch(key):
-                parts.setdefault(int(found[1]), {})[found[2]] = value.astype(np.float32)
-        score = None
-        if "score.weight" in pack.ramps:
-            score = (pack.ramps["score.weight"].astype(np.float32), pack.ramps["score.bias"].astype(np.float32))
-        width, classes = int(self.backbone.shape["width"]), len(pack.task.labels)
-        for layer, arrays in parts.items():
-            shape = arrays["output.weight"].shape if "output.weight" in arrays else None
-            if shape != (classes, width) or "output.bias" not in arrays:
-                raise DataError(
-                    f"pack {name}: the ramp after layer {layer} has an output of shape {shape}, expected "
-                    f"{(classes, width)}; copy the pack once more"
-                )
-            if layer not in self._cuts:
-                raise DataError(
-                    f"pack {name} has a ramp after layer {layer}, and rows can leave this export after layers "
-                    f"{', '.join(map(str, sorted(self._cuts)))}; export the encoder with --segment 1"
-                )
-        made = {layer: head_of(parts[layer], self.backbone.family, self._eps, score) for layer in sorted(parts)}
-        return {layer: replace(one, mean=RAMPS_SEE_THE_MEAN in pack.ramps) for layer, one in made.items()}
 
 
 def _policy(name: str, pack: Pack, ramps: Mapping[int, Head]) -> Policy:

@@ -7,8 +7,9 @@ always answers. Shapes: B rows, C classes, R ramps, G policies.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -335,3 +336,13 @@ def leaving(policies: Sequence[Policy], logits: np.ndarray, scores: np.ndarray |
         leave = RULES[policy.name].leaves(measured[key], thresholds)
         found[place] = np.where(leave.any(axis=0), leave.argmax(axis=0), ramps)
     return found
+
+
+def counts_of(choice: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """Return how many calibration rows left at each exit, as a pack or a model's folder tells them.
+
+    Empty where it tells none, or anything else than whole numbers: such a calibration says nothing.
+    """
+    found = (choice or {}).get("counts")
+    plain = isinstance(found, list | tuple) and all(type(one) is int and 0 <= one < 1 << 53 for one in found)
+    return tuple(found) if plain and found and sum(found) else ()
