@@ -28,7 +28,7 @@ STARTS = ("tuned", "fresh")
 POOLINGS = ("head", "mean")
 _DEVIATION = 0.02
 _MEAN = f"ramps/{RAMPS_SEE_THE_MEAN}"
-_NAME = re.compile(r"ramps/(\d+)/(\w+)\.(weight|bias)")
+_NAME = re.compile(r"ramps/(\d{1,9})/(\w+)\.(weight|bias)")
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,15 @@ def from_tensors(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> Ramps:
     if not layers:
         raise DataError("there are no ramps in it: expected tensors such as ramps/3/output.weight")
     form = "pooler" if any(match[2] == "dense" for match in matches) else "linear"
-    classes = next((len(value) for name, value in found.items() if name.endswith("output.bias")), 0)
+    bias, weight = (found.get(f"ramps/{layers[0]}/output.{end}") for end in ("bias", "weight"))
+    classes = len(bias) if bias is not None and bias.dim() == 1 else 0
+    # Before memory is asked for: every matrix hangs on the length of these biases, and a file may hold them alone.
+    if weight is None or weight.shape != (classes, config.width):
+        told = "nothing" if weight is None else tuple(weight.shape)
+        raise DataError(
+            f"the ramp ramps/{layers[0]}/output.weight has the shape {told}, expected {(classes, config.width)} beside "
+            f"its {classes} biases; copy the file once more"
+        )
     pooling = "mean" if _MEAN in found else "head"
     ramps = Ramps(config, classes, layers, form=form, pooling=pooling, scored="ramps/score.weight" in found)
     expected = {name: tuple(value.shape) for name, value in ramps.tensors().items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 import safetensors.torch
 
@@ -21,7 +22,7 @@ from bertwright.encoder.config import EncoderConfig
 from bertwright.errors import DataError, InputError
 from bertwright.exits.answers import EveryExit
 from bertwright.exits.compaction import Exited, ExitingClassifier, answer_exiting
-from bertwright.exits.policies import Policy, parse
+from bertwright.exits.policies import Policy, counts_of, parse
 from bertwright.exits.ramps import Ramps, from_pack, from_tensors
 from bertwright.pack import SUFFIX, Pack
 from bertwright.stages.fine_tuned import Answering, answering, find
@@ -31,6 +32,7 @@ from bertwright.text.documents import ignore
 from bertwright.training.precision import choose
 
 EXITS, CALIBRATION = "exits.json", "calibration.safetensors"
+_AGAIN = "copy the run's folder once more"
 TUNED = "tuned"
 """What is written for the policy that was calibrated."""
 
@@ -45,7 +47,10 @@ def read_ramps(found: Path, config: EncoderConfig) -> Ramps:
     packed, path = found.suffix == SUFFIX, found / RAMPS
     own: Mapping[str, Any] = pack.read(found).ramps if packed else {}
     if not packed and path.is_file():
-        own = safetensors.torch.load_file(path)
+        try:
+            own = safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise DataError(f"{path} cannot be read ({error}); {_AGAIN}") from error
     if not own:
         raise InputError(
             f"{found} has no ramps, so no row can leave it early; train some (`finetune: {{exits: on}}` in the "
@@ -64,7 +69,16 @@ def read_choice(found: Path) -> dict[str, Any] | None:
     path = found / EXITS
     if not path.is_file():
         return None
-    content: dict[str, Any] = files.read_json(path)
+    try:
+        content: Any = files.read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path}: found no JSON ({error}); expected the choice of a policy; {_AGAIN}") from error
+    told: Any = content.get("policy") if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not isinstance(told, str):
+        raise DataError(
+            f"{path}: found the policy {repr(told)[:80]}; expected an object with a `policy`, such as entropy:0.2; "
+            f"{_AGAIN}"
+        )
     return content
 
 
@@ -72,11 +86,12 @@ def policy_of(spec: str, kind: str, choice: Mapping[str, Any] | None, where: Pat
     """Return the policy that is written, such as ``entropy:0.2``; ``tuned`` is the calibrated one."""
     if spec != TUNED:
         return parse(spec, kind)
-    if choice is None:
+    told = (choice or {}).get("policy")
+    if not isinstance(told, str):
         raise InputError(
             f"{where} has no calibrated policy; `bertwright exits tune` makes one, or write one such as entropy:0.2"
         )
-    return parse(str(choice["policy"]), kind)
+    return parse(told, kind)
 
 
 @dataclass(frozen=True)
@@ -102,8 +117,9 @@ class Exiting:
     @property
     def calibrated(self) -> tuple[int, ...] | None:
         """Return how many calibration rows left at each exit, where the policy is the calibrated one."""
-        same = self.choice is not None and self.choice["policy"] == self.policy.text
-        return tuple(self.choice["counts"]) if same and self.choice is not None else None
+        same = self.choice is not None and self.choice.get("policy") == self.policy.text
+        counts = counts_of(self.choice) if same else ()
+        return counts if len(counts) == len(self.exits) else None
 
     def answer(self, rows: Encoded, progress: Callable[[int], None] = ignore) -> Exited:
         """Answer encoded rows, each at its own layer, in their order."""
@@ -155,6 +171,9 @@ def read_calibration(path: Path, kind: str) -> tuple[EveryExit, np.ndarray]:
     try:
         tensors = safetensors.numpy.load_file(path)
         layers = tuple(int(layer) for layer in tensors["layers"])
-        return EveryExit(kind, layers, tensors["logits"], tensors.get("scores")), tensors["gold"]
-    except (safetensors.SafetensorError, KeyError) as error:
+        every, gold = EveryExit(kind, layers, tensors["logits"], tensors.get("scores")), tensors["gold"]
+        if every.logits.shape[2] == 0 or len(gold) != every.rows:
+            raise ValueError(f"logits of the shape {every.logits.shape} and {len(gold)} labels")
+        return every, gold
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} cannot be read ({error}); name labelled rows with --rows instead") from error
