@@ -37,6 +37,7 @@ _STEPS, _RATE, _GPUS, _MEMORY = 23_000, 1e-3, 4, 16
 # MNLI first: RTE, MRPC and STS-B start from its run.
 _TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte", "wnli")
 _GLUE = "glue"
+_LARGEST = 1 << 63  # no number of a configuration; Python shows none of thousands of digits
 
 
 def from_extremebert(path: Path, *, beside: Path) -> Draft:
@@ -87,7 +88,14 @@ def _read(path: Path) -> dict[str, Any]:
         )
     for section, value in found.items():
         if not isinstance(value, dict | None):
-            raise InputError(f"{path}: {section} has to be a section with keys, found {value!r}")
+            # What it holds is not shown: under WANDB it may be a key.
+            raise InputError(
+                f"{path}: {section} has to be a section with keys, found {type(value).__name__}; "
+                "write `KEY: value` below it"
+            )
+        for key, one in (value or {}).items():
+            if isinstance(one, int) and abs(one) >= _LARGEST:
+                raise InputError(f"{path}: {section}.{key} is a number of {one.bit_length()} bits; write a smaller one")
     return found
 
 
@@ -112,10 +120,10 @@ def _system(get: Get, notes: list[str]) -> dict[str, Any]:
         notes.append(
             "SYSTEM.MAX_MEMORY_IN_GB bounded the splitting of sentences alone; `system.memory` is for every stage"
         )
-    groups = get("FINETUNE", "MULTIPROCESS_GPU_LIST", None)
+    groups = _listed(get, "FINETUNE", "MULTIPROCESS_GPU_LIST")
     if groups:
         system["runs"] = len(groups)
-        if any(len(group) > 1 for group in groups):
+        if any(isinstance(group, list) and len(group) > 1 for group in groups):
             notes.append(
                 "FINETUNE.MULTIPROCESS_GPU_LIST gives some runs several GPUs; here each of `system.runs` has one"
             )
@@ -128,17 +136,33 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _listed(get: Get, section: str, key: str) -> list[Any]:
+    """Return the entries of a key that holds a list, none where it is left out."""
+    found = get(section, key, None)
+    if not isinstance(found, list | None):
+        raise InputError(f"{section}.{key}: found {found!r}; it has to be a list, such as [a, b]")
+    return found or []
+
+
 def _sources(get: Get, folder: Path, beside: Path, notes: list[str]) -> list[dict[str, str]]:
     sources = []
-    for entry in get("DATASET", "HUGGINGFACE_DATASETS", None) or []:
-        name, config = [entry, None] if isinstance(entry, str) else [*entry, None][:2]
+    for entry in _listed(get, "DATASET", "HUGGINGFACE_DATASETS"):
+        parts = entry if isinstance(entry, list) else [entry]
+        if not parts or not all(isinstance(one, str | None) for one in parts) or not parts[0]:
+            raise InputError(
+                f"DATASET.HUGGINGFACE_DATASETS: found {entry!r}; each has to be a name, or a list of name and config"
+            )
+        name, config = [*parts, None][:2]
         sources.append({"hub": str(name), **({"config": str(config)} if config else {})})
         notes.append(
             f"DATASET.HUGGINGFACE_DATASETS {name}: fetched from the hub, the one thing that asks for a network; names "
             "without an owner may have moved"
         )
-    for entry in get("DATASET", "CUSTOMIZED_DATASETS", None) or []:
-        where = Path(str(entry)).expanduser()
+    for entry in _listed(get, "DATASET", "CUSTOMIZED_DATASETS"):
+        try:
+            where = Path(str(entry)).expanduser()
+        except RuntimeError as error:
+            raise InputError(f"DATASET.CUSTOMIZED_DATASETS: found {entry!r} ({error}); name a folder") from error
         sources.append({"path": seen_from(beside, folder / where / "*.txt")})
     if not sources:
         sources = [{"path": "texts/"}]
@@ -148,7 +172,11 @@ def _sources(get: Get, folder: Path, beside: Path, notes: list[str]) -> list[dic
 
 def _tokenizer(get: Get, folder: Path, beside: Path, notes: list[str]) -> dict[str, Any]:
     name = str(get("TOKENIZER", "NAME_OR_PATH", "bert-large-uncased"))
-    if (folder / name / "tokenizer.json").is_file():
+    try:
+        there = (folder / name / "tokenizer.json").is_file()
+    except OSError:  # a name longer than the system looks for
+        there = False
+    if there:
         return {"tokenizer": {"folder": seen_from(beside, folder / name)}}
     lowercase = "uncased" in name or "cased" not in name
     notes.append(
@@ -165,7 +193,7 @@ def _pretraining(get: Get) -> dict[str, Any]:
     steps, rate = get("PRETRAIN", "NUM_STEPS", _STEPS), get("PRETRAIN", "LEARNING_RATE", _RATE)
     try:
         return {"budget": f"{int(steps)} steps", "learning_rate": float(rate), **_OPTIMIZERS[name]}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"PRETRAIN: found {steps!r} steps and the rate {rate!r}; both have to be numbers") from error
 
 
