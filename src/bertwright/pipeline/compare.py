@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from bertwright import files
 from bertwright.errors import InputError
 from bertwright.pipeline.results import run_folder
+from bertwright.recipe import yaml_text
 from bertwright.recipe.reading import load_recipe
 from bertwright.reports.comparison import Comparison, ScorePair, answer, numbers, tables
 from bertwright.reports.provenance import data_files
@@ -23,6 +25,8 @@ from bertwright.tasks.metrics import METRICS
 from bertwright.tasks.statistics import compare
 
 _NUMBERS = "report.json"
+# What plain values raise that are not those of a report.
+_NO_REPORT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration)
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,15 @@ def compare_runs(first: Path, second: Path) -> Comparison:
 
 def write_comparison(found: Comparison, page: Path) -> Path:
     """Write the comparison as a page and, beside it, as JSON; return the page."""
+    files.write_json(page.with_suffix(".json"), numbers(found))
+    files.write_text(page, _page(found))
+    return page
+
+
+def _page(found: Comparison) -> str:
     runs = list(zip(found.names, (found.a, found.b), strict=True))
     shown = {"names": found.names, "answer": answer(found), "tables": tables(found), "runs": runs}
-    files.write_json(page.with_suffix(".json"), numbers(found))
-    files.write_text(page, render("comparison.html.jinja", **shown))
-    return page
+    return render("comparison.html.jinja", **shown)
 
 
 def _open(path: Path) -> _Opened:
@@ -76,7 +84,12 @@ def _records(path: Path) -> RunRecords:
     """Return what a report was made from."""
     try:
         told = files.read_json(path)
-        return RunRecords(
+        for key in ("name", "recipe", "command", "created"):
+            if not isinstance(told[key], str):
+                raise TypeError(f"its {key} is no text")
+        if not isinstance(yaml_text.value(told["recipe"]), dict):
+            raise TypeError("its recipe has no sections")
+        found = RunRecords(
             name=told["name"],
             recipe_yaml=told["recipe"],
             stages=tuple(told["records"]),
@@ -85,11 +98,22 @@ def _records(path: Path) -> RunRecords:
             command=told["command"],
             created=told["created"],
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        _try_out(found)
+    except (*_NO_REPORT, yaml_text.Refused) as error:
         raise InputError(
             f"--compare: {path} is not a report's numbers ({type(error).__name__}: {error}); name the report.json that "
             "`bertwright report` wrote"
         ) from error
+    return found
+
+
+def _try_out(records: RunRecords) -> None:
+    """Set a report against itself: what it lacks, or holds of another kind, is met here, where its name is known."""
+    alone = _Opened(records, None)
+    pairs = tuple(_pair(alone, alone, row, row) for row in score_rows(records))
+    found = Comparison(records, records, pairs)
+    _page(found)
+    json.dumps(numbers(found), allow_nan=False)
 
 
 def _alike(first: list[ScoreRow], second: list[ScoreRow]) -> Iterator[tuple[ScoreRow, ScoreRow]]:
@@ -164,7 +188,9 @@ def _answers(run: _Opened, row: ScoreRow) -> _Answers | None:
         return None
     folder = run.stages / f"evaluate-{_evaluation(run, row)['identity']}" / "predictions" / row.variant
     paths = [folder / f"seed-{seed}" / f"{row.set}.parquet" for seed in row.seeds]
-    if not paths or not all(path.exists() for path in paths):
+    # Identity, variant and set are another's words: none of them leads out of the store.
+    inside = all(Path(os.path.normpath(path)).is_relative_to(os.path.normpath(run.stages)) for path in paths)
+    if not paths or not inside or not all(path.exists() for path in paths):
         return None
     read = [pq.read_table(path, columns=["id", "gold", "predicted"]).to_pydict() for path in paths]
     return _Answers(
