@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from bertwright.pack_card import UNKNOWN
-from bertwright.reports.words import ABSENT, interval_text, metric_text, score_text, spread_text
+from bertwright.reports.words import ABSENT, interval_text, metric_text, one_line, score_text, spread_text
 
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
@@ -56,22 +56,23 @@ class Card:
 
 def markdown(card: Card) -> str:
     """Return a card's page."""
+    identity = one_line(card.identity)
     named = card.license if card.license != UNKNOWN else "unknown: nobody named one, so ask before you use it"
     parts = [
         f"---\n{_front(card)}---",
         f"# {_cell(card.title)}",
-        card.summary,
+        one_line(card.summary),
         _table(("", ""), [*card.facts.items(), ("license", named)]),
         "## Data",
         "Names and sizes alone; no text of it is in here.",
         _table(("name", "for", "size"), card.data),
         "## Recipe",
-        f"The identity of what made it: `{card.identity}`. Equal identities mean equal data, options and inputs.",
+        f"The identity of what made it: `{identity}`. Equal identities mean equal data, options and inputs.",
         _table(("setting", "value"), [(name, _value(value)) for name, value in card.settings.items()]),
         "## Scores",
         *_scored(card),
         "## Limits",
-        "\n".join(f"- {one}" for one in card.limits),
+        "\n".join(f"- {one_line(one)}" for one in card.limits),
         "## How to load it",
         card.loading,
     ]
@@ -116,7 +117,7 @@ def _scored(card: Card) -> list[str]:
     ]
     head = ("set", "metric", "this model", "mean ± sd of seeds", "95 % interval", "seeds", "rows")
     said = "Scores are in points of 100, intervals are of the mean over seeds (t); losses are in nats."
-    return [_table(head, rows), f"{said} Protocol: {card.protocol}." if card.protocol else said]
+    return [_table(head, rows), f"{said} Protocol: {one_line(card.protocol)}." if card.protocol else said]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

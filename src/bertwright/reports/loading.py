@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bertwright.reports.words import one_line
 from bertwright.tasks.texts import columns_of, text_columns
 
 _DECIDE = {
@@ -60,7 +61,7 @@ encoder: {{folder: THIS_FOLDER}}
 
 def load_pack(text: Sequence[str]) -> str:
     """Return how a pack is used; ``text`` are its columns, or patterns of columns."""
-    columns = ", ".join(columns_of(text))
+    columns = one_line(", ".join(columns_of(text)))
     return f"""\
 With bertwright, for each row of a file with the columns {columns}:
 

@@ -121,3 +121,8 @@ def told_once(notes: Iterable[str], tasks: Iterable[str], lead: str = "", leads:
 def listed(names: Sequence[str]) -> str:
     """Return ``a``, ``a and b``, or ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def one_line(text: str) -> str:
+    """Return another's words as they may stand in Markdown: one line, no tag, no mark that begins or ends code."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("```", "")
