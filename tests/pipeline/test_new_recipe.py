@@ -102,11 +102,21 @@ def test_a_given_encoder_is_continued_or_only_tuned(triage: Path, tmp_path: Path
 def test_a_file_to_score_on_that_is_missing_is_told(triage: Path, tmp_path: Path) -> None:
     """The recipe then has one fault: the place to fill in."""
     (triage / "dev.csv").unlink()
+    (tmp_path / "model").mkdir()
     path = tmp_path / "r.yaml"
-    draft = new_recipe(path, tasks=[triage / "train.csv"])
+    draft = new_recipe(path, tasks=[triage / "train.csv"], encoder=tmp_path / "model")
     path.write_text(draft.text)
     assert any("fill in `sets` of the task" in note for note in draft.notes)
     assert {"tasks.0.sets.dev"} == faults(path)
+
+
+def test_a_task_alone_asks_for_an_encoder(triage: Path, tmp_path: Path) -> None:
+    """There is nothing to train on yet; the recipe has a place for it, and its fault is there."""
+    path = tmp_path / "r.yaml"
+    draft = new_recipe(path, tasks=[triage / "train.csv"])
+    path.write_text(draft.text)
+    assert "fill in `encoder.folder`, or begin with --text" in draft.notes[0]
+    assert {"encoder.folder"} == faults(path)
 
 
 @pytest.mark.parametrize(

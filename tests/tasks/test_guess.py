@@ -219,3 +219,21 @@ def test_the_list_names_every_task_with_labels_metrics_and_sizes(capsys: pytest.
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"]
     assert list(CATALOGUE) == [row["name"] for row in rows]
     assert {"train": 635, "dev": 71, "test": 146} == next(row["sizes"] for row in rows if row["name"] == "wnli")
+
+
+@pytest.mark.parametrize("names", [("sentence1", "sentence2"), ("evidence", "claim")])
+def test_columns_that_are_called_as_a_pair_are_one_however_short_the_second_is(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """RTE's second sentences and FEVER's claims are a seventh of the first ones' length."""
+    first, second = names
+    rows = [{first: f"{n} " + "long " * 50, second: f"a short one {n}", "label": f"is {n % 2}"} for n in range(20)]
+    assert guess_task(jsonl(tmp_path / "pairs.jsonl", rows)).text == names
+
+
+def test_rows_without_a_label_are_told_and_no_label(tmp_path: Path) -> None:
+    """Training refuses them; `init` and `tasks --guess` say so before."""
+    rows = [{"text": f"the words of row {n}", "label": ("low", "high", "")[n % 3]} for n in range(12)]
+    found = guess_task(jsonl(tmp_path / "gaps.jsonl", rows))
+    assert ({"low": 4, "high": 4}, "label", "classification") == (found.counts, found.label, found.kind)
+    assert ("column label is empty in 4 rows; fill it in, or remove them",) == found.notes

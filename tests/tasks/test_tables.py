@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -159,6 +160,18 @@ def test_a_semicolon_in_a_header_with_commas_parts_nothing(tmp_path: Path) -> No
         assert (["x;y"], ()) == (texts(read(path)), open_table(path, ("text",)).notes)
     path.write_text("a;b\nx;y\n")
     assert ["x;y"] == texts(read(path, "a;b"))
+
+
+@pytest.mark.parametrize("wanted", ["Note (2)", "other"])
+def test_a_missing_column_of_a_file_with_semicolons_is_told_among_its_columns(tmp_path: Path, wanted: str) -> None:
+    """Not as if the header were one name: `init` and the reader see the same columns."""
+    path = tmp_path / "a.csv"
+    path.write_text("Note;Team (A)\nx;y\n")
+    with pytest.raises(DataError, match=rf"no column '{re.escape(wanted)}'.* \(found: Note, Team \(A\)\)"):
+        read(path, wanted)
+    task = {"label": "Team", "kind": "classification"}
+    with pytest.raises(DataError, match=r"no column 'Team'; did you mean 'Team \(A\)'\? \(found: Note, Team \(A\)\)$"):
+        read_task(path, text=["Note"], **task)
 
 
 def test_faults_of_parquet_have_a_row(tmp_path: Path) -> None:

@@ -126,15 +126,28 @@ def new_recipe(
             _text_part(text, path.parent, notes),
             "" if encoder else _TOKENIZER.format(vocabulary=_vocabulary(text)),
         ]
-    if encoder or pretrains:
-        parts += [_GIVEN.format(folder=seen_from(path.parent, encoder)) if encoder else _FRESH]
+    parts += [_encoder_part(path.parent, encoder, fresh=pretrains, notes=notes)]
     if pretrains:
         parts += [_PRETRAIN.format(budget=budget), _GOING_ON if encoder else _FROM_SCRATCH]
     if tasks or nothing_named:
         what = "the folder as it is" if encoder else "the untrained encoder"
-        parts += [_FINETUNE, _ADAPT if encoder else "", _BASELINE.format(what=what) if pretrains else "", _TASKS]
+        parts += [
+            _FINETUNE,
+            _ADAPT if encoder else "",
+            _BASELINE.format(what=what) if pretrains else "",
+            _TASKS,
+        ]
         parts += [_task_part(file, path.parent, notes) for file in tasks] or [_ANY_TASK]
     return Draft("".join(parts), tuple(notes))
+
+
+def _encoder_part(folder: Path, encoder: Path | None, *, fresh: bool, notes: list[str]) -> str:
+    if encoder:
+        return _GIVEN.format(folder=seen_from(folder, encoder))
+    if fresh:
+        return _FRESH
+    notes.append("no encoder is named, and no text to train one on: fill in `encoder.folder`, or begin with --text")
+    return _GIVEN.format(folder="FOLDER OF AN ENCODER")
 
 
 def seen_from(folder: Path, path: Path) -> str:

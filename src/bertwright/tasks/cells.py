@@ -59,8 +59,11 @@ class Heading:
 
     def fits(self, found: Collection[str]) -> bool:
         """Return whether all that is wanted is there, under one of its names."""
-        known = all(self.layout.name_in(found, column) is not None for column in self.wanted)
-        return known and not (self.every and len(found) < 2)
+        return self.known(found) == len(self.wanted) and not (self.every and len(found) < 2)
+
+    def known(self, found: Collection[str]) -> int:
+        """Return how many of the wanted columns are there, under one of their names."""
+        return sum(self.layout.name_in(found, column) is not None for column in self.wanted)
 
     def take(self, place: str, found: Sequence[str]) -> None:
         """Note what the file calls each column; ``DataError`` where a wanted one is missing or stands there twice."""
@@ -221,9 +224,10 @@ def _csv(path: Path, content: Iterator[str], heading: Heading, kind: str) -> Ite
 
 
 def parted_by_semicolons(first: str, heading: Heading) -> bool:
-    """Return whether only semicolons give the columns that are wanted, as spreadsheets of some countries write them."""
+    """Return whether semicolons part the cells, as spreadsheets of some countries write them: not where commas fit."""
     commas, semicolons = (next(csv.reader([first], delimiter=mark), []) for mark in ",;")
-    return heading.fits(semicolons) and not heading.fits(commas)
+    several = len(semicolons) > 1 == len(commas)
+    return not heading.fits(commas) and (several or heading.known(semicolons) > heading.known(commas))
 
 
 def _own_header(first: Sequence[str], heading: Heading) -> list[str] | None:

@@ -22,6 +22,7 @@ _SHOWN, _WIDTH = 3, 60
 _LABELS = ("label", "labels", "gold_label", "class", "category", "target", "score", "rating", "y", "is_duplicate")
 _NONE = "none"
 _NAME_WORDS = 5  # of a column's name, at most
+_PAIRS = ({"premise", "hypothesis"}, {"claim", "evidence"}, {"question", "sentence"})
 _IDS = ("id", "idx", "index", "guid", "pairid", "row")
 
 
@@ -114,6 +115,8 @@ def guess_task(path: Path) -> Guess:
     if label and kind == "classification":
         words = (_word(value) for row in rows if (value := row.get(label.name)) is not None)
         notes += [f"column {label.name}: {said}"] if (said := joined_labels(words, kind)) is not None else []
+    if label and label.empty and kind != "multi-label":
+        notes.append(f"column {label.name} is empty in {label.empty:,} rows; fill it in, or remove them")
     names = tuple(column.name for column in texts)
     own = label.name if label else None
     return Guess(path, len(rows), columns, names, own, kind, counts, tuple(rows[:_SHOWN]), tuple(notes))
@@ -178,10 +181,16 @@ def _texts(columns: Sequence[Column]) -> list[Column]:
     """Return one column or two: those with the most words, in the order of the file."""
     texts = [c for c in columns if not c.numbers and not c.lists and c.words > 1.0 and c.name.lower() not in _IDS]
     longest = sorted(texts, key=lambda column: -column.words)[:2]
-    # A short second column (a title, a source) is seldom the other half of a pair.
-    if len(longest) == 2 and longest[1].words < 0.25 * longest[0].words:
+    # A short second column (a title, a source) is seldom the other half of a pair, unless their names say that it is.
+    if len(longest) == 2 and longest[1].words < 0.25 * longest[0].words and not _are_pair(longest):
         longest = longest[:1]
     return [column for column in texts if column in longest]
+
+
+def _are_pair(columns: Sequence[Column]) -> bool:
+    """Whether two columns are called as those of a pair are: sentence1 and sentence2, claim and evidence."""
+    names = {column.name.lower() for column in columns}
+    return names in _PAIRS or ({name[-1:] for name in names} == {"1", "2"} and len({name[:-1] for name in names}) == 1)
 
 
 def _kind(label: Column, values: Sequence[Any]) -> str:
@@ -196,7 +205,7 @@ def _counts(rows: Sequence[Row], label: str) -> dict[str, int]:
     for row in rows:
         value = row.get(label)
         parts = value if isinstance(value, list) else _word(value).split(";") if value is not None else []
-        counts.update(_word(part).strip() for part in parts)
+        counts.update(word for part in parts if (word := _word(part).strip()))
     return dict(counts.most_common(_MOST_LABELS))
 
 
