@@ -276,11 +276,21 @@ def pointers(run: Path) -> dict[str, Any]:
     return content
 
 
+# What a record says of every stage, and of what kind it is.
+_KINDS: dict[str, type] = {
+    **{"kind": str, "identity": str, "name": str, "started": str, "results": dict, "parts": dict},
+    **{"machine": dict, "device": dict, "versions": dict},
+}
+
+
 def _record(folder: Path) -> dict[str, Any]:
     """Return a finished stage's record; ``StoreError`` where it is damaged."""
     try:
         record: dict[str, Any] = files.read_json(folder / RECORD)
-        _ = record["started"], [(one["bytes"], one["xxh3_128"]) for one in record["files"].values()]
+        _ = [(one["bytes"], one["xxh3_128"]) for one in record["files"].values()]
+        if odd := [key for key, kind in _KINDS.items() if not isinstance(record.get(key, kind()), kind)]:
+            raise ValueError(f"found {record[odd[0]]!r} for `{odd[0]}`")
+        _ = record["started"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{folder / RECORD}: the record of a finished stage cannot be read ({error}). Remove {folder}, and the "

@@ -84,6 +84,25 @@ def test_a_faulty_file_leaves_the_pack_that_was_there(tmp_path: Path, runtime: T
     assert folder.faults["a.pack"].endswith("the pack that was there before is still served")
 
 
+def test_a_file_that_nobody_foresaw_harms_no_other(
+    tmp_path: Path, runtime: ToyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised while it is taken up, the server starts, and says which file it was."""
+    write_pack(tmp_path / "a.pack", 1)
+    write_pack(tmp_path / "b.pack", 2)
+    add = runtime.add
+
+    def odd(path: Path, name: str) -> None:
+        if name == "a":
+            raise KeyError("odd")
+        add(path, name)
+
+    monkeypatch.setattr(runtime, "add", odd)
+    folder = PackFolder(runtime, tmp_path)
+    folder.look(settled=True)
+    assert (["b"], {"a.pack": "KeyError: 'odd'"}) == (list(runtime.packs), folder.faults)
+
+
 def test_a_pack_of_the_export_is_not_replaced_by_a_file(tmp_path: Path, runtime: ToyRuntime) -> None:
     """Its name is taken: taking the file away would take away what the export brought."""
     runtime.add(toy_pack(1), "own")

@@ -18,6 +18,7 @@ from bertwright.cli.main import call
 from bertwright.errors import LockHeld, StoreError
 from bertwright.store import Store, identity
 
+ODD = [json.dumps({"files": {}, "started": "", **other}) for other in ({"results": []}, {"started": 5}, {"kind": 7})]
 RECORD = {"name": "x", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.0}
 
 
@@ -113,7 +114,7 @@ def test_a_part_that_goes_while_a_stage_is_looked_up_is_no_damage(
     assert found is not None and ["weights"] == found.record["shed"]
 
 
-@pytest.mark.parametrize("left", ['{"files": {', "[]", "{}", '{"files": [1], "started": ""}', None])
+@pytest.mark.parametrize("left", ['{"files": {', "[]", "{}", '{"files": [1], "started": ""}', *ODD, None])
 def test_a_damaged_record_is_told_with_what_to_do(
     tmp_path: Path, left: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

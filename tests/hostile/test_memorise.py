@@ -117,8 +117,10 @@ def test_what_is_no_file_of_secrets_is_told(models: dict[str, Path], tmp_path: P
         memorised(models["drawn"], path)
 
 
-def test_too_few_candidates_or_too_many_canaries_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
+def test_too_few_or_too_many_candidates_and_canaries_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
     """Numbers without sense name what is allowed."""
+    with pytest.raises(InputError, match="found 2,000,000,000 candidates; .* lower --among to 100,000"):
+        memorised(models["drawn"], tmp_path, among=2_000_000_000)
     with pytest.raises(InputError, match="found 5 candidates"):
         memorised(models["drawn"], tmp_path / "s.txt", among=5)
     with pytest.raises(InputError, match="found 51 canaries, 1 time.s. each; expected 1 to 50"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ def test_a_folder_is_searched_through_in_one_order(tmp_path: Path) -> None:
     """All files under a folder come sorted by path; hidden files and folders are left out."""
     touch(tmp_path, "b.txt", "a/z.txt.gz", "a/y.jsonl", ".hidden.txt", ".git/x.txt", "c/UPPER.TXT")
     assert ["y.jsonl", "z.txt.gz", "b.txt", "UPPER.TXT"] == names(Source(str(tmp_path)))
+
+
+def test_a_pipe_in_a_folder_is_no_file(tmp_path: Path) -> None:
+    """Opening it would wait for somebody to write into it."""
+    touch(tmp_path, "a.txt")
+    os.mkfifo(tmp_path / "b.txt")
+    assert ["a.txt"] == names(Source(str(tmp_path)))
 
 
 def test_unknown_kinds_in_a_folder_are_told(tmp_path: Path) -> None:

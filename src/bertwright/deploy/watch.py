@@ -120,10 +120,11 @@ class PackFolder:
             return
         try:
             self._runtime.add(path, name)
-        except (BertwrightError, OSError) as error:
+        except Exception as error:  # the packs beside it have to outlive whatever one file brings
             kept = "; the pack that was there before is still served" if name in self._served else ""
-            self._fault(file_name, f"{error}{kept}")
-            file.done = isinstance(error, BertwrightError)  # what the system refused now it may give later
+            told = str(error) if isinstance(error, BertwrightError | OSError) else f"{type(error).__name__}: {error}"
+            self._fault(file_name, f"{told}{kept}")
+            file.done = not isinstance(error, OSError)  # what the system refused now it may give later
             return
         change = "replaced" if name in self._served else "taken up"
         self._exits.begin(name, self._runtime.packs[name].calibrated)

@@ -26,6 +26,7 @@ from bertwright.text.canaries import Planted, read_secrets
 from bertwright.text.tokenizer import Tokenizer
 
 _BATCH = 64
+_MOST = 100_000
 _LEAST = 19  # candidates, without which no rank is worth a sentence
 _CLEAR = 0.05
 _PROVES = (
@@ -64,6 +65,8 @@ def memorised(encoder: Path, secrets: Path, controls: Path | None = None, *, amo
 
     ``among`` counts the candidates of each. ``DataError`` where the encoder predicts no words.
     """
+    if among > _MOST:
+        raise InputError(f"found {among:,} candidates; all are scored, one token at a time: lower --among to {_MOST:,}")
     if among <= _LEAST:
         raise InputError(f"found {among} candidates; a rank among fewer than {_LEAST + 1} says little: raise --among")
     found = load(encoder)

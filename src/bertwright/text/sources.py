@@ -143,7 +143,10 @@ def _paths(source: Source) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Give every file under a folder that is not hidden; linked folders are entered, each folder once."""
+    """Give every file under a folder that is not hidden; linked folders are entered, each folder once.
+
+    A pipe or a device is none: opening it might wait without end.
+    """
     entered: set[Path] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         place = Path(root).resolve()
@@ -152,7 +155,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         entered.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in names if not name.startswith("."))
+        paths = (Path(root, name) for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.is_file() or not path.exists())
 
 
 def _nothing_found(source: Source) -> str:
