@@ -211,7 +211,7 @@ def check_command(
         given = check_shortcuts(recipe, overrides or ())
         show(given.lines(), given.as_dict())
         return
-    tell("check: reads the data, then takes a real step of each shape, which may take a minute or two")
+    tell("check: reads the data, then takes a real step of each shape, which may take minutes where there are many")
     show_share = told_every()
     found = check(
         recipe, overrides or (), lambda share: show_share(f"real steps are measured: {share:.0%} of the stages")
