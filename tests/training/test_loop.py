@@ -742,8 +742,20 @@ def test_the_scale_stays_a_number_of_fp16() -> None:
 
 def test_a_scale_stuck_at_one_is_divergence(tmp_path: Path) -> None:
     """Twelve halvings do not help; ten more steps without an update end the run."""
-    with pytest.raises(Diverged, match=r"10 steps in a row .*step 21"):
+    with pytest.raises(Diverged, match=r"10 steps in a row, .*step 21"):
         go_in_fp16(tmp_path, Overflowing(limit=0.5))
+
+
+def test_good_steps_between_do_not_save_a_scale_stuck_at_one(tmp_path: Path) -> None:
+    """Where every other step overflows, half of the data would go by unused, and nothing would be told."""
+
+    class EveryOther(Overflowing):
+        def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> LossSum:
+            self.limit = 1.5 - self.limit
+            return super().loss(model, batch)
+
+    with pytest.raises(Diverged, match=r"10 steps in a row, or with few good ones between, .*step 31"):
+        go_in_fp16(tmp_path, EveryOther(limit=0.5), budget=Budget("steps", 100))
 
 
 def test_a_scale_of_one_grows_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,19 +172,22 @@ def _judge(state: State, update: _Update, folder: Path, loss_scaled: bool) -> No
     """Count a step that made no update; give up after some in a row, unless a smaller scale of the loss may help."""
     if update.made:
         state.tokens += update.tokens
-        state.skipped_in_a_row = 0
         if loss_scaled:
             loss_scale.made(state)
+        # At a scale of 1 one good step among bad ones mends nothing.
+        if not loss_scaled or state.scale > 1.0 or state.made_in_a_row >= _PATIENCE:
+            state.skipped_in_a_row = 0
         return
     state.skipped += 1
     if loss_scale.overflowed(state):
         return
     state.skipped_in_a_row += 1
     if state.skipped_in_a_row >= _PATIENCE:
+        nearly = ", or with few good ones between," if loss_scaled else ""
         raise Diverged(
-            f"the loss or its gradient was not a finite number in {_PATIENCE} steps in a row (loss {update.loss}, norm "
-            f"{update.norm}, step {state.step}). No such update was made; {_last_checkpoint(folder)}. "
-            "Lower `learning_rate`, or set `clip: 1.0`, and run again."
+            f"the loss or its gradient was not a finite number in {_PATIENCE} steps in a row{nearly} (loss "
+            f"{update.loss}, norm {update.norm}, step {state.step}). No such update was made; "
+            f"{_last_checkpoint(folder)}. Lower `learning_rate`, or set `clip: 1.0`, and run again."
         )
 
 
