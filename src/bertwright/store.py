@@ -117,13 +117,15 @@ class Store:
         if not folder.is_dir():
             return None
         record = _record(folder)
-        if any(_cut_off(folder, record["files"])):
+        wrong = _cut_off(folder, record["files"])
+        if wrong:
             record = _record(folder)  # `shed` writes the record first: what is gone may be gone rightly
-        if wrong := next(_cut_off(folder, record["files"]), None):
+            wrong = _cut_off(folder, record["files"])
+        if wrong:
             raise StoreError(
-                f"{folder}: {wrong}, so the finished stage is damaged or was not copied whole. Copy it once more, or "
-                "remove the folder, and the recipe's command does that stage again; `bertwright store verify` says "
-                "what else is damaged."
+                f"{folder}: {next(iter(wrong.values()))}, so the finished stage is damaged or was not copied whole. "
+                "Copy it once more, or remove the folder, and the recipe's command does that stage again; "
+                "`bertwright store verify` says what else is damaged."
             )
         return Sealed(folder, record)
 
@@ -277,9 +279,9 @@ def pointers(run: Path) -> dict[str, Any]:
 
 
 # What a record says of every stage, and of what kind it is.
-_KINDS: dict[str, type] = {
-    **{"kind": str, "identity": str, "name": str, "started": str, "results": dict, "parts": dict},
-    **{"machine": dict, "device": dict, "versions": dict},
+_KINDS: dict[str, Any] = {
+    **{"kind": str, "identity": str, "name": str, "started": str, "seconds": int | float, "peak_memory_bytes": int},
+    **{"parts": dict, "machine": dict, "device": dict, "versions": dict, "results": dict},
 }
 
 
@@ -288,9 +290,9 @@ def _record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = files.read_json(folder / RECORD)
         _ = [(one["bytes"], one["xxh3_128"]) for one in record["files"].values()]
-        if odd := [key for key, kind in _KINDS.items() if not isinstance(record.get(key, kind()), kind)]:
-            raise ValueError(f"found {record[odd[0]]!r} for `{odd[0]}`")
         _ = record["started"]
+        if odd := [key for key, kind in _KINDS.items() if key in record and not isinstance(record[key], kind)]:
+            raise ValueError(f"found {record[odd[0]]!r} for `{odd[0]}`")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{folder / RECORD}: the record of a finished stage cannot be read ({error}). Remove {folder}, and the "
@@ -307,23 +309,24 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield from _folders(inside)
 
 
-def _cut_off(folder: Path, contents: Mapping[str, Any]) -> Iterator[str]:
-    """Give which files of a stage are missing, or have another size."""
+def _cut_off(folder: Path, contents: Mapping[str, Any]) -> dict[str, str]:
+    """Return which files of a stage are missing or have another size, and how each is told."""
+    wrong = {}
     for name, entry in contents.items():
         path = folder / name
         if not path.is_file():
-            yield f"{name} is missing"
-        elif path.stat().st_size != entry["bytes"]:
-            yield f"{name} has {path.stat().st_size} bytes, its record says {entry['bytes']}"
+            wrong[name] = f"{name} is missing"
+        elif (size := path.stat().st_size) != entry["bytes"]:
+            wrong[name] = f"{name} has {size} bytes, its record says {entry['bytes']}"
+    return wrong
 
 
 def _compare(folder: Path, contents: Mapping[str, Any], shed: Sequence[str]) -> Iterator[str]:
     """Give what is wrong with a stage's files; what is shed or half-written may still be there."""
-    yield from _cut_off(folder, contents)
+    cut_off = _cut_off(folder, contents)
+    yield from cut_off.values()
     for name, entry in contents.items():
-        path = folder / name
-        whole = path.is_file() and path.stat().st_size == entry["bytes"]
-        if whole and files.checksum(path) != entry["xxh3_128"]:
+        if name not in cut_off and files.checksum(folder / name) != entry["xxh3_128"]:
             yield f"{name} has changed since it was sealed"
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

@@ -18,7 +18,8 @@ from bertwright.cli.main import call
 from bertwright.errors import LockHeld, StoreError
 from bertwright.store import Store, identity
 
-ODD = [json.dumps({"files": {}, "started": "", **other}) for other in ({"results": []}, {"started": 5}, {"kind": 7})]
+_OTHERS = ({"results": []}, {"started": 5}, {"kind": 7}, {"seconds": "x"})
+ODD = [json.dumps({"files": {}, "started": "", **other}) for other in _OTHERS]
 RECORD = {"name": "x", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.0}
 
 

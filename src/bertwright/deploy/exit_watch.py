@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bertwright.deploy.ramps import layers_of
 from bertwright.exits.policies import counts_of
 from bertwright.pack import Pack
 
 if TYPE_CHECKING:
     from bertwright.exits.drift import Drift
 
-_DIGITS = 9  # of a layer's number, at most
 _LEAST_ROWS = 100  # fewer tell nothing, and would warn of a morning's chance
 
 
@@ -67,7 +67,5 @@ class ExitWatch:
 
 def calibration_exits(pack: Pack) -> dict[int, int]:
     """Return how many calibration rows left after each layer, rising, by a pack's header; empty where it tells not."""
-    names = {name.partition("/")[0] for name in pack.ramps}
-    inner = {int(layer) for layer in names if layer.isdecimal() and len(layer) < _DIGITS}
-    layers, counts = sorted(inner | {int(pack.backbone.shape["layers"])}), counts_of(pack.policy)
+    layers, counts = sorted({*layers_of(pack), int(pack.backbone.shape["layers"])}), counts_of(pack.policy)
     return dict(zip(layers, counts, strict=True)) if len(layers) == len(counts) else {}

@@ -22,8 +22,7 @@ def ramps_of(name: str, pack: Pack, *, eps: float, cuts: Collection[int]) -> dic
 
     ``DataError`` where a tensor is missing or of another shape than this encoder's ramps have.
     """
-    layers = sorted({int(found[1]) for found in map(_RAMP.fullmatch, pack.ramps) if found})
-    shapes = _shapes(pack)
+    layers, shapes = layers_of(pack), _shapes(pack)
     parts = {layer: _tensors(name, pack, f"{layer}/", shapes) for layer in layers}
     score = None
     if any(key in pack.ramps for key in _SCORE):
@@ -39,6 +38,11 @@ def ramps_of(name: str, pack: Pack, *, eps: float, cuts: Collection[int]) -> dic
     mean = RAMPS_SEE_THE_MEAN in pack.ramps
     family = pack.backbone.family
     return {layer: replace(head_of(own, family, eps, score), mean=mean) for layer, own in parts.items()}
+
+
+def layers_of(pack: Pack) -> list[int]:
+    """Return after how many layers a pack's ramps stand, rising."""
+    return sorted({int(found[1]) for found in map(_RAMP.fullmatch, pack.ramps) if found})
 
 
 def _shapes(pack: Pack) -> dict[str, tuple[int, ...]]:

@@ -131,12 +131,7 @@ def new_recipe(
         parts += [_PRETRAIN.format(budget=budget), _GOING_ON if encoder else _FROM_SCRATCH]
     if tasks or nothing_named:
         what = "the folder as it is" if encoder else "the untrained encoder"
-        parts += [
-            _FINETUNE,
-            _ADAPT if encoder else "",
-            _BASELINE.format(what=what) if pretrains else "",
-            _TASKS,
-        ]
+        parts += [_FINETUNE, _ADAPT if encoder else "", _BASELINE.format(what=what) if pretrains else "", _TASKS]
         parts += [_task_part(file, path.parent, notes) for file in tasks] or [_ANY_TASK]
     return Draft("".join(parts), tuple(notes))
 

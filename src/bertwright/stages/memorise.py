@@ -26,8 +26,7 @@ from bertwright.text.canaries import Planted, read_secrets
 from bertwright.text.tokenizer import Tokenizer
 
 _BATCH = 64
-_MOST = 100_000
-_LEAST = 19  # candidates, without which no rank is worth a sentence
+_LEAST, _MOST = 19, 100_000  # candidates: with fewer no rank is worth a sentence, with more it takes hours
 _CLEAR = 0.05
 _PROVES = (
     "A secret that stands first can be got out of this model by whoever knows what stands around it. A low exposure "
